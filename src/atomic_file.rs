@@ -1,0 +1,182 @@
+//! A file that is written piece by piece and appears whole, or not at all.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fchmod};
+
+use crate::dir::Dir;
+use crate::error::{Error, Result, Step};
+use crate::plan::Existing;
+use crate::store::Shared;
+use crate::temp;
+use crate::write::WriteOptions;
+use crate::writer::{NAME_ATTEMPTS, Put, Writer};
+
+/// A new version of a file, written beside the target and invisible until [`commit`](AtomicFile::commit).
+///
+/// Writes go to a temporary file (`O_CREAT|O_EXCL|O_NOFOLLOW`, mode 0600 unless asked otherwise) in the target's
+/// directory. `commit` syncs and closes it, renames it over the target and syncs the directory; only then is the new
+/// content durable. Dropping the guard, or [`discard`](AtomicFile::discard), removes the temporary file and leaves the
+/// target alone.
+///
+/// Writes are not buffered: wrap a `&mut AtomicFile` in a [`std::io::BufWriter`] for many small ones, and flush that
+/// before the commit.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use std::io::Write;
+///
+/// let path = dir.path().join("report.csv");
+/// let mut file = ringbolt::AtomicFile::create(&path)?;
+/// writeln!(file, "name,size")?;
+/// assert!(!path.exists());
+/// file.commit()?;
+/// assert_eq!(std::fs::read(&path)?, b"name,size\n");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it discards what was written; call `commit`"]
+pub struct AtomicFile {
+    owner: Owner,
+    dir: Arc<Dir>,
+    name: CString,
+    temp: CString,
+    /// Open until the commit takes it.
+    file: Option<File>,
+    existing: Existing,
+    /// The first error of a write. What was meant to be in the file is not, so it must not be published.
+    broken: Option<io::Error>,
+}
+
+/// Whose engine makes it durable.
+#[derive(Debug)]
+pub(crate) enum Owner {
+    Alone(Writer),
+    /// Keeps the store locked for as long as one of its files is being written.
+    Store(Arc<Shared>),
+}
+
+impl Owner {
+    fn writer(&self) -> &Writer {
+        match self {
+            Owner::Alone(writer) => writer,
+            Owner::Store(store) => &store.writer,
+        }
+    }
+}
+
+impl AtomicFile {
+    /// Begins a new version of the file at `path`, with the defaults of [`WriteOptions`].
+    ///
+    /// # Errors
+    ///
+    /// The directory of `path` does not exist or cannot be written, or `path` names no file. Nothing has changed then.
+    pub fn create(path: impl AsRef<Path>) -> Result<AtomicFile> {
+        WriteOptions::new().create(path)
+    }
+
+    pub(crate) fn begin(owner: Owner, dir: Arc<Dir>, name: CString, put: Put) -> Result<AtomicFile> {
+        let (temp, file) = create_temp(&dir)?;
+        let Put { mode, existing } = put;
+        let guard = AtomicFile { owner, dir, name, temp, file: Some(file), existing, broken: None };
+        if let Some(mode) = mode {
+            fchmod(guard.as_file(), Mode::from_bits_truncate(mode as _))
+                .map_err(|errno| Error::from_errno(errno, Step::SetMode, guard.dir.path_of(&guard.temp)))?;
+        }
+        Ok(guard)
+    }
+
+    /// The temporary file, for what `Write` does not offer: seeking, setting its length, extended attributes.
+    pub fn as_file(&self) -> &File {
+        self.file.as_ref().expect("open until the commit consumes the guard")
+    }
+
+    /// Makes the new content durable and visible under the target's name.
+    ///
+    /// # Errors
+    ///
+    /// If a write has failed before, with that failure: half a file is never published. Otherwise as
+    /// [`WriteOptions::write`]; [`Error::outcome`] tells what is true then.
+    pub fn commit(mut self) -> Result<()> {
+        self.owner.writer().check(&self.dir)?;
+        if let Some(cause) = self.broken.take() {
+            return Err(Error::from_io(cause, Step::Write, self.dir.path_of(&self.temp)));
+        }
+        let file = self.file.take().expect("open until the commit consumes the guard");
+        self.owner.writer().commit(&self.dir, &self.name, &self.temp, file.into(), self.existing)
+    }
+
+    /// Removes the temporary file. The target is left alone.
+    ///
+    /// # Errors
+    ///
+    /// The temporary file could not be removed. A drop does the same and keeps silent.
+    pub fn discard(mut self) -> Result<()> {
+        self.file = None;
+        if self.owner.writer().remove_temp(&self.dir, &self.temp) {
+            return Ok(());
+        }
+        let path = self.dir.path_of(&self.temp);
+        Err(Error::new(crate::error::Kind::Io, Step::RemoveTemp, path.clone()).with_leftover(path))
+    }
+}
+
+fn create_temp(dir: &Dir) -> Result<(CString, File)> {
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    for attempt in 1.. {
+        let temp = temp::fresh();
+        match openat(dir.fd(), &*temp, flags, Mode::from_bits_truncate(0o600)) {
+            Ok(file) => return Ok((temp, file.into())),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EEXIST) if attempt < NAME_ATTEMPTS => {}
+            Err(errno) => return Err(Error::from_errno(errno, Step::CreateTemp, dir.path_of(&temp))),
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        // After a commit the file is gone, and so is the temporary name, or the commit has said otherwise.
+        if self.file.take().is_some() {
+            self.owner.writer().remove_temp(&self.dir, &self.temp);
+        }
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let result = self.as_file().write(buf);
+        self.note(result)
+    }
+
+    fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let result = self.as_file().write_vectored(bufs);
+        self.note(result)
+    }
+
+    /// Does nothing: there is no buffer, and durability is [`commit`](AtomicFile::commit)'s business.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AtomicFile {
+    fn note(&mut self, result: io::Result<usize>) -> io::Result<usize> {
+        if let Err(error) = &result
+            && error.kind() != io::ErrorKind::Interrupted
+            && self.broken.is_none()
+        {
+            self.broken = Some(error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error));
+        }
+        result
+    }
+}

@@ -1,0 +1,84 @@
+//! A directory held open: what every step of the protocol works through.
+
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, mkdirat};
+
+use crate::error::{Error, Result, Step};
+use crate::sys;
+
+/// A directory, by descriptor: a path can come to mean another directory while it is open.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    fd: OwnedFd,
+    /// The path it was opened by, for messages.
+    path: PathBuf,
+    sync_writes: AtomicBool,
+}
+
+const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+impl Dir {
+    /// Opens a directory that the caller names; symbolic links on the way to it are the caller's business.
+    pub(crate) fn open(path: &Path) -> Result<Dir> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let fd = open(path, FLAGS, Mode::empty()).map_err(|errno| Error::from_errno(errno, Step::OpenDir, path))?;
+        Ok(Dir::new(fd, path.to_owned()))
+    }
+
+    /// Opens a directory beneath this one. `path` is of normal components; `""` is the directory itself.
+    pub(crate) fn open_beneath(&self, path: &str) -> nix::Result<Dir> {
+        let fd = sys::open_beneath(self.fd(), if path.is_empty() { "." } else { path }, FLAGS)?;
+        Ok(Dir::new(fd, self.path.join(path)))
+    }
+
+    fn new(fd: OwnedFd, path: PathBuf) -> Dir {
+        let sync_writes = AtomicBool::new(sys::honours_sync_write(&fd));
+        Dir { fd, path, sync_writes }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of an entry, for messages.
+    pub(crate) fn path_of(&self, name: &CStr) -> PathBuf {
+        self.path.join(OsStr::from_bytes(name.to_bytes()))
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        sys::sync_dir(&self.fd).map_err(|errno| Error::from_errno(errno, Step::SyncDir, &self.path))
+    }
+
+    /// Creates a directory in this one, or finds that another has just done so. Not durable before [`sync`](Dir::sync).
+    pub(crate) fn make(&self, name: &Path, mode: u32) -> Result<()> {
+        match mkdirat(&self.fd, name, Mode::from_bits_truncate(mode as _)) {
+            Ok(()) | Err(Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(Error::from_errno(errno, Step::CreateDir, self.path.join(name))),
+        }
+    }
+
+    /// Whether a write with `RWF_SYNC` may stand in for an fsync here.
+    pub(crate) fn sync_writes(&self) -> bool {
+        self.sync_writes.load(Ordering::Relaxed)
+    }
+
+    /// The filesystem refused such a write: don't ask again.
+    pub(crate) fn refuse_sync_writes(&self) {
+        self.sync_writes.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,97 @@
+//! The calls of a plan as plain system calls.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
+
+use super::Job;
+use crate::plan::{Call, Existing, Fate};
+use crate::sys;
+
+/// The flags of a temporary file: fresh, or an error; never through a symbolic link.
+pub(super) const TEMP_FLAGS: OFlag =
+    OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_EXCL).union(OFlag::O_NOFOLLOW);
+
+/// Runs the calls of a stage in order, up to the first that fails.
+pub(super) fn run_stage(stage: &[Call], job: &mut Job) -> Vec<Fate> {
+    let mut failed = false;
+    let fates = stage.iter().map(|call| {
+        if failed {
+            return Fate::Skipped;
+        }
+        let fate = match run(call, job) {
+            Ok(n) => Fate::Done(n),
+            Err(errno) => Fate::Failed(errno),
+        };
+        failed = match (&fate, call) {
+            (Fate::Done(n), Call::Write { range, .. }) => *n < range.len(),
+            (Fate::Done(_), _) => false,
+            _ => true,
+        };
+        fate
+    });
+    fates.collect()
+}
+
+fn run(call: &Call, job: &mut Job) -> nix::Result<usize> {
+    match call {
+        Call::CreateTemp { mode } => {
+            job.file = Some(create(job, *mode)?);
+            Ok(0)
+        }
+        Call::SetMode { mode } => fchmod(file(job)?, Mode::from_bits_truncate(*mode as _)).map(|()| 0),
+        // Only a chain asks for a synced write; a plain interpreter has an fsync in its plan.
+        Call::Write { sync: true, .. } => Err(Errno::EOPNOTSUPP),
+        Call::Write { range, sync: false } => write(job, range.clone()),
+        Call::SyncFile => sys::sync_file(file(job)?).map(|()| 0),
+        Call::CloseFile => close_file(job.file.take().ok_or(Errno::EBADF)?),
+        Call::Publish { existing } => rename(job, *existing),
+        Call::PublishByLink => linkat(job.dir.fd(), &*job.temp, job.dir.fd(), &*job.name, AtFlags::empty()).map(|()| 0),
+        Call::Move => {
+            let (source, name) = job.source.as_ref().ok_or(Errno::EBADF)?;
+            sys::rename(source.fd(), name, job.dir.fd(), &job.name, Existing::Replace).map(|()| 0)
+        }
+        Call::Unlink => unlinkat(job.dir.fd(), &*job.name, UnlinkatFlags::NoRemoveDir).map(|()| 0),
+        Call::SyncDir => sys::sync_dir(job.dir.fd()).map(|()| 0),
+        Call::SyncSourceDir => sys::sync_dir(job.source.as_ref().ok_or(Errno::EBADF)?.0.fd()).map(|()| 0),
+        Call::RemoveTemp => unlinkat(job.dir.fd(), &*job.temp, UnlinkatFlags::NoRemoveDir).map(|()| 0),
+    }
+}
+
+fn rename(job: &Job, existing: Existing) -> nix::Result<usize> {
+    sys::rename(job.dir.fd(), &job.temp, job.dir.fd(), &job.name, existing).map(|()| 0)
+}
+
+fn file(job: &Job) -> nix::Result<std::os::fd::BorrowedFd<'_>> {
+    job.file.as_ref().map(AsFd::as_fd).ok_or(Errno::EBADF)
+}
+
+fn create(job: &Job, mode: u32) -> nix::Result<OwnedFd> {
+    loop {
+        let mode = Mode::from_bits_truncate(mode as _);
+        match openat(job.dir.fd(), &*job.temp, TEMP_FLAGS | OFlag::O_CLOEXEC, mode) {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+fn write(job: &mut Job, range: std::ops::Range<usize>) -> nix::Result<usize> {
+    let file = File::from(job.file.take().ok_or(Errno::EBADF)?);
+    let result = file.write_at(&job.bytes[range.clone()], range.start as u64);
+    job.file = Some(file.into());
+    result.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+}
+
+/// On Linux the descriptor is gone whatever close says, and its data is synced before: EINTR is no news. (close(2))
+fn close_file(file: OwnedFd) -> nix::Result<usize> {
+    match close(file) {
+        Ok(()) | Err(Errno::EINTR) => Ok(0),
+        Err(errno) => Err(errno),
+    }
+}

@@ -1,0 +1,118 @@
+//! Engines: each runs the calls of a plan, stage by stage, and reports what became of them.
+
+#[cfg(not(unix))]
+compile_error!("ringbolt needs a Unix: it works through directory descriptors and fsync on directories");
+
+#[cfg(all(unix, not(feature = "portable"), not(all(feature = "uring", target_os = "linux"))))]
+compile_error!(
+    "ringbolt has no engine for this target: the feature `uring` works on Linux only; enable the feature `portable`"
+);
+
+mod calls;
+#[cfg(feature = "portable")]
+mod portable;
+mod select;
+#[cfg(all(feature = "uring", target_os = "linux"))]
+mod uring;
+
+use std::ffi::CString;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::dir::Dir;
+use crate::plan::{Plan, Report};
+
+pub(crate) use select::{Selected, select};
+
+/// Which engine to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Engine {
+    /// What measured best for the operations of this version: [`Portable`](Engine::Portable), or
+    /// [`Uring`](Engine::Uring) in a build without it. [`EngineInfo::reason`] tells why, and whether io_uring would run.
+    #[default]
+    Auto,
+    /// One chain of linked requests a replace, submitted by a single `io_uring_enter` on a thread of its own; an error
+    /// where io_uring is refused. The caller's thread makes no system call that touches the disk.
+    Uring,
+    /// Plain system calls on the caller's thread.
+    Portable,
+}
+
+/// An engine that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EngineKind {
+    /// Chained operations on an io_uring, owned by a thread of its own.
+    Uring,
+    /// Plain system calls on the caller's thread.
+    Portable,
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EngineKind::Uring => "uring",
+            EngineKind::Portable => "portable",
+        })
+    }
+}
+
+/// Which engine runs, and why that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineInfo {
+    /// The engine that runs.
+    pub kind: EngineKind,
+    /// Why, in words a person can act on: where io_uring is refused, by what, and what to change.
+    pub reason: String,
+}
+
+impl fmt::Display for EngineInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.kind, self.reason)
+    }
+}
+
+/// Interprets plans.
+pub(crate) trait Interpreter: Send + Sync + fmt::Debug {
+    /// Runs the plan to its end, and returns what happened, call by call.
+    fn run(&self, job: Job) -> Report;
+
+    /// Whether it submits a whole stage at once, so that one chain can carry a replace.
+    fn links(&self) -> bool;
+}
+
+/// A plan and everything it works on. Whoever runs it owns it: nothing in it is borrowed from a caller, who may be
+/// gone before the kernel has finished.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) plan: Plan,
+    pub(crate) dir: Arc<Dir>,
+    /// The target's name in `dir`.
+    pub(crate) name: CString,
+    /// The temporary file's name in `dir`.
+    pub(crate) temp: CString,
+    /// Where a file is moved from.
+    pub(crate) source: Option<(Arc<Dir>, CString)>,
+    pub(crate) bytes: Bytes,
+    /// The open temporary file, where it exists before the plan begins.
+    pub(crate) file: Option<OwnedFd>,
+}
+
+impl Job {
+    pub(crate) fn new(plan: Plan, dir: &Arc<Dir>) -> Job {
+        Job {
+            plan,
+            dir: Arc::clone(dir),
+            name: CString::default(),
+            temp: CString::default(),
+            source: None,
+            bytes: Bytes::new(),
+            file: None,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
+
+mod atomic_file;
+mod dir;
+mod engine;
+mod error;
+mod key;
+mod plan;
+mod store;
+mod sys;
+mod temp;
+mod write;
+mod writer;
+
+pub use atomic_file::AtomicFile;
+pub use engine::{Engine, EngineInfo, EngineKind};
+pub use error::{Error, Outcome, Result, Step};
+pub use key::{COMPONENT_MAX, KEY_MAX};
+pub use store::{List, Metadata, PutOptions, Reader, Store, StoreBuilder};
+pub use write::{WriteOptions, write};

@@ -1,0 +1,248 @@
+use super::*;
+
+const KIB: usize = 1024;
+
+fn replace(len: usize, mode: Option<u32>, existing: Existing, fuse: bool) -> Plan {
+    Plan::replace(Replace { len, mode, existing, fuse })
+}
+
+fn all_plans() -> Vec<Plan> {
+    let mut plans = vec![Plan::delete(), Plan::rename(false), Plan::rename(true), Plan::remove_temp()];
+    for existing in [Existing::Replace, Existing::Refuse] {
+        plans.push(Plan::commit(existing));
+        for len in [0, 1, 4 * KIB, WRITE_MAX, WRITE_MAX + 1, 3 * WRITE_MAX, 40 * WRITE_MAX] {
+            for (mode, fuse) in [(None, false), (None, true), (Some(0o644), false), (Some(0o644), true)] {
+                plans.push(replace(len, mode, existing, fuse));
+            }
+        }
+    }
+    plans
+}
+
+fn done(call: &Call) -> Fate {
+    match call {
+        Call::Write { range, .. } => Fate::Done(range.len()),
+        _ => Fate::Done(0),
+    }
+}
+
+/// Runs a plan on a kernel that answers by `answer`, with the links of a chain as io_uring keeps them: a call that does
+/// not sever lets the next one run. Returns the calls that ran, and the verdict.
+fn simulate(plan: Plan, mut answer: impl FnMut(&Call) -> Fate) -> (Vec<Call>, Verdict) {
+    let (mut run, mut ran) = (Run::new(plan), Vec::new());
+    while let Some(stage) = run.next_stage() {
+        assert!(stage_is_safe(&stage), "{stage:?}");
+        let mut severed = false;
+        let fates = stage.iter().map(|call| {
+            if severed {
+                return Fate::Skipped;
+            }
+            ran.push(call.clone());
+            let fate = answer(call);
+            severed = call.severs() && fate != done(call);
+            fate
+        });
+        let fates = fates.collect();
+        run.record(stage, fates);
+    }
+    (ran, run.finish().verdict())
+}
+
+#[test]
+fn every_stage_of_every_plan_is_safe() {
+    for plan in all_plans() {
+        assert!(plan.stages().all(|stage| stage_is_safe(stage)), "{plan:?}");
+    }
+}
+
+/// The naive chain that loses data, and its relatives, are what the rule refuses.
+#[test]
+fn the_naive_chain_is_not_safe() {
+    let create = || Call::CreateTemp { mode: 0o600 };
+    let write = |sync| Call::Write { range: 0..KIB, sync };
+    let publish = || Call::Publish { existing: Existing::Replace };
+    assert!(stage_is_safe(&[create(), write(true), Call::CloseFile, publish(), Call::SyncDir]));
+    for unsafe_stage in [
+        vec![create(), write(false), Call::SyncFile, Call::CloseFile, publish(), Call::SyncDir],
+        vec![create(), write(false), Call::CloseFile, publish(), Call::SyncDir],
+        vec![create(), write(true), write(true), Call::CloseFile, publish()],
+        vec![publish(), Call::RemoveTemp],
+        vec![publish(), Call::SyncDir, Call::Unlink],
+        vec![create(), Call::SetMode { mode: 0 }, write(false)],
+    ] {
+        assert!(!stage_is_safe(&unsafe_stage), "{unsafe_stage:?}");
+    }
+}
+
+#[test]
+fn a_plan_without_failures_is_durable_and_syncs_before_it_publishes() {
+    for plan in all_plans() {
+        let (ran, verdict) = simulate(plan.clone(), done);
+        assert_eq!(verdict, Verdict::Durable, "{plan:?}");
+        assert_eq!(ran.iter().collect::<Vec<_>>(), plan.stages().flatten().collect::<Vec<_>>());
+        let visible = ran.iter().position(|call| call.is_visible());
+        let Some(visible) = visible else { continue };
+        assert!(ran[visible..].contains(&Call::SyncDir), "{plan:?}");
+        if matches!(ran[visible], Call::Publish { .. }) {
+            let synced = |call: &Call| matches!(call, Call::SyncFile | Call::Write { sync: true, .. });
+            assert!(ran[..visible].iter().any(synced), "{plan:?}");
+        }
+    }
+}
+
+/// One call fails, at every place of every plan: what is told must be what is true.
+#[test]
+fn a_failure_at_every_call_is_told_truly() {
+    for plan in all_plans() {
+        let calls: Vec<Call> = plan.stages().flatten().cloned().collect();
+        for at in 0..calls.len() {
+            for errno in [Errno::EIO, Errno::ENOSPC, Errno::EDQUOT, Errno::EACCES] {
+                let mut n = 0;
+                let (ran, verdict) = simulate(plan.clone(), |call| {
+                    n += 1;
+                    if n - 1 == at { Fate::Failed(errno) } else { done(call) }
+                });
+                let failed = &calls[at];
+                let visible = ran.iter().any(|call| call.is_visible() && call != failed);
+                match verdict {
+                    Verdict::Durable => panic!("{failed:?} failed unnoticed in {plan:?}"),
+                    Verdict::Unknown { step, errno: told } => {
+                        assert!(visible, "{plan:?}");
+                        assert_eq!((step, told), (failed.step(), errno));
+                    }
+                    Verdict::Unchanged { step, errno: told, temp_left } => {
+                        assert!(!visible, "{failed:?} failed and something was published: {plan:?}");
+                        assert_eq!((step, told), (failed.step(), errno));
+                        assert_eq!(temp_left, !matches!(failed, Call::CreateTemp { .. }));
+                    }
+                }
+                // A failed sync is never tried again.
+                assert!(ran.iter().filter(|call| **call == Call::SyncFile).count() <= 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_short_write_is_finished_and_synced_before_the_rename() {
+    for plan in all_plans() {
+        let mut cut = false;
+        let (ran, verdict) = simulate(plan.clone(), |call| match call {
+            Call::Write { range, .. } if !cut && range.len() > 1 => {
+                cut = true;
+                Fate::Done(range.len() / 2)
+            }
+            call => done(call),
+        });
+        assert_eq!(verdict, Verdict::Durable, "{plan:?}");
+        if !cut {
+            continue;
+        }
+        let place = |wanted: &dyn Fn(&Call) -> bool| ran.iter().rposition(wanted);
+        let last_write = place(&|call| matches!(call, Call::Write { .. })).unwrap();
+        let sync = place(&|call| *call == Call::SyncFile).unwrap();
+        let publish = place(&|call| matches!(call, Call::Publish { .. })).unwrap();
+        assert!(last_write < sync && sync < publish, "{ran:?}");
+        assert_eq!(ran.iter().filter(|call| matches!(call, Call::CreateTemp { .. })).count(), 1);
+        assert_eq!(ran.iter().filter(|call| **call == Call::CloseFile).count(), 1);
+    }
+}
+
+#[test]
+fn a_write_that_takes_nothing_is_a_failure() {
+    let (ran, verdict) = simulate(replace(KIB, None, Existing::Replace, true), |call| match call {
+        Call::Write { .. } => Fate::Done(0),
+        call => done(call),
+    });
+    assert_eq!(verdict, Verdict::Unchanged { step: Step::Write, errno: Errno::EIO, temp_left: true });
+    assert_eq!(ran.len(), 2);
+}
+
+#[test]
+fn an_interrupted_write_is_taken_up_again() {
+    let mut interrupted = false;
+    let (_, verdict) = simulate(replace(KIB, None, Existing::Replace, true), |call| match call {
+        Call::Write { .. } if !std::mem::replace(&mut interrupted, true) => Fate::Failed(Errno::EINTR),
+        call => done(call),
+    });
+    assert_eq!(verdict, Verdict::Durable);
+}
+
+#[test]
+fn a_refused_sync_write_becomes_a_write_and_an_fsync() {
+    let plan = replace(KIB, None, Existing::Replace, true);
+    let mut run = Run::new(plan);
+    let mut ran = Vec::new();
+    while let Some(stage) = run.next_stage() {
+        let mut refused = false;
+        let fates = stage
+            .iter()
+            .map(|call| match call {
+                _ if refused => Fate::Skipped,
+                Call::Write { sync: true, .. } => {
+                    refused = true;
+                    Fate::Failed(Errno::EOPNOTSUPP)
+                }
+                call => {
+                    ran.push(call.clone());
+                    done(call)
+                }
+            })
+            .collect();
+        run.record(stage, fates);
+    }
+    let report = run.finish();
+    assert!(report.sync_write_refused());
+    assert_eq!(report.verdict(), Verdict::Durable);
+    let publish = Call::Publish { existing: Existing::Replace };
+    let write = Call::Write { range: 0..KIB, sync: false };
+    let create = Call::CreateTemp { mode: 0o600 };
+    assert_eq!(ran, [create, write, Call::SyncFile, Call::CloseFile, publish, Call::SyncDir]);
+}
+
+#[test]
+fn where_a_rename_cannot_refuse_a_link_does() {
+    for fuse in [true, false] {
+        let plan = replace(KIB, None, Existing::Refuse, fuse);
+        let (ran, verdict) = simulate(plan.clone(), |call| match call {
+            Call::Publish { .. } => Fate::Failed(Errno::EINVAL),
+            call => done(call),
+        });
+        assert_eq!(verdict, Verdict::Durable);
+        assert!(ran.ends_with(&[Call::PublishByLink, Call::SyncDir, Call::RemoveTemp]), "{ran:?}");
+        let (ran, verdict) = simulate(plan, |call| match call {
+            Call::Publish { .. } => Fate::Failed(Errno::EINVAL),
+            Call::PublishByLink => Fate::Failed(Errno::EEXIST),
+            call => done(call),
+        });
+        assert_eq!(verdict, Verdict::Unchanged { step: Step::Rename, errno: Errno::EEXIST, temp_left: true });
+        assert_eq!(ran.last(), Some(&Call::PublishByLink));
+    }
+}
+
+/// A kernel that breaks its own rule is not believed: what became visible is reported, whatever came before.
+#[test]
+fn a_rename_behind_a_failure_is_never_forgotten() {
+    for fate in [Fate::Failed(Errno::EIO), Fate::Done(1)] {
+        let mut run = Run::new(replace(KIB, None, Existing::Replace, true));
+        let stage = run.next_stage().unwrap();
+        let zero = Fate::Done(0);
+        run.record(stage, vec![zero.clone(), fate, zero.clone(), zero.clone(), zero]);
+        assert_eq!(run.next_stage(), None);
+        assert_eq!(run.finish().verdict(), Verdict::Unknown { step: Step::Write, errno: Errno::EIO });
+    }
+}
+
+#[test]
+fn a_lost_engine_means_unknown_and_an_unstarted_one_unchanged() {
+    assert!(matches!(Report::lost().verdict(), Verdict::Unknown { .. }));
+    let mut run = Run::new(replace(KIB, None, Existing::Replace, false));
+    let (step, errno) = (Step::CreateTemp, Errno::ECANCELED);
+    let report = Run::new(replace(KIB, None, Existing::Replace, false)).abandon();
+    assert_eq!(report.verdict(), Verdict::Unchanged { step, errno, temp_left: false });
+    let stage = run.next_stage().unwrap();
+    let fates = stage.iter().map(done).collect();
+    run.record(stage, fates);
+    let (step, temp_left) = (Step::Rename, true);
+    assert_eq!(run.abandon().verdict(), Verdict::Unchanged { step, errno, temp_left });
+}

@@ -1,0 +1,124 @@
+//! The directories of a store, held open: a put opens none.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use nix::errno::Errno;
+
+use crate::dir::Dir;
+use crate::error::{Error, Kind, Result, Step};
+use crate::key::Key;
+use crate::write::make_in;
+
+/// How many directories are held open beside the root.
+const HELD_MAX: usize = 256;
+
+/// The root, and a bounded number of directories beneath it, the least recently used going first.
+#[derive(Debug)]
+pub(super) struct Dirs {
+    root: Arc<Dir>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    by_path: HashMap<String, (Arc<Dir>, u64)>,
+    clock: u64,
+}
+
+impl Held {
+    fn get(&mut self, path: &str) -> Option<Arc<Dir>> {
+        self.clock += 1;
+        let (dir, used) = self.by_path.get_mut(path)?;
+        *used = self.clock;
+        Some(Arc::clone(dir))
+    }
+
+    fn insert(&mut self, path: &str, dir: Dir) -> Arc<Dir> {
+        if self.by_path.len() >= HELD_MAX {
+            let oldest = self.by_path.iter().min_by_key(|(_, (_, used))| *used).map(|(path, _)| path.clone());
+            oldest.and_then(|path| self.by_path.remove(&path));
+        }
+        let dir = Arc::new(dir);
+        self.clock += 1;
+        self.by_path.insert(path.to_owned(), (Arc::clone(&dir), self.clock));
+        dir
+    }
+}
+
+impl Dirs {
+    pub(super) fn new(root: Arc<Dir>) -> Dirs {
+        Dirs { root, held: Mutex::default() }
+    }
+
+    pub(super) fn root(&self) -> &Arc<Dir> {
+        &self.root
+    }
+
+    /// The directory that holds `key`, created and made durable if it is missing.
+    ///
+    /// The lock is kept throughout: no one else may put into a directory whose own entry is not durable yet.
+    pub(super) fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
+        let path = key.parent();
+        if path.is_empty() {
+            return Ok(Arc::clone(&self.root));
+        }
+        let mut held = self.lock();
+        match self.open(&mut held, path) {
+            Err(Errno::ENOENT) => {}
+            result => return result.map_err(|errno| self.cannot_open(errno, path)),
+        }
+        let mut parent = Arc::clone(&self.root);
+        for end in path.match_indices('/').map(|(slash, _)| slash).chain([path.len()]) {
+            let path = &path[..end];
+            parent = match self.open(&mut held, path) {
+                Ok(dir) => dir,
+                Err(Errno::ENOENT) => {
+                    let name = path.rsplit('/').next().unwrap_or(path);
+                    make_in(&parent, Path::new(name), 0o777)?;
+                    self.open(&mut held, path).map_err(|errno| self.cannot_open(errno, path))?
+                }
+                Err(errno) => return Err(self.cannot_open(errno, path)),
+            };
+        }
+        Ok(parent)
+    }
+
+    /// The directory that holds `key`, if it exists.
+    pub(super) fn find(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
+        let path = key.parent();
+        if path.is_empty() {
+            return Ok(Arc::clone(&self.root));
+        }
+        self.open(&mut self.lock(), path).map_err(|errno| match errno {
+            // The key is not there if something on the way to it is missing or is a file.
+            Errno::ENOENT | Errno::ENOTDIR => {
+                Error::new(Kind::NotFound, Step::OpenFile, self.root.path().join(key.as_str())).with_cause(errno.into())
+            }
+            errno => self.cannot_open(errno, path),
+        })
+    }
+
+    /// Lets go of the directories on the way to `key`: one of them is not the one that the path names any more.
+    pub(super) fn forget(&self, key: &Key<'_>) {
+        let path = key.parent();
+        self.lock().by_path.retain(|held, _| !(path == held || path.starts_with(&format!("{held}/"))));
+    }
+
+    fn open(&self, held: &mut Held, path: &str) -> nix::Result<Arc<Dir>> {
+        match held.get(path) {
+            Some(dir) => Ok(dir),
+            None => self.root.open_beneath(path).map(|dir| held.insert(path, dir)),
+        }
+    }
+
+    fn cannot_open(&self, errno: Errno, path: &str) -> Error {
+        Error::from_errno(errno, Step::OpenDir, self.root.path().join(path))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        // A panic cannot leave the map half changed in a way that matters: at worst a directory is opened again.
+        self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

@@ -1,0 +1,159 @@
+//! Walking the directories of a store, and listing its keys.
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use nix::dir::{Dir as Entries, Type};
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{SFlag, fstatat};
+
+use crate::dir::Dir;
+use crate::error::{Error, Result, Step};
+use crate::key::{self, Key};
+
+/// The names in one directory, by kind. What is neither a file nor a directory is left out.
+#[derive(Debug, Default)]
+struct Names {
+    files: Vec<CString>,
+    dirs: Vec<CString>,
+}
+
+fn read(dir: &Dir) -> Result<Names> {
+    let fail = |errno| Error::from_errno(errno, Step::List, dir.path());
+    // A descriptor of its own: the position in the directory belongs to the open file.
+    let own = dir.open_beneath("").map_err(fail)?;
+    let mut names = Names::default();
+    for entry in Entries::from_fd(own.into_fd()).map_err(fail)?.iter() {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        match entry.file_type().or_else(|| look(dir, name)) {
+            Some(Type::File) => names.files.push(name.to_owned()),
+            Some(Type::Directory) => names.dirs.push(name.to_owned()),
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
+/// The type of an entry where the filesystem does not tell it with the name. `None` if it is gone.
+fn look(dir: &Dir, name: &std::ffi::CStr) -> Option<Type> {
+    let stat = fstatat(dir.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => Some(Type::File),
+        SFlag::S_IFDIR => Some(Type::Directory),
+        _ => None,
+    }
+}
+
+/// All directories of a store, our own among them, in no particular order. Only paths are remembered, so neither
+/// descriptors nor the stack grow with the tree.
+#[derive(Debug)]
+pub(super) struct Tree {
+    root: Arc<Dir>,
+    todo: Vec<String>,
+}
+
+/// One directory of the walk.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) dir: Dir,
+    /// The files in it.
+    pub(super) names: Vec<CString>,
+    pub(super) has_dirs: bool,
+}
+
+impl Tree {
+    pub(super) fn new(root: Arc<Dir>) -> Tree {
+        Tree { root, todo: vec![String::new()] }
+    }
+
+    pub(super) fn next_dir(&mut self) -> Option<Result<Visit>> {
+        loop {
+            let path = self.todo.pop()?;
+            let dir = match self.root.open_beneath(&path) {
+                Ok(dir) => dir,
+                // Where we may not go we have left nothing (`lost+found` on a volume of one's own, for example); and
+                // what has gone meanwhile, or is too deep to be a key, holds nothing of ours.
+                Err(Errno::EACCES | Errno::ENOENT | Errno::ENAMETOOLONG) if !path.is_empty() => continue,
+                Err(errno) => return Some(Err(Error::from_errno(errno, Step::OpenDir, self.root.path().join(path)))),
+            };
+            let Names { files, dirs } = match read(&dir) {
+                Ok(names) => names,
+                Err(error) => return Some(Err(error)),
+            };
+            let has_dirs = !dirs.is_empty();
+            self.todo.extend(dirs.iter().filter_map(|name| name.to_str().ok()).map(|name| join(&path, name)));
+            return Some(Ok(Visit { dir, names: files, has_dirs }));
+        }
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
+}
+
+/// The keys of a store that begin with a prefix, in the order of their bytes. Read directory by directory as the iterator
+/// advances: a key that is put or deleted meanwhile may or may not be seen.
+#[derive(Debug)]
+#[must_use = "an iterator does nothing unless it is advanced"]
+pub struct List {
+    root: Arc<Dir>,
+    prefix: String,
+    /// What is still to come, the next one last. Directories end in a slash, so that the order of the stack is the order
+    /// of the keys.
+    todo: Vec<String>,
+}
+
+impl List {
+    pub(super) fn new(root: Arc<Dir>, prefix: &str) -> Result<List> {
+        let from = &prefix[..prefix.rfind('/').map_or(0, |slash| slash + 1)];
+        let mut list = List { root, prefix: prefix.to_owned(), todo: Vec::new() };
+        // A prefix that no key can have has no keys; `a//` must not be read as `a/`.
+        let possible = from.is_empty() || Key::parse(&from[..from.len() - 1]).is_ok();
+        if possible {
+            list.enter(from)?;
+        }
+        Ok(list)
+    }
+
+    /// Reads a directory: `""`, or a path with a slash at its end.
+    fn enter(&mut self, path: &str) -> Result<()> {
+        let dir = match self.root.open_beneath(path.trim_end_matches('/')) {
+            Ok(dir) => dir,
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) if !path.is_empty() => return Ok(()),
+            Err(errno) => return Err(Error::from_errno(errno, Step::OpenDir, self.root.path().join(path))),
+        };
+        let Names { files, dirs } = read(&dir)?;
+        let keys = |names: Vec<CString>, end: &'static str| {
+            names.into_iter().filter(|name| !key::is_reserved(name.to_bytes())).filter_map(move |name| {
+                // A name that is not UTF-8 is no key.
+                name.into_string().ok().map(|name| format!("{path}{name}{end}"))
+            })
+        };
+        let mut found: Vec<String> = keys(files, "").chain(keys(dirs, "/")).collect();
+        found.retain(|key| key.starts_with(&self.prefix) || (key.ends_with('/') && self.prefix.starts_with(&**key)));
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        self.todo.append(&mut found);
+        Ok(())
+    }
+}
+
+impl Iterator for List {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Result<String>> {
+        loop {
+            let next = self.todo.pop()?;
+            if !next.ends_with('/') {
+                return Some(Ok(next));
+            }
+            if let Err(error) = self.enter(&next) {
+                return Some(Err(error));
+            }
+        }
+    }
+}

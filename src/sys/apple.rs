@@ -1,0 +1,44 @@
+//! macOS and its relatives.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl, renameat};
+use nix::unistd::fsync;
+
+pub(crate) use super::walk::open_beneath;
+use crate::plan::Existing;
+
+/// `F_FULLFSYNC`: on Apple systems a plain fsync leaves the data in the drive's cache (fsync(2)).
+pub(crate) fn sync_file(file: impl AsFd) -> nix::Result<()> {
+    fcntl(file, FcntlArg::F_FULLFSYNC).map(drop)
+}
+
+/// `F_FULLFSYNC`, or a plain fsync on a filesystem that takes the former on files only.
+pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
+    let dir = dir.as_fd();
+    match sync_file(dir) {
+        Err(Errno::ENOTSUP | Errno::EINVAL | Errno::ENOTTY) => fsync(dir),
+        result => result,
+    }
+}
+
+/// `Errno::EINVAL` where a rename cannot refuse to replace: a link can.
+pub(crate) fn rename(
+    from: BorrowedFd<'_>,
+    old: &CStr,
+    to: BorrowedFd<'_>,
+    new: &CStr,
+    existing: Existing,
+) -> nix::Result<()> {
+    match existing {
+        Existing::Replace => renameat(from, old, to, new),
+        Existing::Refuse => Err(Errno::EINVAL),
+    }
+}
+
+/// There is no such write here.
+pub(crate) fn honours_sync_write(_: impl AsFd) -> bool {
+    false
+}

@@ -1,0 +1,17 @@
+//! What differs from one Unix to the next, in whole files: how a path is opened beneath a directory, how a file and a
+//! directory are synced, how a rename refuses to replace.
+
+#[cfg(target_vendor = "apple")]
+mod apple;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(any(target_vendor = "apple", target_os = "linux")))]
+mod posix;
+mod walk;
+
+#[cfg(target_vendor = "apple")]
+pub(crate) use apple::*;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::*;
+#[cfg(not(any(target_vendor = "apple", target_os = "linux")))]
+pub(crate) use posix::*;

@@ -1,0 +1,38 @@
+//! Any other Unix: POSIX and nothing more.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::renameat;
+use nix::unistd::fsync;
+
+pub(crate) use super::walk::open_beneath;
+use crate::plan::Existing;
+
+pub(crate) fn sync_file(file: impl AsFd) -> nix::Result<()> {
+    fsync(file)
+}
+
+pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
+    fsync(dir)
+}
+
+/// `Errno::EINVAL` where a rename cannot refuse to replace: a link can.
+pub(crate) fn rename(
+    from: BorrowedFd<'_>,
+    old: &CStr,
+    to: BorrowedFd<'_>,
+    new: &CStr,
+    existing: Existing,
+) -> nix::Result<()> {
+    match existing {
+        Existing::Replace => renameat(from, old, to, new),
+        Existing::Refuse => Err(Errno::EINVAL),
+    }
+}
+
+/// There is no such write here.
+pub(crate) fn honours_sync_write(_: impl AsFd) -> bool {
+    false
+}

@@ -1,0 +1,29 @@
+//! Opening a path beneath a directory one component at a time, for systems without `openat2`.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+
+/// Opens `path`, a path of normal components, beneath `root` without following any symbolic link.
+pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+    let (dirs, name) = path.rsplit_once('/').map_or(("", path), |(dirs, name)| (dirs, name));
+    let mut held: Option<OwnedFd> = None;
+    for component in dirs.split('/').filter(|component| !component.is_empty()) {
+        let at = held.as_ref().map_or(root, AsFd::as_fd);
+        held = Some(open_one(at, component, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?);
+    }
+    open_one(held.as_ref().map_or(root, AsFd::as_fd), name, flags)
+}
+
+fn open_one(at: BorrowedFd<'_>, name: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+    openat(at, name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()).map_err(|errno| {
+        // With O_DIRECTORY a symbolic link is "not a directory"; the caller is told what it is.
+        let is_link = || {
+            fstatat(at, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)
+        };
+        if errno == Errno::ENOTDIR && is_link() { Errno::ELOOP } else { errno }
+    })
+}

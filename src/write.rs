@@ -1,0 +1,167 @@
+//! One durable replace of one file, without a store.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::atomic_file::{AtomicFile, Owner};
+use crate::dir::Dir;
+use crate::engine::{Engine, select};
+use crate::error::{Error, Kind, Result, Step};
+use crate::key;
+use crate::plan::Existing;
+use crate::writer::{Put, Writer};
+
+/// Durably replaces the content of the file at `path`, or creates it, with the defaults of [`WriteOptions`].
+///
+/// When this returns `Ok`, a power cut at any later moment leaves the new content. Before that, it leaves the old content
+/// or the new, whole.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("keys.json");
+/// ringbolt::write(&path, "{}")?;
+/// assert_eq!(std::fs::read(&path)?, b"{}");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// As [`WriteOptions::write`].
+pub fn write(path: impl AsRef<Path>, bytes: impl Into<Bytes>) -> Result<()> {
+    WriteOptions::new().write(path, bytes)
+}
+
+/// How one file is written.
+///
+/// By default: mode 0600 less the umask, an existing file is replaced, the directory must exist, and the engine is
+/// [`Engine::Auto`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("a/b/motd");
+/// ringbolt::WriteOptions::new().mode(0o644).create_parents(true).write(&path, "hello\n")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing before `write` or `create`"]
+pub struct WriteOptions {
+    put: Put,
+    create_parents: bool,
+    engine: Engine,
+}
+
+impl Default for WriteOptions {
+    fn default() -> WriteOptions {
+        WriteOptions::new()
+    }
+}
+
+impl WriteOptions {
+    /// The defaults.
+    pub fn new() -> WriteOptions {
+        let put = Put { mode: None, existing: Existing::Replace };
+        WriteOptions { put, create_parents: false, engine: Engine::Auto }
+    }
+
+    /// The exact permission bits of the new file (`0o7777` at most), whatever the umask. They are set before the file is
+    /// synced, so they are as durable as its content.
+    pub fn mode(mut self, mode: u32) -> WriteOptions {
+        self.put.mode = Some(mode & 0o7777);
+        self
+    }
+
+    /// Fail with [`Error::is_already_exists`] if there is a file of that name, instead of replacing it. The check is
+    /// part of the rename: of several writers exactly one succeeds.
+    pub fn create_new(mut self, create_new: bool) -> WriteOptions {
+        self.put.existing = if create_new { Existing::Refuse } else { Existing::Replace };
+        self
+    }
+
+    /// Create missing directories on the way (mode 0777 less the umask), each synced into its parent before the next.
+    /// Directories that are there already are taken to be durable.
+    pub fn create_parents(mut self, create_parents: bool) -> WriteOptions {
+        self.create_parents = create_parents;
+        self
+    }
+
+    /// The engine to use. [`Engine::Uring`] starts a ring for this one write: for more than one, open a
+    /// [`Store`](crate::Store).
+    pub fn engine(mut self, engine: Engine) -> WriteOptions {
+        self.engine = engine;
+        self
+    }
+
+    /// Durably writes one file. A symbolic link at `path` is replaced, not followed.
+    ///
+    /// # Errors
+    ///
+    /// Any failing step, as an [`Error`] that names it. With [`Outcome::Unchanged`](crate::Outcome::Unchanged) the file
+    /// is what it was. With [`Outcome::Unknown`](crate::Outcome::Unknown) the new content is visible, and may not survive
+    /// a power cut.
+    pub fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Bytes>) -> Result<()> {
+        let (writer, dir, name) = self.prepare(path.as_ref())?;
+        writer.put(&dir, &name, bytes.into(), self.put)
+    }
+
+    /// Begins a file that is written piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// As [`AtomicFile::create`].
+    pub fn create(&self, path: impl AsRef<Path>) -> Result<AtomicFile> {
+        let (writer, dir, name) = self.prepare(path.as_ref())?;
+        AtomicFile::begin(Owner::Alone(writer), dir, name, self.put)
+    }
+
+    fn prepare(&self, path: &Path) -> Result<(Writer, Arc<Dir>, CString)> {
+        let name = file_name(path)?;
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if self.create_parents {
+            make_durable(parent)?;
+        }
+        let dir = Dir::open(parent)?;
+        Ok((Writer::new(select(self.engine)?), Arc::new(dir), name))
+    }
+}
+
+/// The last component of a path that names a file.
+fn file_name(path: &Path) -> Result<CString> {
+    let invalid = |why| Error::new(Kind::InvalidKey(why), Step::Check, path);
+    let name = path.file_name().ok_or_else(|| invalid("it names no file"))?.as_bytes();
+    // `Path` overlooks a slash or a dot at the end; the kernel does not.
+    if !path.as_os_str().as_bytes().ends_with(name) {
+        return Err(invalid("it ends like a directory"));
+    }
+    if key::is_reserved(name) {
+        return Err(invalid("names that begin with `.ringbolt` are reserved"));
+    }
+    CString::new(name).map_err(|_| invalid("it contains a NUL byte"))
+}
+
+/// Creates a directory and its missing ancestors, each durable before the next.
+fn make_durable(path: &Path) -> Result<()> {
+    match Dir::open(path) {
+        Err(error) if error.is_not_found() => {}
+        result => return result.map(drop),
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Dir::open(path).map(drop);
+    };
+    make_durable(parent)?;
+    make_in(&Dir::open(parent)?, name.as_ref(), 0o777)
+}
+
+/// Creates a directory in `parent` and makes it durable there; also if another creates it at the same moment and has not
+/// synced it yet.
+pub(crate) fn make_in(parent: &Dir, name: &Path, mode: u32) -> Result<()> {
+    parent.make(name, mode)?;
+    parent.sync()
+}
