@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
 
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Kind, Result, Step};
 use crate::sys;
 
 /// A directory, by descriptor: a path can come to mean another directory while it is open.
@@ -56,12 +56,16 @@ impl Dir {
         self.fd.as_fd()
     }
 
-    pub(crate) fn into_fd(self) -> OwnedFd {
-        self.fd
-    }
-
     pub(crate) fn sync(&self) -> Result<()> {
         sys::sync_dir(&self.fd).map_err(|errno| Error::from_errno(errno, Step::SyncDir, &self.path))
+    }
+
+    /// What it means that something was not found here: perhaps there is no "here" any more.
+    pub(crate) fn not_found(&self) -> Kind {
+        match fstat(&self.fd) {
+            Ok(stat) if stat.st_nlink == 0 => Kind::DirectoryRemoved,
+            _ => Kind::NotFound,
+        }
     }
 
     /// Creates a directory in this one, or finds that another has just done so. Not durable before [`sync`](Dir::sync).

@@ -291,7 +291,7 @@ impl fmt::Display for Inner {
         // Quoted and escaped: a name may hold anything, also what moves a terminal's cursor.
         let Inner { step, path, .. } = self;
         match &self.kind {
-            Kind::InvalidKey(why) => return write!(f, "{path:?} is no usable key: {why}"),
+            Kind::InvalidKey(why) => return write!(f, "invalid key {path:?}: {why}"),
             Kind::Locked(holder) => {
                 write!(f, "{path:?} is open in another writer")?;
                 return holder.map_or(Ok(()), |pid| write!(f, " (process {pid})"));
@@ -356,8 +356,8 @@ fn classify(errno: Errno, step: Step) -> Kind {
         (Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EBADF, Step::SyncDir) => {
             Kind::UnsupportedFilesystem
         }
-        // O_CREAT in a directory that is held open finds no such entry only when the directory itself is gone.
-        (Errno::ENOENT, Step::CreateTemp) => Kind::DirectoryRemoved,
+        // Creating in a directory that is held open finds no such entry only when the directory itself is gone.
+        (Errno::ENOENT, Step::CreateTemp | Step::CreateDir) => Kind::DirectoryRemoved,
         (Errno::ENOENT, _) => Kind::NotFound,
         (Errno::EEXIST | Errno::ENOTEMPTY, Step::Rename) => Kind::AlreadyExists,
         (Errno::EISDIR, _) => Kind::IsADirectory,

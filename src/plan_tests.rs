@@ -95,14 +95,13 @@ fn a_plan_without_failures_is_durable_and_syncs_before_it_publishes() {
 fn a_failure_at_every_call_is_told_truly() {
     for plan in all_plans() {
         let calls: Vec<Call> = plan.stages().flatten().cloned().collect();
-        for at in 0..calls.len() {
+        for (at, failed) in calls.iter().enumerate() {
             for errno in [Errno::EIO, Errno::ENOSPC, Errno::EDQUOT, Errno::EACCES] {
                 let mut n = 0;
                 let (ran, verdict) = simulate(plan.clone(), |call| {
                     n += 1;
                     if n - 1 == at { Fate::Failed(errno) } else { done(call) }
                 });
-                let failed = &calls[at];
                 let visible = ran.iter().any(|call| call.is_visible() && call != failed);
                 match verdict {
                     Verdict::Durable => panic!("{failed:?} failed unnoticed in {plan:?}"),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use nix::errno::Errno;
 
 use crate::dir::Dir;
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, Result, Step};
 use crate::key::Key;
 use crate::write::make_in;
 
@@ -94,7 +94,8 @@ impl Dirs {
         self.open(&mut self.lock(), path).map_err(|errno| match errno {
             // The key is not there if something on the way to it is missing or is a file.
             Errno::ENOENT | Errno::ENOTDIR => {
-                Error::new(Kind::NotFound, Step::OpenFile, self.root.path().join(key.as_str())).with_cause(errno.into())
+                let path = self.root.path().join(key.as_str());
+                Error::from_errno(errno, Step::OpenFile, path).with_kind(self.root.not_found())
             }
             errno => self.cannot_open(errno, path),
         })

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nix::fcntl::AtFlags;
+use nix::libc;
 use nix::sys::stat::{SFlag, fstatat};
 
 use crate::atomic_file::{AtomicFile, Owner};
@@ -216,8 +217,9 @@ impl Store {
         self.check()?;
         let dir = self.shared.dirs.find(&key)?;
         self.shared.writer.delete(&dir, &key.name()).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOENT) => error.with_kind(dir.not_found()),
             // What POSIX has for a directory, and macOS too; Linux says EISDIR at once.
-            Some(nix::libc::EPERM) => self.must_be_file(&dir, &key).err().unwrap_or(error),
+            Some(libc::EPERM) => self.must_be_file(&dir, &key).err().unwrap_or(error),
             _ => error,
         })
     }

@@ -1,8 +1,10 @@
 //! Opening a store: the lock, the proof that the filesystem can keep the promise, and the recovery of what an interrupted
 //! writer has left.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,12 +16,13 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::dirs::Dirs;
 use super::reader::Reader;
-use super::tree::Tree;
+use super::tree::{Tree, Visit};
 use super::{Put, Shared};
 use crate::dir::Dir;
 use crate::engine::{Engine, select};
 use crate::error::{Error, Kind, Result, Step};
 use crate::plan::Existing;
+use crate::sys;
 use crate::temp;
 use crate::write::make_in;
 use crate::writer::Writer;
@@ -104,8 +107,9 @@ fn read_format(own: &Dir) -> Result<Option<String>> {
 /// where it is, all this has been done.
 fn initialise(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<()> {
     match openat(root.fd(), "..", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
-        Ok(parent) => crate::sys::sync_dir(parent)
-            .map_err(|errno| Error::from_errno(errno, Step::SyncDir, root.path().join("..")))?,
+        Ok(parent) => {
+            sys::sync_dir(parent).map_err(|errno| Error::from_errno(errno, Step::SyncDir, root.path().join("..")))?
+        }
         // Who may not read the parent did not create the root in it.
         Err(Errno::EACCES | Errno::EPERM) => {}
         Err(errno) => return Err(Error::from_errno(errno, Step::OpenDir, root.path().join(".."))),
@@ -120,17 +124,18 @@ fn initialise(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<()> {
 ///
 /// Safe beside other writers' temporaries because there are none: the lock is held.
 fn recover(root: &Arc<Dir>) -> Result<()> {
-    let mut tree = Tree::new(Arc::clone(root));
-    while let Some(visit) = tree.next_dir() {
-        let visit = visit.map_err(|error| error.at_step(Step::Sweep))?;
-        for name in visit.names.iter().filter(|name| temp::is_temp(name)) {
-            match unlinkat(visit.dir.fd(), &**name, UnlinkatFlags::NoRemoveDir) {
-                Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => {}
-                Err(errno) => return Err(Error::from_errno(errno, Step::Sweep, visit.dir.path_of(name))),
+    for visit in Tree::new(Arc::clone(root)) {
+        let Visit { dir, path, files, has_dirs } = visit.map_err(|error| error.at_step(Step::Sweep))?;
+        for name in files.iter().filter(|name| temp::is_temp(name)) {
+            match unlinkat(&dir, &**name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => {
+                    return Err(Error::from_errno(errno, Step::Sweep, path.join(OsStr::from_bytes(name.to_bytes()))));
+                }
             }
         }
-        if visit.has_dirs {
-            visit.dir.sync()?;
+        if has_dirs {
+            sys::sync_dir(&dir).map_err(|errno| Error::from_errno(errno, Step::SyncDir, path))?;
         }
     }
     Ok(())

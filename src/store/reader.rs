@@ -117,7 +117,7 @@ impl Reader {
             Ok(file) => File::from(file),
             // There is no such key if something on the way to it is a file.
             Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => {
-                return Err(Error::from_errno(errno, Step::OpenFile, path).with_kind(Kind::NotFound));
+                return Err(Error::from_errno(errno, Step::OpenFile, path).with_kind(self.root.not_found()));
             }
             // A socket, or a device without a driver.
             Err(Errno::ENXIO) => return Err(Error::new(Kind::NotAFile, Step::OpenFile, path)),

@@ -1,16 +1,19 @@
 //! Walking the directories of a store, and listing its keys.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::dir::{Dir as Entries, Type};
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{SFlag, fstatat};
 
 use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
 use crate::key::{self, Key};
+use crate::sys;
 
 /// The names in one directory, by kind. What is neither a file nor a directory is left out.
 #[derive(Debug, Default)]
@@ -19,29 +22,37 @@ struct Names {
     dirs: Vec<CString>,
 }
 
-fn read(dir: &Dir) -> Result<Names> {
-    let fail = |errno| Error::from_errno(errno, Step::List, dir.path());
-    // A descriptor of its own: the position in the directory belongs to the open file.
-    let own = dir.open_beneath("").map_err(fail)?;
+/// Opens and reads one directory: `""` is the root.
+fn read(root: &Dir, path: &str) -> nix::Result<(Entries, Names)> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    let fd = sys::open_beneath(root.fd(), if path.is_empty() { "." } else { path }, flags)?;
+    let mut entries = Entries::from_fd(fd)?;
     let mut names = Names::default();
-    for entry in Entries::from_fd(own.into_fd()).map_err(fail)?.iter() {
-        let entry = entry.map_err(fail)?;
+    let mut untyped = Vec::new();
+    for entry in entries.iter() {
+        let entry = entry?;
         let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        match entry.file_type().or_else(|| look(dir, name)) {
+        match entry.file_type() {
+            _ if matches!(name.to_bytes(), b"." | b"..") => {}
             Some(Type::File) => names.files.push(name.to_owned()),
             Some(Type::Directory) => names.dirs.push(name.to_owned()),
+            Some(_) => {}
+            None => untyped.push(name.to_owned()),
+        }
+    }
+    for name in untyped {
+        match look(&entries, &name) {
+            Some(Type::File) => names.files.push(name),
+            Some(Type::Directory) => names.dirs.push(name),
             _ => {}
         }
     }
-    Ok(names)
+    Ok((entries, names))
 }
 
 /// The type of an entry where the filesystem does not tell it with the name. `None` if it is gone.
-fn look(dir: &Dir, name: &std::ffi::CStr) -> Option<Type> {
-    let stat = fstatat(dir.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+fn look(dir: impl AsFd, name: &CStr) -> Option<Type> {
+    let stat = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
         SFlag::S_IFREG => Some(Type::File),
         SFlag::S_IFDIR => Some(Type::Directory),
@@ -60,9 +71,11 @@ pub(super) struct Tree {
 /// One directory of the walk.
 #[derive(Debug)]
 pub(super) struct Visit {
-    pub(super) dir: Dir,
+    pub(super) dir: Entries,
+    /// Its path, for messages.
+    pub(super) path: PathBuf,
     /// The files in it.
-    pub(super) names: Vec<CString>,
+    pub(super) files: Vec<CString>,
     pub(super) has_dirs: bool,
 }
 
@@ -70,24 +83,25 @@ impl Tree {
     pub(super) fn new(root: Arc<Dir>) -> Tree {
         Tree { root, todo: vec![String::new()] }
     }
+}
 
-    pub(super) fn next_dir(&mut self) -> Option<Result<Visit>> {
+impl Iterator for Tree {
+    type Item = Result<Visit>;
+
+    fn next(&mut self) -> Option<Result<Visit>> {
         loop {
-            let path = self.todo.pop()?;
-            let dir = match self.root.open_beneath(&path) {
-                Ok(dir) => dir,
+            let at = self.todo.pop()?;
+            let path = self.root.path().join(&at);
+            let (dir, Names { files, dirs }) = match read(&self.root, &at) {
+                Ok(found) => found,
                 // Where we may not go we have left nothing (`lost+found` on a volume of one's own, for example); and
                 // what has gone meanwhile, or is too deep to be a key, holds nothing of ours.
-                Err(Errno::EACCES | Errno::ENOENT | Errno::ENAMETOOLONG) if !path.is_empty() => continue,
-                Err(errno) => return Some(Err(Error::from_errno(errno, Step::OpenDir, self.root.path().join(path)))),
-            };
-            let Names { files, dirs } = match read(&dir) {
-                Ok(names) => names,
-                Err(error) => return Some(Err(error)),
+                Err(Errno::EACCES | Errno::ENOENT | Errno::ENAMETOOLONG) if !at.is_empty() => continue,
+                Err(errno) => return Some(Err(Error::from_errno(errno, Step::List, path))),
             };
             let has_dirs = !dirs.is_empty();
-            self.todo.extend(dirs.iter().filter_map(|name| name.to_str().ok()).map(|name| join(&path, name)));
-            return Some(Ok(Visit { dir, names: files, has_dirs }));
+            self.todo.extend(dirs.iter().filter_map(|name| name.to_str().ok()).map(|name| join(&at, name)));
+            return Some(Ok(Visit { dir, path, files, has_dirs }));
         }
     }
 }
@@ -122,12 +136,11 @@ impl List {
 
     /// Reads a directory: `""`, or a path with a slash at its end.
     fn enter(&mut self, path: &str) -> Result<()> {
-        let dir = match self.root.open_beneath(path.trim_end_matches('/')) {
-            Ok(dir) => dir,
+        let (_, Names { files, dirs }) = match read(&self.root, path.trim_end_matches('/')) {
+            Ok(found) => found,
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) if !path.is_empty() => return Ok(()),
-            Err(errno) => return Err(Error::from_errno(errno, Step::OpenDir, self.root.path().join(path))),
+            Err(errno) => return Err(Error::from_errno(errno, Step::List, self.root.path().join(path))),
         };
-        let Names { files, dirs } = read(&dir)?;
         let keys = |names: Vec<CString>, end: &'static str| {
             names.into_iter().filter(|name| !key::is_reserved(name.to_bytes())).filter_map(move |name| {
                 // A name that is not UTF-8 is no key.

@@ -1,1 +1,70 @@
-fn main() {}
+//! The `ringbolt` command: raw arguments, then checked options, then the work; errors are one line on stderr.
+
+mod args;
+mod cp;
+mod interrupt;
+mod problem;
+mod put;
+mod read;
+mod rm;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use nix::sys::signal::{SigSet, Signal};
+
+use args::{Args, Command};
+use problem::Problem;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // A write beyond the limit of file sizes is then an error (EFBIG) like any other, not the end of the process. It fails
+    // only for a signal that does not exist.
+    let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
+    match run(args) {
+        Ok(status) => status,
+        Err(problem) if problem.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(problem) => {
+            problem::tell(&problem);
+            problem.status()
+        }
+    }
+}
+
+fn run(args: Args) -> Result<ExitCode, Problem> {
+    match args.command {
+        Command::Put(args) => put::run(&args)?,
+        Command::Get(args) => read::get(&args)?,
+        Command::Ls(args) => read::ls(&args)?,
+        Command::Rm(args) => rm::run(&args)?,
+        Command::Cp(args) => return cp::run(&args),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Args::command(), "ringbolt", &mut script);
+            print(&script)?;
+        }
+        Command::Man(args) => print(&manual(args.command.as_deref())?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn manual(of: Option<&str>) -> Result<Vec<u8>, Problem> {
+    let mut command = Args::command();
+    command.build();
+    let command = match of {
+        None => command,
+        Some(name) => match command.find_subcommand(name) {
+            Some(found) => found.clone().name(format!("ringbolt-{name}").leak() as &'static str),
+            None => return Err(Problem::usage(format!("there is no command {name:?} to show the manual of"))),
+        },
+    };
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page).map_err(Problem::stdout)?;
+    Ok(page)
+}
+
+fn print(bytes: &[u8]) -> Result<(), Problem> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(Problem::stdout)
+}

@@ -54,7 +54,7 @@ impl Uring {
         let (reply, answer) = sync_channel(1);
         match self.inbox.put(Passage { run, job, reply }) {
             Ok(()) => answer.recv().ok(),
-            Err(Passage { run, job, .. }) => Some(Answer { run, job, retired: true }),
+            Err(passage) => Some(Answer { run: passage.run, job: passage.job, retired: true }),
         }
     }
 }

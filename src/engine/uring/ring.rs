@@ -112,18 +112,15 @@ impl Ring {
         self.launch(slot, stage, false);
     }
 
-    /// Submits what is pushed, waits until some passage may have come to the end of its stage (or a wake-up came), and
-    /// moves every passage on as far as its completions allow.
-    pub(super) fn turn(&mut self) -> io::Result<()> {
+    /// Submits what is pushed and waits until some passage may have come to the end of its stage, or a wake-up came.
+    pub(super) fn wait(&mut self) -> io::Result<()> {
         if self.wake_outstanding == 0 && !self.retired {
             self.arm_wake();
         }
         let nearest = self.flights.iter().flatten().map(|flight| flight.outstanding).min().unwrap_or(1);
         // While a wake-up is half reaped, the other half could be all that still comes: don't ask for more.
         let wake_is_whole = self.wake_outstanding == WAKE_REQUESTS;
-        self.enter(if wake_is_whole { nearest.clamp(1, WAKE_REQUESTS) } else { 1 })?;
-        self.reap();
-        Ok(())
+        self.enter(if wake_is_whole { nearest.clamp(1, WAKE_REQUESTS) } else { 1 })
     }
 
     fn arm_wake(&mut self) {
@@ -194,7 +191,8 @@ impl Ring {
         }
     }
 
-    fn reap(&mut self) {
+    /// Moves every passage on as far as its completions allow, and answers those that are through.
+    pub(super) fn reap(&mut self) {
         let completions: Vec<(u64, i32)> =
             self.io.completion().map(|completion| (completion.user_data(), completion.result())).collect();
         for (tag, result) in completions {

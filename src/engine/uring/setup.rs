@@ -152,6 +152,7 @@ mod tests {
         assert!(text.contains("renameat, unlinkat"), "{text}");
     }
 
+    #[allow(clippy::print_stderr)]
     /// The fact that decides the protocol's form. If a kernel changes it, this test says so.
     #[test]
     fn a_failed_write_breaks_the_chain_and_a_failed_fsync_does_not() {

@@ -43,10 +43,10 @@ enum Thread {
 
 impl Inbox {
     /// Queues a passage; gives it back where the ring takes nothing more.
-    pub(super) fn put(&self, passage: Passage) -> Result<(), Passage> {
+    pub(super) fn put(&self, passage: Passage) -> Result<(), Box<Passage>> {
         let mut state = self.lock();
         if state.closed || state.thread == Thread::Ended {
-            return Err(passage);
+            return Err(Box::new(passage));
         }
         state.queue.push_back(passage);
         self.rouse(state);
@@ -106,7 +106,7 @@ pub(super) fn spawn() -> Result<(Arc<Inbox>, JoinHandle<()>, Facts), Failure> {
     }
 }
 
-/// The life of the thread: take jobs on board, turn the ring, sleep when there is nothing to do.
+/// The life of the thread: take jobs on board, wait for the ring, sleep when there is nothing to do.
 fn work(inbox: &Inbox, mut ring: Ring) {
     let _ended = Ended(inbox);
     loop {
@@ -127,12 +127,14 @@ fn work(inbox: &Inbox, mut ring: Ring) {
         }
         state.thread = Thread::InKernel;
         drop(state);
-        let turned = ring.turn();
+        let waited = ring.wait();
+        // Before anyone is answered: who then has more to do need not wake a thread that is awake.
         inbox.lock().thread = Thread::Running;
-        if turned.is_err() {
+        if waited.is_err() {
             // The ring is lost. Its drop waits for what is in flight, or leaks it; every caller is told.
             return;
         }
+        ring.reap();
     }
 }
 

@@ -1,0 +1,197 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use ringbolt::Engine;
+
+/// Durable files: what `put` has acknowledged survives a power cut.
+///
+/// DIR is a directory of files, one a KEY; a key is a relative path such as `a/b/c`. A file is replaced whole or not at
+/// all, and is durable when the command has ended with status 0.
+///
+/// Exit status: 0 done, 1 failed, 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "ringbolt", version, max_term_width = 100, after_help = "`ringbolt help COMMAND` tells more.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Durably write a file, from FILE or standard input
+    Put(PutArgs),
+    /// Write the content of a key to standard output
+    Get(GetArgs),
+    /// List keys, in the order of their bytes
+    Ls(LsArgs),
+    /// Durably remove keys
+    Rm(RmArgs),
+    /// Durably copy files and directories into DIR
+    Cp(CpArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, as troff: `ringbolt man | man -l -`
+    Man(ManArgs),
+}
+
+/// Durably write a file, from FILE or standard input.
+///
+/// DIR is created, durably, if its parent exists; so are the directories within KEY. The old content stays visible until
+/// the new is complete and durable.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PutArgs {
+    /// The directory of the store
+    pub(crate) dir: PathBuf,
+    /// The key to write, such as `a/b/c`
+    pub(crate) key: String,
+    /// What to write; `-` is standard input
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// Permission bits of the new file, in octal [default: 600 less the umask]
+    #[arg(long, value_parser = mode, value_name = "OCTAL")]
+    pub(crate) mode: Option<u32>,
+    /// Fail if the key exists
+    #[arg(long)]
+    pub(crate) new: bool,
+    #[command(flatten)]
+    pub(crate) writing: Writing,
+}
+
+/// Write the content of a key to standard output.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GetArgs {
+    /// The directory of the store
+    pub(crate) dir: PathBuf,
+    /// The key to read
+    pub(crate) key: String,
+}
+
+/// List keys, in the order of their bytes.
+///
+/// On a terminal, control characters in keys are shown escaped; anywhere else keys are printed as they are. A key can
+/// contain a newline: scripts should use --json.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LsArgs {
+    /// The directory of the store
+    pub(crate) dir: PathBuf,
+    /// List only the keys that begin with this; `a/` lists a directory
+    #[arg(default_value = "")]
+    pub(crate) prefix: String,
+    /// Show mode, length in bytes and time of writing
+    #[arg(long, short, conflicts_with = "json")]
+    pub(crate) long: bool,
+    /// Print a JSON array of objects with key, len, modified and mode
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Durably remove keys.
+///
+/// Each is durably gone before the next is touched. Directories stay.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    /// The directory of the store
+    pub(crate) dir: PathBuf,
+    /// The keys to remove
+    #[arg(required = true, value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+    #[command(flatten)]
+    pub(crate) writing: Writing,
+}
+
+/// Durably copy files and directories into DIR.
+///
+/// A file becomes the key of its own name; a directory is copied with everything in it, under its own name. Permission
+/// bits are kept, times are not; symbolic links and special files within a directory are not copied. What exists is
+/// replaced. DIR is created, durably, if its parent exists. A file that fails does not stop the others; the status is
+/// then 1.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CpArgs {
+    /// Files and directories to copy
+    #[arg(required = true, value_name = "SRC")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// The directory of the store
+    pub(crate) dir: PathBuf,
+    /// How many files to copy at once: their syncs share the disk's flushes
+    #[arg(long, short, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: u16,
+    #[command(flatten)]
+    pub(crate) writing: Writing,
+}
+
+/// What every writing command takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Writing {
+    /// What does the I/O
+    #[arg(long, value_enum, default_value_t = EngineArg::Auto)]
+    engine: EngineArg,
+    /// Tell on stderr which engine runs, and why
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+}
+
+impl Writing {
+    pub(crate) fn engine(&self) -> Engine {
+        match self.engine {
+            EngineArg::Auto => Engine::Auto,
+            EngineArg::Uring => Engine::Uring,
+            EngineArg::Portable => Engine::Portable,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EngineArg {
+    /// What measured best
+    Auto,
+    /// Chained io_uring requests, or an error where they are refused
+    Uring,
+    /// Plain system calls
+    Portable,
+}
+
+/// Print a completion script for a shell.
+///
+/// For bash: `ringbolt completions bash > /etc/bash_completion.d/ringbolt`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Print the manual page, as troff: `ringbolt man | man -l -`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManArgs {
+    /// The command to print the page of [default: the page of `ringbolt` itself]
+    pub(crate) command: Option<String>,
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o7777 && !digits.starts_with('+') => Ok(mode),
+        _ => Err("not octal permission bits such as 640".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        for (text, mode) in [("600", 0o600), ("0644", 0o644), ("0o1777", 0o1777), ("0", 0)] {
+            assert_eq!(super::mode(text), Ok(mode));
+        }
+        for text in ["", "8", "rw", "-1", "+7", "10000", "0x1"] {
+            assert!(super::mode(text).is_err(), "{text}");
+        }
+    }
+}

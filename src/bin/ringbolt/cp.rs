@@ -1,0 +1,159 @@
+//! `ringbolt cp`: many files at once, so that their syncs share the disk's flushes.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ringbolt::{PutOptions, Store};
+use walkdir::WalkDir;
+
+use crate::args::CpArgs;
+use crate::interrupt::Interrupt;
+use crate::problem::{self, Problem};
+use crate::put::{self, Input};
+
+/// One file to copy.
+struct Task {
+    from: PathBuf,
+    key: String,
+    len: u64,
+}
+
+pub(crate) fn run(args: &CpArgs) -> Result<ExitCode, Problem> {
+    let interrupt = Interrupt::watch().map_err(|error| Problem::Io { doing: "watch for signals".into(), error })?;
+    let (tasks, mut failed) = collect(&args.sources, &args.dir, &interrupt)?;
+    let store = put::open(&args.dir, &args.writing)?;
+    let bar = bar(&tasks);
+    let copied = AtomicUsize::new(0);
+    let failed_here = AtomicBool::new(false);
+    let queue = Mutex::new(tasks.iter());
+    thread::scope(|scope| {
+        for _ in 0..usize::from(args.jobs).min(tasks.len()) {
+            scope.spawn(|| {
+                while interrupt.check().is_ok() {
+                    let Some(task) = queue.lock().expect("no panic").next() else { break };
+                    match copy(&store, task, &interrupt, &bar) {
+                        Ok(()) => _ = copied.fetch_add(1, Ordering::Relaxed),
+                        Err(Problem::Interrupted(_)) => break,
+                        Err(problem) => {
+                            failed_here.store(true, Ordering::Relaxed);
+                            bar.suspend(|| problem::tell(&problem));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    failed |= failed_here.into_inner();
+    let (copied, all) = (copied.into_inner(), tasks.len());
+    if let Err(interrupted) = interrupt.check()
+        && copied < all
+    {
+        problem::tell(&format_args!(
+            "interrupted: {copied} of {all} files were copied and are durable; no other changed"
+        ));
+        return Ok(interrupted.status());
+    }
+    if !bar.is_hidden() {
+        let bytes: u64 = tasks.iter().map(|task| task.len).sum();
+        problem::tell(&format_args!("{copied} of {all} files copied and durable ({})", HumanBytes(bytes)));
+    }
+    store.close()?;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn copy(store: &Store, task: &Task, interrupt: &Interrupt, bar: &ProgressBar) -> Result<(), Problem> {
+    let input = Input::open(&task.from)?;
+    let options = PutOptions::new().mode(input.mode().map_err(Problem::io("look at", &task.from))?);
+    put::copy(store, &task.key, input, options, interrupt, |bytes| bar.inc(bytes))
+}
+
+/// Shown on a terminal only.
+fn bar(tasks: &[Task]) -> ProgressBar {
+    let bytes = tasks.iter().map(|task| task.len).sum();
+    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+    let template = "{bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+    bar.with_style(ProgressStyle::with_template(template).expect("a valid template"))
+}
+
+/// What to copy where, and whether something was left out (each has been told).
+fn collect(sources: &[PathBuf], dir: &Path, interrupt: &Interrupt) -> Result<(Vec<Task>, bool), Problem> {
+    let identity = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
+    let store = fs::metadata(dir).ok().as_ref().map(identity);
+    let (mut tasks, mut left_out) = (Vec::new(), false);
+    let mut tell = |path: &Path, why: &dyn std::fmt::Display| {
+        left_out = true;
+        problem::tell(&format_args!("cp {path:?}: {why}"));
+    };
+    for source in sources {
+        let found = match fs::metadata(source) {
+            Ok(found) => found,
+            Err(error) => {
+                tell(source, &error);
+                continue;
+            }
+        };
+        if !found.is_dir() {
+            match source.file_name().and_then(|name| name.to_str()) {
+                Some(key) if found.is_file() => {
+                    tasks.push(Task { from: source.clone(), key: key.into(), len: found.len() });
+                }
+                Some(_) => tell(source, &"not a regular file or directory"),
+                None => tell(source, &"its name is not UTF-8, so it is no key"),
+            }
+            continue;
+        }
+        // Without a name of its own (`.`, `..`, `/`), a directory's files go to the top.
+        let base = source.file_name().map(PathBuf::from).unwrap_or_default();
+        let mut walk = WalkDir::new(source).sort_by_file_name().into_iter();
+        while let Some(entry) = walk.next() {
+            interrupt.check()?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let path = error.path().unwrap_or(source).to_owned();
+                    tell(&path, &error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links")));
+                    continue;
+                }
+            };
+            let path = entry.path();
+            if entry.file_type().is_dir() {
+                if fs::symlink_metadata(path).ok().as_ref().map(identity) == store && store.is_some() {
+                    tell(path, &"this is the store itself");
+                    walk.skip_current_dir();
+                }
+                continue;
+            }
+            let key = base.join(path.strip_prefix(source).expect("walked from there"));
+            match (key.to_str(), entry.metadata()) {
+                _ if !entry.file_type().is_file() => tell(path, &"not a regular file"),
+                (Some(key), Ok(found)) => {
+                    tasks.push(Task { from: path.to_owned(), key: key.into(), len: found.len() });
+                }
+                (None, _) => tell(path, &"its name is not UTF-8, so it is no key"),
+                (_, Err(error)) => tell(path, &error),
+            }
+        }
+    }
+    refuse_clashes(&tasks)?;
+    Ok((tasks, left_out))
+}
+
+/// Two sources for one key: whichever came last would win, and nobody would know.
+fn refuse_clashes(tasks: &[Task]) -> Result<(), Problem> {
+    let mut seen: HashMap<&str, &Path> = HashMap::new();
+    for task in tasks {
+        if let Some(other) = seen.insert(&task.key, &task.from) {
+            return Err(Problem::usage(format!("{other:?} and {:?} would both become {:?}", task.from, task.key)));
+        }
+    }
+    Ok(())
+}

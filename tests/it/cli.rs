@@ -1,0 +1,276 @@
+//! The command: what it does, what it says, and the status it ends with.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::help::*;
+
+fn ringbolt(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringbolt"));
+    command.current_dir(dir).stdin(Stdio::null());
+    command
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    ringbolt(dir).args(args).output().unwrap()
+}
+
+#[track_caller]
+fn ok(dir: &Path, args: &[&str]) -> String {
+    let output = run(dir, args);
+    assert!(output.status.success() && output.stderr.is_empty(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// That the command fails with this status and one line on stderr; the line.
+#[track_caller]
+fn fails(status: i32, output: Output) -> String {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(status), "{output:?}");
+    assert!(status == 2 || (text.lines().count() == 1 && text.starts_with("ringbolt: ")), "{text}");
+    text
+}
+
+fn feed(mut command: Command, input: &[u8]) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The child may have ended without reading it all.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn put_get_ls_rm() {
+    let dir = dir();
+    let dir = dir.path();
+    fs::write(dir.join("in"), "from a file").unwrap();
+    for engine in engines() {
+        let engine = format!("{engine:?}").to_lowercase();
+        ok(dir, &["put", "s", "a/b", "in", "--engine", &engine]);
+        assert_eq!(ok(dir, &["get", "s", "a/b"]), "from a file");
+        for len in [0, 1, 1 << 20, (1 << 20) + 1, 5 << 20] {
+            let mut command = ringbolt(dir);
+            command.args(["put", "s", "piped", "-", "--mode", "640", "--engine", &engine]);
+            assert!(feed(command, &pattern(len)).status.success());
+            assert!(run(dir, &["get", "s", "piped"]).stdout == pattern(len), "{len}");
+            assert_eq!(fs::metadata(dir.join("s/piped")).unwrap().mode() & 0o7777, 0o640);
+        }
+    }
+    assert_eq!(ok(dir, &["ls", "s"]), "a/b\npiped\n");
+    assert_eq!(ok(dir, &["ls", "s", "a/"]), "a/b\n");
+    assert_eq!(ok(dir, &["ls", "s", "none"]), "");
+    let long = ok(dir, &["ls", "s", "--long"]);
+    assert!(long.starts_with("0600           11 20") && long.contains("Z a/b\n0640"), "{long}");
+    let json: serde_json::Value = serde_json::from_str(&ok(dir, &["ls", "s", "--json"])).unwrap();
+    assert_eq!((&json[0]["key"], &json[0]["len"], &json[1]["mode"]), (&"a/b".into(), &11.into(), &"0640".into()));
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&ok(dir, &["ls", "s", "x", "--json"])).unwrap(),
+        serde_json::json!([])
+    );
+    ok(dir, &["rm", "s", "a/b", "piped"]);
+    assert_eq!(ok(dir, &["ls", "s"]), "");
+}
+
+#[test]
+fn what_fails_says_what_where_and_what_is_still_there() {
+    let dir = dir();
+    let dir = dir.path();
+    fs::write(dir.join("in"), "x").unwrap();
+    ok(dir, &["put", "s", "k", "in"]);
+    let unchanged = "nothing was changed, the old content (if any) is still there";
+    let text = fails(1, run(dir, &["put", "s", "k", "in", "--new"]));
+    assert!(text.contains("put \"k\": rename failed on \"s/k\"") && text.contains(unchanged), "{text}");
+    for key in ["", "..", "/k", ".ringbolt/lock", &"x".repeat(256)] {
+        assert!(fails(1, run(dir, &["put", "s", key, "in"])).contains("invalid key"), "{key}");
+    }
+    assert!(fails(1, run(dir, &["put", "s", "k/below", "in"])).contains("Not a directory"));
+    assert!(fails(1, run(dir, &["rm", "s", "no"])).contains("unlink failed on \"s/no\""));
+    assert!(fails(1, run(dir, &["get", "s", "no"])).contains("No such file"));
+    assert!(fails(1, run(dir, &["put", "s", "k", "missing"])).contains("open \"missing\""));
+    assert!(fails(1, run(dir, &["put", "s", "k", "s"])).contains("directory"));
+    assert!(fails(1, run(dir, &["put", "no/parent", "k", "in"])).contains("no"));
+    // Only what writes makes the directory.
+    for args in [&["get", "t", "k"][..], &["ls", "t"], &["rm", "t", "k"], &["put", "t", "k", "missing"]] {
+        fails(1, run(dir, args));
+        assert!(!dir.join("t").exists(), "{args:?}");
+    }
+    for args in
+        [&[][..], &["put"], &["put", "s", "k", "in", "--mode", "rw"], &["put", "s", "k", "--engine", "x"], &["nope"]]
+    {
+        fails(2, run(dir, args));
+    }
+    assert_eq!(ok(dir, &["get", "s", "k"]), "x");
+    assert!(temporaries(dir).is_empty());
+}
+
+#[test]
+fn a_second_writer_is_told_who_is_the_first() {
+    let dir = dir();
+    let store = ringbolt::Store::open(dir.path()).unwrap();
+    let text = fails(1, run(dir.path(), &["put", ".", "k", "-"]));
+    assert!(text.contains(&format!("open in another writer (process {})", std::process::id())), "{text}");
+    store.put("k", "x").unwrap();
+    assert_eq!(ok(dir.path(), &["get", ".", "k"]), "x");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let dir = dir();
+    let store = ringbolt::Store::open(dir.path()).unwrap();
+    store.put("large", pattern(4 << 20)).unwrap();
+    for args in [&["get", ".", "large"][..], &["man"], &["completions", "bash"], &["ls", ".", "--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = ringbolt(dir.path()).args(args).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let output = output.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{args:?}: {output:?}");
+    }
+}
+
+/// Reads lines of a child's stderr until one has `what` in it.
+fn until_says(child: &mut Child, what: &str) {
+    let lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains(what)), "it never said {what:?}");
+}
+
+#[test]
+fn ctrl_c_discards_what_is_not_complete() {
+    use nix::sys::signal::{Signal, kill};
+    for (engine, signal) in
+        engines().into_iter().flat_map(|engine| [(engine, Signal::SIGINT), (engine, Signal::SIGTERM)])
+    {
+        let dir = dir();
+        ringbolt::Store::open(dir.path()).unwrap().put("k", "old").unwrap();
+        let mut command = ringbolt(dir.path());
+        command.args(["put", "-v", ".", "k", "--engine", &format!("{engine:?}").to_lowercase()]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        until_says(&mut child, "engine");
+        // More than is put in one piece, so that a temporary file is there; the pipe stays open.
+        input.write_all(&pattern(3 << 20)).unwrap();
+        while temporaries(dir.path()).is_empty() {
+            std::thread::yield_now();
+        }
+        kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(128 + signal as i32));
+        assert!(temporaries(dir.path()).is_empty());
+        assert_eq!(fs::read(dir.path().join("k")).unwrap(), b"old");
+    }
+}
+
+/// A limit of open files anywhere between none and enough: it works, or says in one line why not.
+#[test]
+fn too_few_descriptors_are_told() {
+    for engine in ["auto", "uring"] {
+        let dir = dir();
+        let dir = dir.path();
+        fs::write(dir.join("in"), "new").unwrap();
+        let mut refused = 0;
+        // A ring's file table counts against the limit before anything is in it.
+        for limit in (4..=24).chain(60..=80) {
+            let script = format!("ulimit -n {limit}; exec \"$0\" put s a/k in --engine {engine}");
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &script, env!("CARGO_BIN_EXE_ringbolt")]).current_dir(dir);
+            let output = shell.output().unwrap();
+            if !output.status.success() {
+                refused += 1;
+                // The loader itself may be the first to run out.
+                let text = String::from_utf8_lossy(&output.stderr);
+                assert!(text.contains("open files") || text.contains("ulimit -n") || limit < 5, "{limit}: {text}");
+            }
+            if dir.join("s").exists() {
+                assert!(temporaries(dir).is_empty());
+            }
+        }
+        assert!((1..40).contains(&refused), "{engine}: {refused}");
+        assert_eq!(fs::read(dir.join("s/a/k")).unwrap(), b"new");
+    }
+}
+
+#[test]
+fn a_limit_of_file_sizes_is_an_error_and_not_the_end() {
+    for engine in engines() {
+        let engine = format!("{engine:?}").to_lowercase();
+        let dir = dir();
+        let dir = dir.path();
+        fs::write(dir.join("small"), "old").unwrap();
+        fs::write(dir.join("large"), pattern(100 << 10)).unwrap();
+        fs::write(dir.join("larger"), pattern(3 << 20)).unwrap();
+        ok(dir, &["put", "s", "k", "small", "--engine", &engine]);
+        for file in ["large", "larger"] {
+            // 64 blocks of 512 bytes: the first write is short, the next one is refused.
+            let script = format!("ulimit -f 64; exec \"$0\" put s k {file} --engine {engine}");
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &script, env!("CARGO_BIN_EXE_ringbolt")]).current_dir(dir);
+            let text = fails(1, shell.output().unwrap());
+            assert!(text.contains("write of the temporary file failed") && text.contains("File too large"), "{text}");
+            assert!(temporaries(dir).is_empty());
+            assert_eq!(ok(dir, &["get", "s", "k"]), "old");
+        }
+    }
+}
+
+#[test]
+fn cp_copies_trees_and_tells_what_it_leaves_out() {
+    let dir = dir();
+    let dir = dir.path();
+    fs::create_dir_all(dir.join("tree/sub")).unwrap();
+    for i in 0..50 {
+        fs::write(dir.join(format!("tree/sub/{i}")), pattern(i * 1000)).unwrap();
+    }
+    fs::write(dir.join("tree/large"), pattern(3 << 20)).unwrap();
+    fs::set_permissions(dir.join("tree/large"), fs::Permissions::from_mode(0o751)).unwrap();
+    fs::write(dir.join("one"), "1").unwrap();
+    ok(dir, &["cp", "tree", "one", "s"]);
+    assert_eq!(ok(dir, &["ls", "s"]).lines().count(), 52);
+    assert!(fs::read(dir.join("s/tree/large")).unwrap() == pattern(3 << 20));
+    assert_eq!(fs::metadata(dir.join("s/tree/large")).unwrap().mode() & 0o7777, 0o751);
+    for i in 0..50 {
+        assert_eq!(fs::read(dir.join(format!("s/tree/sub/{i}"))).unwrap(), pattern(i * 1000));
+    }
+    // One bad apple: the others are copied, the status says that something was not.
+    symlink("large", dir.join("tree/link")).unwrap();
+    let text = fails(1, run(dir, &["cp", "tree", "missing", "s2"]).clone_first_line());
+    assert!(text.contains("not a regular file") || text.contains("No such file"), "{text}");
+    assert_eq!(ok(dir, &["ls", "s2"]).lines().count(), 51);
+    // Two sources for one key: nothing is copied.
+    assert!(fails(2, run(dir, &["cp", "one", "tree/../one", "s3"])).contains("would both become \"one\""));
+    assert!(!dir.join("s3").exists());
+    // The store within the source is not copied into itself.
+    let text = fails(1, run(dir, &["cp", ".", "s2"]).clone_first_line());
+    assert!(text.contains("the store itself") || text.contains("not a regular file"), "{text}");
+    assert!(!dir.join("s2/s2").exists());
+    assert!(fails(2, run(dir, &["cp", "one"])).contains("Usage"));
+}
+
+trait FirstLine {
+    fn clone_first_line(self) -> Output;
+}
+
+impl FirstLine for Output {
+    /// Of several lines, the first: `fails` wants one.
+    fn clone_first_line(mut self) -> Output {
+        let end = self.stderr.iter().position(|byte| *byte == b'\n').map_or(self.stderr.len(), |at| at + 1);
+        self.stderr.truncate(end);
+        self
+    }
+}
+
+#[test]
+fn help_manual_and_completions_are_there() {
+    let dir = dir();
+    let dir = dir.path();
+    for command in ["put", "get", "ls", "rm", "cp"] {
+        assert!(ok(dir, &["help", command]).contains("Usage: ringbolt"));
+        assert!(ok(dir, &["man", command]).contains(&format!(".TH ringbolt-{command}")));
+        assert!(ok(dir, &["man"]).contains(command));
+    }
+    fails(2, run(dir, &["man", "nope"]));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(ok(dir, &["completions", shell]).contains("ringbolt"));
+    }
+    let text = String::from_utf8(run(dir, &["put", "-v", "s", "k"]).stderr).unwrap();
+    assert!(text.starts_with("ringbolt: engine "), "{text}");
+}

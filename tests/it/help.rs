@@ -1,0 +1,72 @@
+//! What the tests share.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use ringbolt::{Engine, Store};
+use tempfile::TempDir;
+
+/// A fresh directory on the disk of the target directory: the system's temporary directory is often a tmpfs.
+pub(crate) fn dir() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// Says in one line what is not tested here, and why. Not captured, unlike what a test prints.
+pub(crate) fn skip(what: &str, why: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "skipped {what}: {why}");
+}
+
+/// Runs a test on every engine that this build has and this machine allows, each in a fresh directory.
+pub(crate) fn each_engine(test: impl Fn(Engine, &Path)) {
+    for engine in engines() {
+        test(engine, dir().path());
+    }
+}
+
+pub(crate) fn engines() -> Vec<Engine> {
+    let mut engines = Vec::new();
+    for engine in [Engine::Portable, Engine::Uring] {
+        match Store::builder(dir().path()).engine(engine).open() {
+            Ok(_) => engines.push(engine),
+            Err(error) => {
+                assert!(error.is_engine_unavailable(), "{error}");
+                skip(&format!("{engine:?}"), error);
+            }
+        }
+    }
+    assert!(!engines.is_empty());
+    engines
+}
+
+pub(crate) fn open(dir: &Path, engine: Engine) -> Store {
+    Store::builder(dir).engine(engine).open().unwrap()
+}
+
+/// Every temporary file beneath a directory.
+pub(crate) fn temporaries(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(temporaries(&entry.path()));
+        } else if entry.file_name().to_string_lossy().ends_with(".tmp") {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+/// That a call failed and left everything as it was.
+#[track_caller]
+pub(crate) fn unchanged<T: std::fmt::Debug>(result: ringbolt::Result<T>, dir: &Path) -> ringbolt::Error {
+    let error = result.unwrap_err();
+    assert_eq!(error.outcome(), ringbolt::Outcome::Unchanged, "{error}");
+    assert_eq!(error.leftover(), None, "{error}");
+    assert_eq!(temporaries(dir), Vec::<PathBuf>::new(), "{error}");
+    error
+}
+
+/// Content that tells its length and shows every displaced byte.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect()
+}

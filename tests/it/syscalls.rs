@@ -1,0 +1,72 @@
+//! What a put costs in system calls: those of the protocol, and none besides.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use ringbolt::{Engine, Store};
+
+use crate::help::*;
+
+/// The child: opens a store and puts as often as it is told.
+#[test]
+fn puts_for_strace() {
+    let Some(puts) = std::env::var_os("RINGBOLT_TEST_PUTS") else { return };
+    let engine = match std::env::var("RINGBOLT_TEST_ENGINE").unwrap().as_str() {
+        "Uring" => Engine::Uring,
+        _ => Engine::Portable,
+    };
+    let store = open(Path::new(&std::env::var_os("RINGBOLT_TEST_DIR").unwrap()), engine);
+    store.put("a/k", "first").unwrap();
+    for _ in 0..puts.to_str().unwrap().parse().unwrap() {
+        store.put("a/k", &[7; 4096][..]).unwrap();
+    }
+}
+
+/// How often each system call was made by a child that puts this often.
+fn trace(engine: Engine, dir: &Path, puts: u32) -> BTreeMap<String, i64> {
+    let log = dir.join("strace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-c", "-U", "calls,name", "-o"]).arg(&log).arg(std::env::current_exe().unwrap());
+    strace.args(["syscalls::puts_for_strace", "--exact", "--test-threads=1"]);
+    strace.env("RINGBOLT_TEST_PUTS", puts.to_string()).env("RINGBOLT_TEST_ENGINE", format!("{engine:?}"));
+    assert!(strace.env("RINGBOLT_TEST_DIR", dir.join("store")).output().unwrap().status.success());
+    let summary = std::fs::read_to_string(&log).unwrap();
+    let counts = summary.lines().filter_map(|line| {
+        let (calls, name) = line.trim().split_once(' ')?;
+        Some((name.trim().to_owned(), calls.parse().ok()?))
+    });
+    counts.filter(|(name, _)| name != "total").collect()
+}
+
+#[test]
+fn a_put_makes_no_call_that_the_protocol_does_not_need() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("system calls of a put", "strace is not installed");
+    }
+    each_engine(|engine, dir| {
+        Store::builder(dir.join("store")).create(true).open().unwrap().put("a/k", "before").unwrap();
+        let (few, many) = (trace(engine, dir, 100), trace(engine, dir, 1100));
+        // What a thousand more puts add, without what only a thread does to wait for another.
+        let added: BTreeMap<&str, i64> = many
+            .iter()
+            .map(|(name, calls)| (name.as_str(), calls - few.get(name).unwrap_or(&0)))
+            .filter(|(name, calls)| *calls != 0 && *name != "futex" && *name != "sched_yield")
+            .collect();
+        let expected = match engine {
+            Engine::Uring => BTreeMap::from([("io_uring_enter", 1000)]),
+            _ => BTreeMap::from([
+                ("openat", 1000),
+                ("pwrite64", 1000),
+                ("fsync", 2000),
+                ("close", 1000),
+                ("renameat", 1000),
+            ]),
+        };
+        // Memory is the allocator's business; a thousand puts must not make it ask the kernel often.
+        let (memory, calls): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            added.into_iter().partition(|(name, _)| ["brk", "mmap", "munmap", "madvise", "mprotect"].contains(name));
+        assert_eq!(calls, expected, "{engine:?}");
+        assert!(memory.values().sum::<i64>() < 20, "{engine:?}: {memory:?}");
+    });
+}
