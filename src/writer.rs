@@ -149,3 +149,7 @@ impl Writer {
         Error::from_errno(errno, step, dir.path()).with_outcome(Outcome::Unknown)
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

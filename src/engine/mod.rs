@@ -9,6 +9,8 @@ compile_error!(
 );
 
 mod calls;
+#[cfg(test)]
+mod faulty;
 #[cfg(feature = "portable")]
 mod portable;
 mod select;
@@ -25,6 +27,8 @@ use bytes::Bytes;
 use crate::dir::Dir;
 use crate::plan::{Plan, Report};
 
+#[cfg(test)]
+pub(crate) use faulty::Faulty;
 pub(crate) use select::{Selected, select};
 
 /// Which engine to use.

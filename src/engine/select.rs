@@ -29,6 +29,11 @@ impl Selected {
         Selected { interpreter: Arc::new(interpreter), kind, why, info: Arc::default() }
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_test(interpreter: Arc<dyn Interpreter>, kind: EngineKind) -> Selected {
+        Selected { interpreter, kind, why: Why::AskedFor, info: Arc::default() }
+    }
+
     pub(crate) fn info(&self) -> &EngineInfo {
         self.info.get_or_init(|| {
             let reason = match &self.why {

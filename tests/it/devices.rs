@@ -124,12 +124,12 @@ fn a_sync_that_fails_leaves_the_old_content() {
                     }
                 };
                 let error = result.unwrap_err();
+                assert!(store.get("k").unwrap() == "old", "{engine:?} {way}: the old content is lost: {error}");
+                assert!(!disk.join("new").exists());
+                assert_eq!(error.outcome(), ringbolt::Outcome::Unchanged, "{error}");
                 // The sync of a chain is part of its write.
                 let sync = if engine == Engine::Uring && way < 2 { Step::Write } else { Step::SyncFile };
                 assert_eq!(error.step(), sync, "{error}");
-                assert_eq!(error.outcome(), ringbolt::Outcome::Unchanged, "{error}");
-                assert_eq!(store.get("k").unwrap(), "old", "{engine:?} {way}");
-                assert!(!disk.join("new").exists());
                 // The failing device may have become read-only; then the temporary is named and the sweep takes it.
                 assert!(error.leftover().is_some() || temporaries(&disk).is_empty(), "{error}");
             });

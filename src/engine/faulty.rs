@@ -1,0 +1,68 @@
+//! An engine that fails where a test wants it to: the portable one, with an answer of its own at some calls.
+
+use std::sync::Mutex;
+
+use nix::errno::Errno;
+
+use super::{Interpreter, Job, calls};
+use crate::plan::{Call, Fate, Plan, Report, Run};
+
+/// Decides of the n-th call (from 0) whether it fails, and how: it does not run then.
+type Fault = dyn FnMut(usize, &Call) -> Option<Errno> + Send;
+
+pub(crate) struct Faulty {
+    state: Mutex<State>,
+}
+
+struct State {
+    fault: Box<Fault>,
+    ran: Vec<Call>,
+}
+
+impl Faulty {
+    pub(crate) fn new(fault: impl FnMut(usize, &Call) -> Option<Errno> + Send + 'static) -> Faulty {
+        Faulty { state: Mutex::new(State { fault: Box::new(fault), ran: Vec::new() }) }
+    }
+
+    /// Every call so far, also those that failed.
+    pub(crate) fn ran(&self) -> Vec<Call> {
+        self.state.lock().unwrap().ran.clone()
+    }
+}
+
+impl Interpreter for Faulty {
+    fn run(&self, mut job: Job) -> Report {
+        let mut state = self.state.lock().unwrap();
+        let mut run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
+        while let Some(stage) = run.next_stage() {
+            let mut fates = Vec::new();
+            for call in &stage {
+                let failed = fates.last().is_some_and(|fate| !matches!(fate, Fate::Done(_)));
+                let n = state.ran.len();
+                fates.push(match (failed, (state.fault)(n, call)) {
+                    (true, _) => Fate::Skipped,
+                    (false, Some(errno)) => {
+                        state.ran.push(call.clone());
+                        Fate::Failed(errno)
+                    }
+                    (false, None) => {
+                        state.ran.push(call.clone());
+                        calls::run_stage(std::slice::from_ref(call), &mut job).remove(0)
+                    }
+                });
+            }
+            run.record(stage, fates);
+        }
+        run.finish()
+    }
+
+    fn links(&self) -> bool {
+        false
+    }
+}
+
+impl std::fmt::Debug for Faulty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Faulty")
+    }
+}

@@ -1,0 +1,147 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::engine::{EngineKind, Faulty, Interpreter};
+use crate::plan::Call;
+
+const REPLACE: Put = Put { mode: None, existing: Existing::Replace };
+
+fn temporaries(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    entries.filter(|name| name.ends_with(".tmp")).count()
+}
+
+/// A writer on an engine with faults, in a directory where `k` is "old".
+fn writer(
+    fault: impl FnMut(usize, &Call) -> Option<Errno> + Send + 'static,
+) -> (tempfile::TempDir, Arc<Dir>, Arc<Faulty>, Writer) {
+    let at = tempfile::tempdir().unwrap();
+    fs::write(at.path().join("k"), "old").unwrap();
+    let dir = Arc::new(Dir::open(at.path()).unwrap());
+    let engine = Arc::new(Faulty::new(fault));
+    let shared: Arc<dyn Interpreter> = Arc::<Faulty>::clone(&engine);
+    (at, dir, engine, Writer::new(Selected::for_test(shared, EngineKind::Portable)))
+}
+
+/// Whatever fails, and with whatever errno: never acknowledged, no sync tried again, no temporary left, and the outcome
+/// that is true.
+#[test]
+fn a_failure_at_every_call_of_a_put() {
+    for put in [REPLACE, Put { mode: Some(0o644), ..REPLACE }] {
+        let calls = 6 + usize::from(put.mode.is_some());
+        for at in 0..calls {
+            for errno in [Errno::EIO, Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS, Errno::ENOMEM] {
+                let (dir, held, engine, writer) = writer(move |n, _| (n == at).then_some(errno));
+                let error = writer.put(&held, c"k", Bytes::from_static(b"new"), put).unwrap_err();
+                let ran = engine.ran();
+                let published = at == calls - 1;
+                assert_eq!(error.step(), ran[at].step());
+                assert_eq!(error.raw_os_error(), Some(errno as i32));
+                assert_eq!(error.outcome(), if published { Outcome::Unknown } else { Outcome::Unchanged });
+                assert_eq!(fs::read(dir.path().join("k")).unwrap(), if published { b"new" } else { b"old" });
+                assert_eq!(temporaries(dir.path()), 0, "{:?} failed", ran[at]);
+                assert_eq!(error.leftover(), None);
+                assert!(ran.iter().filter(|call| **call == Call::SyncFile).count() <= 1);
+                // Behind a rename nothing is undone; before it, only the temporary file is.
+                let cleanup = (!published && at > 0).then_some(Call::RemoveTemp);
+                assert_eq!(ran.get(at + 1..).unwrap(), cleanup.as_slice());
+                assert_eq!(writer.check(&held).is_err(), published);
+            }
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_directory_sync_nothing_is_written() {
+    for errno in [Errno::EIO, Errno::EINVAL] {
+        let (dir, held, engine, writer) = writer(move |_, call| (*call == Call::SyncDir).then_some(errno));
+        let error = writer.delete(&held, c"k").unwrap_err();
+        assert_eq!((error.step(), error.outcome()), (Step::SyncDir, Outcome::Unknown));
+        assert_eq!(error.is_unsupported_filesystem(), errno == Errno::EINVAL);
+        assert!(!dir.path().join("k").exists());
+        let before = engine.ran().len();
+        assert!(writer.check(&held).unwrap_err().is_poisoned());
+        assert_eq!(engine.ran().len(), before);
+    }
+}
+
+/// A rename between two directories whose second sync fails is visible and unknown.
+#[test]
+fn a_failure_at_every_call_of_a_rename() {
+    for at in 0..3 {
+        let (dir, held, _, writer) = writer(move |n, _| (n == at).then_some(Errno::EIO));
+        fs::create_dir(dir.path().join("d")).unwrap();
+        let other = Arc::new(held.open_beneath("d").unwrap());
+        let error = writer.rename((held, c"k".into()), &other, c"moved").unwrap_err();
+        assert_eq!(error.outcome(), if at == 0 { Outcome::Unchanged } else { Outcome::Unknown });
+        assert_eq!(dir.path().join("k").exists(), at == 0);
+        assert_eq!(dir.path().join("d/moved").exists(), at > 0);
+    }
+}
+
+#[test]
+fn a_temporary_that_cannot_be_removed_is_named() {
+    let (dir, held, _, writer) = writer(|_, call| match call {
+        Call::SyncFile => Some(Errno::EIO),
+        Call::RemoveTemp => Some(Errno::EROFS),
+        _ => None,
+    });
+    let error = writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unchanged);
+    assert!(error.leftover().unwrap().starts_with(dir.path()));
+    assert!(error.to_string().contains("could not be removed"), "{error}");
+    assert_eq!(temporaries(dir.path()), 1);
+}
+
+#[test]
+fn a_name_that_is_taken_is_tried_with_another_and_not_for_ever() {
+    let (dir, held, engine, writer) = writer(|n, _| (n < 3).then_some(Errno::EEXIST));
+    writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap();
+    assert_eq!(fs::read(dir.path().join("k")).unwrap(), b"new");
+    assert_eq!(engine.ran().len(), 3 + 6);
+
+    let (dir, held, engine, writer) = self::writer(|_, _| Some(Errno::EEXIST));
+    let error = writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap_err();
+    assert_eq!((error.step(), error.outcome()), (Step::CreateTemp, Outcome::Unchanged));
+    assert_eq!(engine.ran().len(), NAME_ATTEMPTS);
+    assert_eq!(fs::read(dir.path().join("k")).unwrap(), b"old");
+}
+
+/// A sync that succeeds beside one that failed is not believed.
+#[test]
+fn a_success_beside_a_failed_sync_is_unknown() {
+    let (_dir, held, _, writer) = writer(|_, _| None);
+    writer.poison();
+    let error = writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap_err();
+    assert!(error.is_poisoned());
+    assert_eq!(error.outcome(), Outcome::Unknown);
+}
+
+#[test]
+fn an_interrupted_write_is_finished() {
+    let mut interruptions = 3;
+    let (dir, held, _, writer) = writer(move |_, call| match call {
+        Call::Write { .. } if interruptions > 0 => {
+            interruptions -= 1;
+            Some(Errno::EINTR)
+        }
+        _ => None,
+    });
+    writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap();
+    assert_eq!(fs::read(dir.path().join("k")).unwrap(), b"new");
+}
+
+/// Where a rename cannot refuse to replace (macOS, some network filesystems), a link does.
+#[test]
+fn create_only_by_a_link() {
+    let refuse = Put { existing: Existing::Refuse, ..REPLACE };
+    let cannot = |_, call: &Call| matches!(call, Call::Publish { .. }).then_some(Errno::EINVAL);
+    let (dir, held, _, writer) = writer(cannot);
+    let error = writer.put(&held, c"k", Bytes::from_static(b"new"), refuse).unwrap_err();
+    assert!(error.is_already_exists());
+    assert_eq!((error.outcome(), temporaries(dir.path())), (Outcome::Unchanged, 0));
+    writer.put(&held, c"fresh", Bytes::from_static(b"new"), refuse).unwrap();
+    assert_eq!(fs::read(dir.path().join("fresh")).unwrap(), b"new");
+    assert_eq!(temporaries(dir.path()), 0);
+}
