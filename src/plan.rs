@@ -195,6 +195,7 @@ pub(crate) enum Fate {
     /// It did not run, because a call before it failed.
     Skipped,
     /// The engine was lost while the call was in flight: it may have run or not.
+    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
     Lost,
 }
 
@@ -214,16 +215,6 @@ impl Run {
     /// The calls to run now, in order; `None` when the plan is finished or has failed.
     pub(crate) fn next_stage(&mut self) -> Option<Stage> {
         self.stages.pop_front()
-    }
-
-    /// The same, if `can` says that the caller can run it.
-    pub(crate) fn next_stage_if(&mut self, can: impl Fn(&Stage) -> bool) -> Option<Stage> {
-        if self.stages.front().is_some_and(can) { self.stages.pop_front() } else { None }
-    }
-
-    /// Gives back a stage of which nothing ran.
-    pub(crate) fn put_back(&mut self, stage: Stage) {
-        self.stages.push_front(stage);
     }
 
     /// Takes what became of the calls of `stage`, one fate a call.
@@ -285,14 +276,6 @@ impl Run {
     pub(crate) fn finish(self) -> Report {
         Report { log: self.log }
     }
-
-    /// Ends a run whose engine was lost before the plan was finished: nothing more will be submitted.
-    pub(crate) fn abandon(mut self) -> Report {
-        if let Some(call) = self.next_stage().and_then(|stage| stage.into_iter().next()) {
-            self.log.push((call, Fate::Failed(Errno::ECANCELED)));
-        }
-        self.finish()
-    }
 }
 
 const REFUSE: Call = Call::Publish { existing: Existing::Refuse };
@@ -330,6 +313,7 @@ pub(crate) enum Verdict {
 }
 
 impl Report {
+    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
     /// The report of an engine that is gone: nobody knows what ran.
     pub(crate) fn lost() -> Report {
         Report { log: vec![(Call::Publish { existing: Existing::Replace }, Fate::Lost)] }
@@ -364,6 +348,28 @@ impl Report {
         self.log.iter().any(|(call, fate)| {
             matches!(call, Call::Write { sync: true, .. }) && *fate == Fate::Failed(Errno::EOPNOTSUPP)
         })
+    }
+}
+
+/// What an engine needs that hands jobs to another thread, which can be lost.
+#[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
+impl Run {
+    /// The same, if `can` says that the caller can run it.
+    pub(crate) fn next_stage_if(&mut self, can: impl Fn(&Stage) -> bool) -> Option<Stage> {
+        if self.stages.front().is_some_and(can) { self.stages.pop_front() } else { None }
+    }
+
+    /// Gives back a stage of which nothing ran.
+    pub(crate) fn put_back(&mut self, stage: Stage) {
+        self.stages.push_front(stage);
+    }
+
+    /// Ends a run whose engine was lost before the plan was finished: nothing more will be submitted.
+    pub(crate) fn abandon(mut self) -> Report {
+        if let Some(call) = self.next_stage().and_then(|stage| stage.into_iter().next()) {
+            self.log.push((call, Fate::Failed(Errno::ECANCELED)));
+        }
+        self.finish()
     }
 }
 

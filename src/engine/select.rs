@@ -19,6 +19,7 @@ pub(crate) struct Selected {
 #[derive(Clone, Debug)]
 enum Why {
     AskedFor,
+    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
     Started(String),
     /// Of the engines of this build it measured best.
     Best,
@@ -52,7 +53,7 @@ pub(super) enum NoEngine {
     /// It cannot run here, for this reason; another may take over.
     Refused(String),
     /// Something is wrong that another engine must not hide.
-    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code))]
+    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
     Failed(io::Error),
 }
 

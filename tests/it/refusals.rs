@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 
 use nix::libc;
-use ringbolt::{Engine, EngineKind, Store};
+use ringbolt::{Engine, Store};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use crate::help::*;
@@ -35,7 +35,7 @@ fn io_uring_refused_by_seccomp_is_told_in_words() {
             assert!(error.to_string().contains("refused by this container's seccomp profile"), "{error}");
             if cfg!(feature = "portable") {
                 let store = Store::open(dir.path()).unwrap();
-                assert_eq!(store.engine().kind, EngineKind::Portable);
+                assert_eq!(store.engine().kind, ringbolt::EngineKind::Portable);
                 assert!(store.engine().reason.contains("seccomp"), "{}", store.engine());
                 store.put("k", "x").unwrap();
             } else {
