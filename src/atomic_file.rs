@@ -13,10 +13,11 @@ use nix::sys::stat::{Mode, fchmod};
 use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
 use crate::plan::Existing;
+use crate::put_options::PutOptions;
 use crate::store::Shared;
 use crate::temp;
 use crate::write::WriteOptions;
-use crate::writer::{NAME_ATTEMPTS, Put, Writer};
+use crate::writer::{NAME_ATTEMPTS, Writer};
 
 /// A new version of a file, written beside the target and invisible until [`commit`](AtomicFile::commit).
 ///
@@ -83,9 +84,9 @@ impl AtomicFile {
         WriteOptions::new().create(path)
     }
 
-    pub(crate) fn begin(owner: Owner, dir: Arc<Dir>, name: CString, put: Put) -> Result<AtomicFile> {
+    pub(crate) fn begin(owner: Owner, dir: Arc<Dir>, name: CString, options: PutOptions) -> Result<AtomicFile> {
         let (temp, file) = create_temp(&dir)?;
-        let Put { mode, existing } = put;
+        let PutOptions { mode, existing } = options;
         let guard = AtomicFile { owner, dir, name, temp, file: Some(file), existing, broken: None };
         if let Some(mode) = mode {
             fchmod(guard.as_file(), Mode::from_bits_truncate(mode as _))

@@ -12,8 +12,8 @@ use crate::dir::Dir;
 use crate::engine::{Engine, select};
 use crate::error::{Error, Kind, Result, Step};
 use crate::key;
-use crate::plan::Existing;
-use crate::writer::{Put, Writer};
+use crate::put_options::PutOptions;
+use crate::writer::Writer;
 
 /// Durably replaces the content of the file at `path`, or creates it, with the defaults of [`WriteOptions`].
 ///
@@ -53,7 +53,7 @@ pub fn write(path: impl AsRef<Path>, bytes: impl Into<Bytes>) -> Result<()> {
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing before `write` or `create`"]
 pub struct WriteOptions {
-    put: Put,
+    put: PutOptions,
     create_parents: bool,
     engine: Engine,
 }
@@ -67,21 +67,18 @@ impl Default for WriteOptions {
 impl WriteOptions {
     /// The defaults.
     pub fn new() -> WriteOptions {
-        let put = Put { mode: None, existing: Existing::Replace };
-        WriteOptions { put, create_parents: false, engine: Engine::Auto }
+        WriteOptions { put: PutOptions::new(), create_parents: false, engine: Engine::Auto }
     }
 
-    /// The exact permission bits of the new file (`0o7777` at most), whatever the umask. They are set before the file is
-    /// synced, so they are as durable as its content.
+    /// See [`PutOptions::mode`].
     pub fn mode(mut self, mode: u32) -> WriteOptions {
-        self.put.mode = Some(mode & 0o7777);
+        self.put = self.put.mode(mode);
         self
     }
 
-    /// Fail with [`Error::is_already_exists`] if there is a file of that name, instead of replacing it. The check is
-    /// part of the rename: of several writers exactly one succeeds.
+    /// See [`PutOptions::create_new`].
     pub fn create_new(mut self, create_new: bool) -> WriteOptions {
-        self.put.existing = if create_new { Existing::Refuse } else { Existing::Replace };
+        self.put = self.put.create_new(create_new);
         self
     }
 
@@ -106,6 +103,9 @@ impl WriteOptions {
     /// Any failing step, as an [`Error`] that names it. With [`Outcome::Unchanged`](crate::Outcome::Unchanged) the file
     /// is what it was. With [`Outcome::Unknown`](crate::Outcome::Unknown) the new content is visible, and may not survive
     /// a power cut.
+    ///
+    /// A write beyond the limit of file sizes (`RLIMIT_FSIZE`) is such an error only in a process that ignores or blocks
+    /// `SIGXFSZ`: the signal's default ends the process.
     pub fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Bytes>) -> Result<()> {
         let (writer, dir, name) = self.prepare(path.as_ref())?;
         writer.put(&dir, &name, bytes.into(), self.put)

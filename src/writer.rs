@@ -13,6 +13,7 @@ use crate::dir::Dir;
 use crate::engine::{Job, Selected};
 use crate::error::{Error, Kind, Outcome, Result, Step};
 use crate::plan::{Existing, Plan, Replace, Report, Verdict};
+use crate::put_options::PutOptions;
 use crate::temp;
 
 /// How often a name for a temporary file may be taken before we give up: each is random, so one is more than enough.
@@ -24,13 +25,6 @@ pub(crate) struct Writer {
     pub(crate) engine: Selected,
     /// A directory sync failed: what is durable is not known any more.
     poisoned: AtomicBool,
-}
-
-/// What a put is to leave behind.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Put {
-    pub(crate) mode: Option<u32>,
-    pub(crate) existing: Existing,
 }
 
 impl Writer {
@@ -59,8 +53,8 @@ impl Writer {
     }
 
     /// One durable replace of `name` in `dir`.
-    pub(crate) fn put(&self, dir: &Arc<Dir>, name: &CStr, bytes: Bytes, put: Put) -> Result<()> {
-        let Put { mode, existing } = put;
+    pub(crate) fn put(&self, dir: &Arc<Dir>, name: &CStr, bytes: Bytes, options: PutOptions) -> Result<()> {
+        let PutOptions { mode, existing } = options;
         for attempt in 1.. {
             let fuse = self.engine.interpreter.links() && dir.sync_writes();
             let plan = Plan::replace(Replace { len: bytes.len(), mode, existing, fuse });

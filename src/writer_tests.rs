@@ -5,7 +5,7 @@ use super::*;
 use crate::engine::{EngineKind, Faulty, Interpreter};
 use crate::plan::Call;
 
-const REPLACE: Put = Put { mode: None, existing: Existing::Replace };
+const REPLACE: PutOptions = PutOptions { mode: None, existing: Existing::Replace };
 
 fn temporaries(dir: &Path) -> usize {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -28,7 +28,7 @@ fn writer(
 /// that is true.
 #[test]
 fn a_failure_at_every_call_of_a_put() {
-    for put in [REPLACE, Put { mode: Some(0o644), ..REPLACE }] {
+    for put in [REPLACE, PutOptions { mode: Some(0o644), ..REPLACE }] {
         let calls = 6 + usize::from(put.mode.is_some());
         for at in 0..calls {
             for errno in [Errno::EIO, Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS, Errno::ENOMEM] {
@@ -135,7 +135,7 @@ fn an_interrupted_write_is_finished() {
 /// Where a rename cannot refuse to replace (macOS, some network filesystems), a link does.
 #[test]
 fn create_only_by_a_link() {
-    let refuse = Put { existing: Existing::Refuse, ..REPLACE };
+    let refuse = PutOptions { existing: Existing::Refuse, ..REPLACE };
     let cannot = |_, call: &Call| matches!(call, Call::Publish { .. }).then_some(Errno::EINVAL);
     let (dir, held, _, writer) = writer(cannot);
     let error = writer.put(&held, c"k", Bytes::from_static(b"new"), refuse).unwrap_err();

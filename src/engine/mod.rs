@@ -40,7 +40,8 @@ pub enum Engine {
     #[default]
     Auto,
     /// One chain of linked requests a replace, submitted by a single `io_uring_enter` on a thread of its own; an error
-    /// where io_uring is refused. The caller's thread makes no system call that touches the disk.
+    /// where io_uring is refused. The caller's thread makes no system call that touches the disk. Not for use in a child
+    /// that was forked without `exec`: threads stay behind in the parent.
     Uring,
     /// Plain system calls on the caller's thread.
     Portable,

@@ -68,9 +68,9 @@ impl From<NoEngine> for Error {
 
 /// Starts the engine asked for.
 ///
-/// `Auto` is the portable engine wherever it is built: for single replaces, plain calls on the caller's thread measured
-/// 1.1 to 1.2 times as fast as a chain through a ring, whatever the number of writers (`benches/replace.rs`). So io_uring
-/// is not even probed before somebody asks; some sandboxes kill a process that tries.
+/// `Auto` is the portable engine wherever it is built: for single replaces, a chain through a ring measured 0.77 to 0.97 of
+/// the speed of plain calls on the caller's thread, with one exception in twelve (`benches/replace.rs`, README). So
+/// io_uring is not even probed before somebody asks; some sandboxes kill a process that tries.
 pub(crate) fn select(engine: Engine) -> Result<Selected> {
     Ok(match engine {
         Engine::Portable => portable(Why::AskedFor)?,

@@ -18,8 +18,8 @@ use crate::atomic_file::{AtomicFile, Owner};
 use crate::engine::{Engine, EngineInfo};
 use crate::error::{Error, Kind, Result, Step};
 use crate::key::Key;
-use crate::plan::Existing;
-use crate::writer::{Put, Writer};
+use crate::put_options::PutOptions;
+use crate::writer::Writer;
 use dirs::Dirs;
 use open::Lock;
 pub use reader::{Metadata, Reader};
@@ -101,39 +101,6 @@ impl StoreBuilder {
     }
 }
 
-/// How one put is done; see [`Store::put_with`].
-#[derive(Clone, Copy, Debug)]
-pub struct PutOptions {
-    put: Put,
-}
-
-impl Default for PutOptions {
-    fn default() -> PutOptions {
-        PutOptions::new()
-    }
-}
-
-impl PutOptions {
-    /// Mode 0600 less the umask; an existing file is replaced.
-    pub fn new() -> PutOptions {
-        PutOptions { put: Put { mode: None, existing: Existing::Replace } }
-    }
-
-    /// The exact permission bits of the new file (`0o7777` at most), whatever the umask.
-    #[must_use]
-    pub fn mode(mut self, mode: u32) -> PutOptions {
-        self.put.mode = Some(mode & 0o7777);
-        self
-    }
-
-    /// Fail with [`Error::is_already_exists`] if the key exists, instead of replacing it.
-    #[must_use]
-    pub fn create_new(mut self, create_new: bool) -> PutOptions {
-        self.put.existing = if create_new { Existing::Refuse } else { Existing::Replace };
-        self
-    }
-}
-
 impl Store {
     /// Opens the store in an existing directory with the defaults of [`Store::builder`].
     ///
@@ -181,7 +148,7 @@ impl Store {
     pub fn put_with(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>, options: PutOptions) -> Result<()> {
         let key = Key::parse(key.as_ref())?;
         let (name, bytes) = (key.name(), bytes.into());
-        self.in_dir(&key, |dir| self.shared.writer.put(dir, &name, bytes.clone(), options.put))
+        self.in_dir(&key, |dir| self.shared.writer.put(dir, &name, bytes.clone(), options))
     }
 
     /// Begins a new version of `key` that is written piece by piece, for content that does not fit into memory. Nothing is
@@ -194,7 +161,7 @@ impl Store {
         let key = Key::parse(key.as_ref())?;
         self.in_dir(&key, |dir| {
             let owner = Owner::Store(Arc::clone(&self.shared));
-            AtomicFile::begin(owner, Arc::clone(dir), key.name(), options.put)
+            AtomicFile::begin(owner, Arc::clone(dir), key.name(), options)
         })
     }
 

@@ -14,14 +14,14 @@ use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::Shared;
 use super::dirs::Dirs;
 use super::reader::Reader;
 use super::tree::{Tree, Visit};
-use super::{Put, Shared};
 use crate::dir::Dir;
 use crate::engine::{Engine, select};
 use crate::error::{Error, Kind, Result, Step};
-use crate::plan::Existing;
+use crate::put_options::PutOptions;
 use crate::sys;
 use crate::temp;
 use crate::write::make_in;
@@ -38,7 +38,7 @@ pub(super) type Lock = Flock<File>;
 
 pub(super) fn open(path: &Path, engine: Engine, create: bool) -> Result<Shared> {
     let root = Arc::new(open_root(path, create)?);
-    // Refuse before anything is created. On a clean directory of a filesystem that can sync it, this costs little.
+    // Refuse before anything is created. It also makes durable what an interrupted writer may have created here.
     root.sync()?;
     let own = open_own(&root)?;
     let lock = lock(&own)?;
@@ -115,12 +115,12 @@ fn initialise(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<()> {
         Err(errno) => return Err(Error::from_errno(errno, Step::OpenDir, root.path().join(".."))),
     }
     root.sync()?;
-    let put = Put { mode: None, existing: Existing::Replace };
-    writer.put(own, c"format", Bytes::from_static(FORMAT.as_bytes()), put)
+    writer.put(own, c"format", Bytes::from_static(FORMAT.as_bytes()), PutOptions::new())
 }
 
 /// Removes what an interrupted writer has left, and makes durable what it may have left half durable: a directory that
-/// was created, but whose parent was not synced any more, holds nothing acknowledged yet; it will now.
+/// was created, but whose parent was not synced any more, holds nothing acknowledged yet, but may soon. (The root has been
+/// synced by now.)
 ///
 /// Safe beside other writers' temporaries because there are none: the lock is held.
 fn recover(root: &Arc<Dir>) -> Result<()> {
@@ -134,7 +134,7 @@ fn recover(root: &Arc<Dir>) -> Result<()> {
                 }
             }
         }
-        if has_dirs {
+        if has_dirs && path != root.path() {
             sys::sync_dir(&dir).map_err(|errno| Error::from_errno(errno, Step::SyncDir, path))?;
         }
     }

@@ -1,6 +1,6 @@
 //! `ringbolt get` and `ringbolt ls`: no lock, no change.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 
 use ringbolt::{Metadata, Reader};
 
@@ -10,8 +10,15 @@ use crate::problem::Problem;
 pub(crate) fn get(args: &GetArgs) -> Result<(), Problem> {
     let mut file = Reader::open(&args.dir)?.file(&args.key)?;
     let mut out = io::stdout().lock();
-    // A file on a local disk is read without errors far more often than a pipe is written: blame the latter.
-    io::copy(&mut file, &mut out).and_then(|_| out.flush()).map_err(Problem::stdout)
+    let mut piece = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return out.flush().map_err(Problem::stdout),
+            Ok(n) => out.write_all(&piece[..n]).map_err(Problem::stdout)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Problem::io("read", &args.dir.join(&args.key))(error)),
+        }
+    }
 }
 
 pub(crate) fn ls(args: &LsArgs) -> Result<(), Problem> {

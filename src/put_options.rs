@@ -1,0 +1,51 @@
+//! What a put is to leave behind.
+
+use crate::plan::Existing;
+
+/// How one file is put: [`Store::put_with`](crate::Store::put_with), [`Store::create`](crate::Store::create).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let store = ringbolt::Store::open(dir.path())?;
+/// use ringbolt::PutOptions;
+///
+/// store.put_with("motd", "hello", PutOptions::new().mode(0o644))?;
+/// let again = store.put_with("motd", "bye", PutOptions::new().create_new(true));
+/// assert!(again.unwrap_err().is_already_exists());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use = "options do nothing by themselves"]
+pub struct PutOptions {
+    pub(crate) mode: Option<u32>,
+    pub(crate) existing: Existing,
+}
+
+impl Default for PutOptions {
+    fn default() -> PutOptions {
+        PutOptions::new()
+    }
+}
+
+impl PutOptions {
+    /// Mode 0600 less the umask; an existing file is replaced.
+    pub fn new() -> PutOptions {
+        PutOptions { mode: None, existing: Existing::Replace }
+    }
+
+    /// The exact permission bits of the new file (`0o7777` at most), whatever the umask. They are set before the file is
+    /// synced, so they are as durable as its content.
+    pub fn mode(mut self, mode: u32) -> PutOptions {
+        self.mode = Some(mode & 0o7777);
+        self
+    }
+
+    /// Fail with [`Error::is_already_exists`](crate::Error::is_already_exists) if there is a file of that name, instead of
+    /// replacing it. The check is part of the rename: of several writers exactly one succeeds.
+    pub fn create_new(mut self, create_new: bool) -> PutOptions {
+        self.existing = if create_new { Existing::Refuse } else { Existing::Replace };
+        self
+    }
+}
