@@ -8,20 +8,19 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::Mode;
 
 use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
-use crate::plan::Existing;
 use crate::put_options::PutOptions;
 use crate::store::Shared;
-use crate::temp;
+use crate::temp::{self, Maker};
 use crate::write::WriteOptions;
-use crate::writer::{NAME_ATTEMPTS, Writer};
+use crate::writer::{NAME_ATTEMPTS, Temp, Writer};
 
 /// A new version of a file, written beside the target and invisible until [`commit`](AtomicFile::commit).
 ///
-/// Writes go to a temporary file (`O_CREAT|O_EXCL|O_NOFOLLOW`, mode 0600 unless asked otherwise) in the target's
+/// Writes go to a temporary file (`O_CREAT|O_EXCL|O_NOFOLLOW`, mode 0600; another mode is set by the commit) in the target's
 /// directory. `commit` syncs and closes it, renames it over the target and syncs the directory; only then is the new
 /// content durable. Dropping the guard, or [`discard`](AtomicFile::discard), removes the temporary file and leaves the
 /// target alone.
@@ -52,7 +51,7 @@ pub struct AtomicFile {
     temp: CString,
     /// Open until the commit takes it.
     file: Option<File>,
-    existing: Existing,
+    options: PutOptions,
     /// The first error of a write. What was meant to be in the file is not, so it must not be published.
     broken: Option<io::Error>,
 }
@@ -85,14 +84,8 @@ impl AtomicFile {
     }
 
     pub(crate) fn begin(owner: Owner, dir: Arc<Dir>, name: CString, options: PutOptions) -> Result<AtomicFile> {
-        let (temp, file) = create_temp(&dir)?;
-        let PutOptions { mode, existing } = options;
-        let guard = AtomicFile { owner, dir, name, temp, file: Some(file), existing, broken: None };
-        if let Some(mode) = mode {
-            fchmod(guard.as_file(), Mode::from_bits_truncate(mode as _))
-                .map_err(|errno| Error::from_errno(errno, Step::SetMode, guard.dir.path_of(&guard.temp)))?;
-        }
-        Ok(guard)
+        let (temp, file) = create_temp(&dir, owner.writer().maker)?;
+        Ok(AtomicFile { owner, dir, name, temp, file: Some(file), options, broken: None })
     }
 
     /// The temporary file, for what `Write` does not offer: seeking, setting its length, extended attributes.
@@ -112,7 +105,7 @@ impl AtomicFile {
             return Err(Error::from_io(cause, Step::Write, self.dir.path_of(&self.temp)));
         }
         let file = self.file.take().expect("open until the commit consumes the guard");
-        self.owner.writer().commit(&self.dir, &self.name, &self.temp, file.into(), self.existing)
+        self.owner.writer().commit(&self.dir, &self.name, &self.temp, file.into(), self.options)
     }
 
     /// Removes the temporary file. The target is left alone.
@@ -122,7 +115,7 @@ impl AtomicFile {
     /// The temporary file could not be removed. A drop does the same and keeps silent.
     pub fn discard(mut self) -> Result<()> {
         self.file = None;
-        if self.owner.writer().remove_temp(&self.dir, &self.temp) {
+        if self.owner.writer().remove_temp(&self.dir, &self.temp) != Temp::Stuck {
             return Ok(());
         }
         let path = self.dir.path_of(&self.temp);
@@ -130,14 +123,13 @@ impl AtomicFile {
     }
 }
 
-fn create_temp(dir: &Dir) -> Result<(CString, File)> {
+fn create_temp(dir: &Dir, maker: Maker) -> Result<(CString, File)> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     for attempt in 1.. {
-        let temp = temp::fresh();
+        let temp = temp::fresh(maker, attempt);
         match openat(dir.fd(), &*temp, flags, Mode::from_bits_truncate(0o600)) {
             Ok(file) => return Ok((temp, file.into())),
-            Err(Errno::EINTR) => {}
-            Err(Errno::EEXIST) if attempt < NAME_ATTEMPTS => {}
+            Err(Errno::EEXIST | Errno::EINTR) if attempt < NAME_ATTEMPTS => {}
             Err(errno) => return Err(Error::from_errno(errno, Step::CreateTemp, dir.path_of(&temp))),
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 
 use crate::error::{Error, Kind, Result, Step};
@@ -58,6 +58,17 @@ impl Dir {
 
     pub(crate) fn sync(&self) -> Result<()> {
         sys::sync_dir(&self.fd).map_err(|errno| Error::from_errno(errno, Step::SyncDir, &self.path))
+    }
+
+    /// Makes this directory durable in the one that holds it, unless that may not be read: who may not, did not create it
+    /// there.
+    pub(crate) fn sync_parent(&self) -> Result<()> {
+        let path = || self.path.join("..");
+        match openat(&self.fd, "..", FLAGS, Mode::empty()) {
+            Ok(parent) => sys::sync_dir(parent).map_err(|errno| Error::from_errno(errno, Step::SyncDir, path())),
+            Err(Errno::EACCES | Errno::EPERM) => Ok(()),
+            Err(errno) => Err(Error::from_errno(errno, Step::OpenDir, path())),
+        }
     }
 
     /// What it means that something was not found here: perhaps there is no "here" any more.

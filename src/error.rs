@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::libc;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -129,6 +130,7 @@ impl fmt::Display for Step {
 pub(crate) enum Kind {
     AlreadyExists,
     DirectoryRemoved,
+    EngineLost,
     EngineUnavailable(String),
     InvalidKey(&'static str),
     IsADirectory,
@@ -225,12 +227,17 @@ impl Error {
         self.inner.kind == Kind::DirectoryRemoved
     }
 
+    /// The engine has ended under the store, after an error of the kernel's. Reopen the store.
+    pub fn is_engine_lost(&self) -> bool {
+        self.inner.kind == Kind::EngineLost
+    }
+
     /// The engine asked for cannot run here; the message says why and what to do.
     pub fn is_engine_unavailable(&self) -> bool {
         matches!(self.inner.kind, Kind::EngineUnavailable(_))
     }
 
-    /// The key, or the path of a single write, cannot name a file here.
+    /// The key, or the path of a single write, cannot name a file: nothing was tried.
     pub fn is_invalid_key(&self) -> bool {
         matches!(self.inner.kind, Kind::InvalidKey(_))
     }
@@ -253,6 +260,26 @@ impl Error {
     /// The target is a FIFO, a socket or a device, not a regular file.
     pub fn is_not_a_file(&self) -> bool {
         self.inner.kind == Kind::NotAFile
+    }
+
+    /// The file would be larger than the filesystem or `RLIMIT_FSIZE` allows (`EFBIG`).
+    pub fn is_file_too_large(&self) -> bool {
+        self.raw_os_error() == Some(libc::EFBIG)
+    }
+
+    /// Permission denied (`EACCES`, `EPERM`).
+    pub fn is_permission_denied(&self) -> bool {
+        matches!(self.raw_os_error(), Some(libc::EACCES | libc::EPERM))
+    }
+
+    /// The filesystem is mounted read-only, or became so after an error (`EROFS`).
+    pub fn is_read_only(&self) -> bool {
+        self.raw_os_error() == Some(libc::EROFS)
+    }
+
+    /// No file descriptor left, in the process or the system (`EMFILE`, `ENFILE`).
+    pub fn is_too_many_open_files(&self) -> bool {
+        matches!(self.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
     }
 
     /// There is no such file or directory.
@@ -291,9 +318,9 @@ impl fmt::Display for Inner {
         // Quoted and escaped: a name may hold anything, also what moves a terminal's cursor.
         let Inner { step, path, .. } = self;
         match &self.kind {
-            Kind::InvalidKey(why) => return write!(f, "invalid key {path:?}: {why}"),
+            Kind::InvalidKey(why) => return write!(f, "invalid name {path:?}: {why}"),
             Kind::Locked(holder) => {
-                write!(f, "{path:?} is open in another writer")?;
+                write!(f, "{step} failed on {path:?}: it is open in another writer")?;
                 return holder.map_or(Ok(()), |pid| write!(f, " (process {pid})"));
             }
             Kind::Poisoned => {
@@ -311,6 +338,9 @@ impl fmt::Display for Inner {
         }
         match &self.kind {
             Kind::DirectoryRemoved => f.write_str(": its directory was removed while it was open")?,
+            Kind::EngineLost => {
+                f.write_str(": the engine was lost after an error of the kernel's; reopen the store")?
+            }
             Kind::NotAFile => f.write_str(": not a regular file")?,
             Kind::Symlink => f.write_str(": a symbolic link stands in the way, and links are never followed")?,
             Kind::UnsupportedFilesystem => {
@@ -338,7 +368,7 @@ impl From<Error> for io::Error {
             Kind::IsADirectory => io::ErrorKind::IsADirectory,
             Kind::Locked(_) => io::ErrorKind::WouldBlock,
             Kind::NotADirectory => io::ErrorKind::NotADirectory,
-            Kind::Poisoned => io::ErrorKind::Other,
+            Kind::EngineLost | Kind::Poisoned => io::ErrorKind::Other,
             Kind::StorageFull => io::ErrorKind::StorageFull,
             Kind::Symlink => io::ErrorKind::InvalidInput,
             Kind::UnknownFormat(_) => io::ErrorKind::InvalidData,
@@ -348,19 +378,23 @@ impl From<Error> for io::Error {
     }
 }
 
+/// (On Linux the first two are one.)
+const UNSUPPORTED: [Errno; 5] = [Errno::ENOTSUP, Errno::EOPNOTSUPP, Errno::EINVAL, Errno::ENOSYS, Errno::EBADF];
+
 /// One errno means different things at different steps.
 fn classify(errno: Errno, step: Step) -> Kind {
     match (errno, step) {
-        // A filesystem that cannot fsync directories says so in one of these four ways. EIO and ENOSPC are not among
-        // them: those are failures of one that can.
-        (Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EBADF, Step::SyncDir) => {
-            Kind::UnsupportedFilesystem
-        }
+        // A filesystem that cannot fsync directories says so in one of these ways. EIO and ENOSPC are not among them: those
+        // are failures of one that can.
+        (errno, Step::SyncDir) if UNSUPPORTED.contains(&errno) => Kind::UnsupportedFilesystem,
+        (Errno::EINVAL | Errno::ENOSYS, Step::SyncFile) => Kind::UnsupportedFilesystem,
+        (Errno::ECANCELED, _) => Kind::EngineLost,
         // Creating in a directory that is held open finds no such entry only when the directory itself is gone.
         (Errno::ENOENT, Step::CreateTemp | Step::CreateDir) => Kind::DirectoryRemoved,
         (Errno::ENOENT, _) => Kind::NotFound,
-        (Errno::EEXIST | Errno::ENOTEMPTY, Step::Rename) => Kind::AlreadyExists,
-        (Errno::EISDIR, _) => Kind::IsADirectory,
+        (Errno::EEXIST, Step::Rename) => Kind::AlreadyExists,
+        // Onto a directory: EISDIR, or ENOTEMPTY if it is on the way to the source.
+        (Errno::EISDIR, _) | (Errno::ENOTEMPTY, Step::Rename) => Kind::IsADirectory,
         (Errno::ENOTDIR, _) => Kind::NotADirectory,
         (Errno::ELOOP, _) => Kind::Symlink,
         (Errno::ENOSPC | Errno::EDQUOT, _) => Kind::StorageFull,

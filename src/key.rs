@@ -10,6 +10,20 @@ pub const COMPONENT_MAX: usize = 255;
 /// The longest key in bytes (`PATH_MAX` less its NUL).
 pub const KEY_MAX: usize = 4095;
 
+/// Whether `key` can be a key of a store, without asking one.
+///
+/// ```
+/// assert!(ringbolt::check_key("a/b").is_ok());
+/// assert!(ringbolt::check_key("../a").unwrap_err().is_invalid_key());
+/// ```
+///
+/// # Errors
+///
+/// [`Error::is_invalid_key`](crate::Error::is_invalid_key), with the reason in its text.
+pub fn check_key(key: &str) -> Result<()> {
+    Key::parse(key).map(drop)
+}
+
 /// What every file and directory of our own begins with.
 const RESERVED: &str = ".ringbolt";
 

@@ -17,7 +17,7 @@ mod writer;
 pub use atomic_file::AtomicFile;
 pub use engine::{Engine, EngineInfo, EngineKind};
 pub use error::{Error, Outcome, Result, Step};
-pub use key::{COMPONENT_MAX, KEY_MAX};
+pub use key::{COMPONENT_MAX, KEY_MAX, check_key};
 pub use put_options::PutOptions;
 pub use store::{List, Metadata, Reader, Store, StoreBuilder};
 pub use write::{WriteOptions, write};

@@ -11,6 +11,7 @@ use std::ops::Range;
 use nix::errno::Errno;
 
 use crate::error::Step;
+use crate::put_options::PutOptions;
 
 /// The most that one write call is asked to take. Linux stops at 0x7ffff000 bytes, macOS at `INT_MAX`.
 pub(crate) const WRITE_MAX: usize = 1 << 30;
@@ -114,9 +115,7 @@ pub(crate) struct Plan {
 pub(crate) struct Replace {
     /// The length of the content in bytes.
     pub(crate) len: usize,
-    /// The exact mode, or `None` for 0600 less the umask.
-    pub(crate) mode: Option<u32>,
-    pub(crate) existing: Existing,
+    pub(crate) options: PutOptions,
     /// Whether one chain may carry it all: the engine links calls, and the filesystem honours `RWF_SYNC`.
     pub(crate) fuse: bool,
 }
@@ -124,7 +123,7 @@ pub(crate) struct Replace {
 impl Plan {
     /// Creates, writes, syncs and closes a temporary file, renames it over the target, syncs the directory.
     pub(crate) fn replace(replace: Replace) -> Plan {
-        let Replace { len, mode, existing, fuse } = replace;
+        let Replace { len, options: PutOptions { mode, existing }, fuse } = replace;
         let create = Call::CreateTemp { mode: mode.unwrap_or(0o600) & 0o600 };
         // An empty file has no write that could carry the sync.
         if fuse && mode.is_none() && (1..=WRITE_MAX).contains(&len) {
@@ -143,6 +142,11 @@ impl Plan {
             stages.push_back(std::mem::take(&mut calls));
         }
         calls.extend(writes(0..len));
+        // A write takes the set-id bits off a file again (write(2), without CAP_FSETID).
+        if let Some(mode) = mode.filter(|mode| mode & 0o6000 != 0) {
+            stages.extend(split(std::mem::take(&mut calls)));
+            stages.push_back(vec![Call::SetMode { mode }]);
+        }
         calls.extend([Call::SyncFile, Call::CloseFile]);
         stages.extend(split(calls));
         stages.push_back(vec![Call::Publish { existing }, Call::SyncDir]);
@@ -150,8 +154,10 @@ impl Plan {
     }
 
     /// Makes a temporary file that was written through a guard durable and publishes it.
-    pub(crate) fn commit(existing: Existing) -> Plan {
-        Plan::of([vec![Call::SyncFile, Call::CloseFile], vec![Call::Publish { existing }, Call::SyncDir]])
+    pub(crate) fn commit(PutOptions { mode, existing }: PutOptions) -> Plan {
+        let mode = mode.map(|mode| vec![Call::SetMode { mode }]);
+        let rest = [vec![Call::SyncFile, Call::CloseFile], vec![Call::Publish { existing }, Call::SyncDir]];
+        Plan::of(mode.into_iter().chain(rest))
     }
 
     pub(crate) fn delete() -> Plan {
@@ -239,7 +245,7 @@ impl Run {
                     self.log.push((call, fate));
                     continue;
                 }
-                (None, Fate::Failed(Errno::EINVAL)) if call == REFUSE => {
+                (None, Fate::Failed(Errno::EINVAL)) if call == REFUSE && !outcomes.iter().any(is_failed_sync) => {
                     // This filesystem, or this system, has no rename that refuses to replace; a link refuses.
                     self.log.push((call, Fate::Failed(Errno::EINVAL)));
                     self.stages = [vec![Call::PublishByLink], vec![Call::SyncDir], vec![Call::RemoveTemp]].into();
@@ -276,6 +282,18 @@ impl Run {
     pub(crate) fn finish(self) -> Report {
         Report { log: self.log }
     }
+}
+
+/// An open that failed for one of these reasons has created nothing. After any other the file may be there: a ring, for
+/// one, can fail to take the descriptor of a file that it has just created.
+fn certainly_not_created(errno: Errno) -> bool {
+    use Errno::*;
+    [EEXIST, ENOENT, ENOTDIR, EACCES, EPERM, EROFS, ENOSPC, EDQUOT, ENAMETOOLONG, ELOOP, EMFILE, ENFILE]
+        .contains(&errno)
+}
+
+fn is_failed_sync((call, fate): &(Call, Fate)) -> bool {
+    matches!(call, Call::SyncDir | Call::SyncSourceDir) && matches!(fate, Fate::Failed(_))
 }
 
 const REFUSE: Call = Call::Publish { existing: Existing::Refuse };
@@ -337,10 +355,19 @@ impl Report {
         if visible {
             return Verdict::Unknown { step, errno };
         }
-        let created =
-            self.log.iter().find(|(call, _)| matches!(call, Call::CreateTemp { .. })).map(|(_, fate)| fate.clone());
-        let temp_left = !matches!(created, Some(Fate::Failed(_) | Fate::Skipped));
+        let created = self.log.iter().find(|(call, _)| matches!(call, Call::CreateTemp { .. }));
+        let temp_left = match created {
+            Some((_, Fate::Failed(errno))) => !certainly_not_created(*errno),
+            Some((_, Fate::Skipped)) => false,
+            _ => true,
+        };
         Verdict::Unchanged { step, errno, temp_left }
+    }
+
+    /// Whether the sync of a directory failed, whatever else did: it has used up an error that others may not be told.
+    #[cfg(test)]
+    pub(crate) fn dir_sync_failed(&self) -> bool {
+        self.log.iter().any(is_failed_sync)
     }
 
     /// Whether the filesystem refused `RWF_SYNC`, so that the next plan for it should not ask again.
@@ -367,7 +394,7 @@ impl Run {
     /// Ends a run whose engine was lost before the plan was finished: nothing more will be submitted.
     pub(crate) fn abandon(mut self) -> Report {
         if let Some(call) = self.next_stage().and_then(|stage| stage.into_iter().next()) {
-            self.log.push((call, Fate::Failed(Errno::ECANCELED)));
+            self.log.push((call, Fate::Skipped));
         }
         self.finish()
     }

@@ -3,15 +3,16 @@ use super::*;
 const KIB: usize = 1024;
 
 fn replace(len: usize, mode: Option<u32>, existing: Existing, fuse: bool) -> Plan {
-    Plan::replace(Replace { len, mode, existing, fuse })
+    Plan::replace(Replace { len, options: PutOptions { mode, existing }, fuse })
 }
 
 fn all_plans() -> Vec<Plan> {
     let mut plans = vec![Plan::delete(), Plan::rename(false), Plan::rename(true), Plan::remove_temp()];
     for existing in [Existing::Replace, Existing::Refuse] {
-        plans.push(Plan::commit(existing));
+        plans.push(Plan::commit(PutOptions { mode: None, existing }));
+        plans.push(Plan::commit(PutOptions { mode: Some(0o6755), existing }));
         for len in [0, 1, 4 * KIB, WRITE_MAX, WRITE_MAX + 1, 3 * WRITE_MAX, 40 * WRITE_MAX] {
-            for (mode, fuse) in [(None, false), (None, true), (Some(0o644), false), (Some(0o644), true)] {
+            for (mode, fuse) in [(None, false), (None, true), (Some(0o644), false), (Some(0o6755), true)] {
                 plans.push(replace(len, mode, existing, fuse));
             }
         }
@@ -112,7 +113,7 @@ fn a_failure_at_every_call_is_told_truly() {
                     Verdict::Unchanged { step, errno: told, temp_left } => {
                         assert!(!visible, "{failed:?} failed and something was published: {plan:?}");
                         assert_eq!((step, told), (failed.step(), errno));
-                        assert_eq!(temp_left, !matches!(failed, Call::CreateTemp { .. }));
+                        assert_eq!(temp_left, !(matches!(failed, Call::CreateTemp { .. }) && errno != Errno::EIO));
                     }
                 }
                 // A failed sync is never tried again.
@@ -216,6 +217,23 @@ fn where_a_rename_cannot_refuse_a_link_does() {
         });
         assert_eq!(verdict, Verdict::Unchanged { step: Step::Rename, errno: Errno::EEXIST, temp_left: true });
         assert_eq!(ran.last(), Some(&Call::PublishByLink));
+    }
+}
+
+/// A directory sync that fails behind a failed rename has used up an error: it is told, and no link is tried.
+#[test]
+fn a_failed_directory_sync_is_never_forgotten() {
+    for errno in [Errno::EEXIST, Errno::EINVAL] {
+        let mut run = Run::new(replace(KIB, None, Existing::Refuse, true));
+        let stage = run.next_stage().unwrap();
+        let mut fates: Vec<Fate> = stage.iter().map(done).collect();
+        fates[3] = Fate::Failed(errno);
+        fates[4] = Fate::Failed(Errno::EIO);
+        run.record(stage, fates);
+        assert_eq!(run.next_stage(), None);
+        let report = run.finish();
+        assert!(report.dir_sync_failed());
+        assert_eq!(report.verdict(), Verdict::Unchanged { step: Step::Rename, errno, temp_left: true });
     }
 }
 

@@ -13,6 +13,7 @@ use crate::engine::{Engine, select};
 use crate::error::{Error, Kind, Result, Step};
 use crate::key;
 use crate::put_options::PutOptions;
+use crate::temp::Maker;
 use crate::writer::Writer;
 
 /// Durably replaces the content of the file at `path`, or creates it, with the defaults of [`WriteOptions`].
@@ -82,8 +83,8 @@ impl WriteOptions {
         self
     }
 
-    /// Create missing directories on the way (mode 0777 less the umask), each synced into its parent before the next.
-    /// Directories that are there already are taken to be durable.
+    /// Create missing directories on the way (mode 0777 less the umask), each synced into its parent before the next. It
+    /// costs one sync of a directory even if none is missing.
     pub fn create_parents(mut self, create_parents: bool) -> WriteOptions {
         self.create_parents = create_parents;
         self
@@ -96,7 +97,8 @@ impl WriteOptions {
         self
     }
 
-    /// Durably writes one file. A symbolic link at `path` is replaced, not followed.
+    /// Durably writes one file. A symbolic link at `path` is replaced, not followed; one on the way to it is followed, as
+    /// everywhere. The new file has the mode asked for, whatever the old one had.
     ///
     /// # Errors
     ///
@@ -128,7 +130,7 @@ impl WriteOptions {
             make_durable(parent)?;
         }
         let dir = Dir::open(parent)?;
-        Ok((Writer::new(select(self.engine)?), Arc::new(dir), name))
+        Ok((Writer::new(select(self.engine)?, Maker::Single), Arc::new(dir), name))
     }
 }
 
@@ -143,14 +145,22 @@ fn file_name(path: &Path) -> Result<CString> {
     if key::is_reserved(name) {
         return Err(invalid("names that begin with `.ringbolt` are reserved"));
     }
-    CString::new(name).map_err(|_| invalid("it contains a NUL byte"))
+    if name.len() > key::COMPONENT_MAX {
+        return Err(invalid("its name is longer than 255 bytes"));
+    }
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(invalid("it contains a NUL byte"));
+    }
+    Ok(CString::new(name).expect("checked: no NUL"))
 }
 
-/// Creates a directory and its missing ancestors, each durable before the next.
+/// Creates a directory and its missing ancestors, each durable before the next. So of those that exist already only the
+/// deepest can have been created by somebody who has not synced its parent (yet): that is done here.
 fn make_durable(path: &Path) -> Result<()> {
     match Dir::open(path) {
+        Ok(dir) => return dir.sync_parent(),
         Err(error) if error.is_not_found() => {}
-        result => return result.map(drop),
+        Err(error) => return Err(error),
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Dir::open(path).map(drop);

@@ -12,9 +12,9 @@ use nix::errno::Errno;
 use crate::dir::Dir;
 use crate::engine::{Job, Selected};
 use crate::error::{Error, Kind, Outcome, Result, Step};
-use crate::plan::{Existing, Plan, Replace, Report, Verdict};
+use crate::plan::{Plan, Replace, Report, Verdict};
 use crate::put_options::PutOptions;
-use crate::temp;
+use crate::temp::{self, Maker};
 
 /// How often a name for a temporary file may be taken before we give up: each is random, so one is more than enough.
 pub(crate) const NAME_ATTEMPTS: usize = 8;
@@ -23,13 +23,16 @@ pub(crate) const NAME_ATTEMPTS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) engine: Selected,
+    pub(crate) maker: Maker,
     /// A directory sync failed: what is durable is not known any more.
-    poisoned: AtomicBool,
+    poisoned: Arc<AtomicBool>,
+    /// A temporary file could not be removed.
+    stuck: AtomicBool,
 }
 
 impl Writer {
-    pub(crate) fn new(engine: Selected) -> Writer {
-        Writer { engine, poisoned: AtomicBool::new(false) }
+    pub(crate) fn new(engine: Selected, maker: Maker) -> Writer {
+        Writer { engine, maker, poisoned: Arc::default(), stuck: AtomicBool::new(false) }
     }
 
     /// Refuses when an earlier directory sync has failed. `place` is named in the error.
@@ -40,12 +43,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Passes a result of syncing a directory on, and latches if it failed.
-    pub(crate) fn latch<T>(&self, result: Result<T>) -> Result<T> {
-        if matches!(&result, Err(error) if error.step() == Step::SyncDir) {
+    /// Whether there is nothing to recover from what went through here.
+    pub(crate) fn is_tidy(&self) -> bool {
+        !self.poisoned.load(Ordering::Acquire) && !self.stuck.load(Ordering::Acquire)
+    }
+
+    /// Notices a directory sync that failed outside of a plan.
+    pub(crate) fn latch(&self, error: &Error) {
+        if error.step() == Step::SyncDir {
             self.poison();
         }
-        result
     }
 
     fn poison(&self) {
@@ -54,20 +61,20 @@ impl Writer {
 
     /// One durable replace of `name` in `dir`.
     pub(crate) fn put(&self, dir: &Arc<Dir>, name: &CStr, bytes: Bytes, options: PutOptions) -> Result<()> {
-        let PutOptions { mode, existing } = options;
         for attempt in 1.. {
             let fuse = self.engine.interpreter.links() && dir.sync_writes();
-            let plan = Plan::replace(Replace { len: bytes.len(), mode, existing, fuse });
-            let temp = temp::fresh();
-            let job = Job { name: name.into(), temp: temp.clone(), bytes: bytes.clone(), ..Job::new(plan, dir) };
+            let plan = Plan::replace(Replace { len: bytes.len(), options, fuse });
+            let temp = temp::fresh(self.maker, attempt);
+            let job = Job { name: name.into(), temp: temp.clone(), bytes: bytes.clone(), ..self.job(plan, dir) };
             let report = self.engine.interpreter.run(job);
             if report.sync_write_refused() {
                 dir.refuse_sync_writes();
             }
-            match report.verdict() {
-                Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EEXIST, .. } if attempt < NAME_ATTEMPTS => {}
-                verdict => return self.settle(verdict, dir, name, &temp),
+            let verdict = report.verdict();
+            if attempt < NAME_ATTEMPTS && self.is_worth_another_name(verdict, dir, &temp) {
+                continue;
             }
+            return self.settle(verdict, dir, name, &temp);
         }
         unreachable!("the last attempt returns")
     }
@@ -79,31 +86,35 @@ impl Writer {
         name: &CStr,
         temp: &CStr,
         file: OwnedFd,
-        existing: Existing,
+        options: PutOptions,
     ) -> Result<()> {
-        let job =
-            Job { name: name.into(), temp: temp.into(), file: Some(file), ..Job::new(Plan::commit(existing), dir) };
+        let plan = Plan::commit(options);
+        let job = Job { name: name.into(), temp: temp.into(), file: Some(file), ..self.job(plan, dir) };
         let report = self.engine.interpreter.run(job);
         self.settle(report.verdict(), dir, name, temp)
     }
 
     /// Durably removes `name` from `dir`.
     pub(crate) fn delete(&self, dir: &Arc<Dir>, name: &CStr) -> Result<()> {
-        let job = Job { name: name.into(), ..Job::new(Plan::delete(), dir) };
+        let job = Job { name: name.into(), ..self.job(Plan::delete(), dir) };
         self.settle_in_place(&self.engine.interpreter.run(job), dir, name)
     }
 
     /// Durably renames `source` to `name` in `dir`, replacing what is there.
     pub(crate) fn rename(&self, source: (Arc<Dir>, CString), dir: &Arc<Dir>, name: &CStr) -> Result<()> {
         let plan = Plan::rename(!Arc::ptr_eq(&source.0, dir));
-        let job = Job { name: name.into(), source: Some(source), ..Job::new(plan, dir) };
+        let job = Job { name: name.into(), source: Some(source), ..self.job(plan, dir) };
         self.settle_in_place(&self.engine.interpreter.run(job), dir, name)
     }
 
     fn settle_in_place(&self, report: &Report, dir: &Dir, name: &CStr) -> Result<()> {
         match report.verdict() {
             Verdict::Durable => self.confirm(dir),
-            Verdict::Unchanged { step, errno, .. } => Err(Error::from_errno(errno, step, dir.path_of(name))),
+            Verdict::Unchanged { step, errno, .. } if is_ambiguous(errno) => Err(self.unknown(step, errno, dir)),
+            Verdict::Unchanged { step, errno, .. } => {
+                let error = Error::from_errno(errno, step, dir.path_of(name));
+                Err(if errno == Errno::ENOENT { error.with_kind(dir.not_found()) } else { error })
+            }
             Verdict::Unknown { step, errno } => Err(self.unknown(step, errno, dir)),
         }
     }
@@ -111,29 +122,55 @@ impl Writer {
     /// Turns a verdict into the caller's result. A failure before the rename leaves nothing behind; a failure after it
     /// touches nothing, since the target is then the only copy.
     fn settle(&self, verdict: Verdict, dir: &Arc<Dir>, name: &CStr, temp: &CStr) -> Result<()> {
+        let (step, errno, temp_left) = match verdict {
+            Verdict::Durable => return self.confirm(dir),
+            Verdict::Unknown { step, errno } => return Err(self.unknown(step, errno, dir)),
+            Verdict::Unchanged { step, errno, temp_left } => (step, errno, temp_left),
+        };
+        let removed = if temp_left { self.remove_temp(dir, temp) } else { Temp::Gone };
+        // A rename that is said to have failed, and whose source is not there any more, has happened.
+        if step == Step::Rename && removed == Temp::WasGone && errno != Errno::ENOENT {
+            return Err(self.unknown(step, errno, dir));
+        }
+        let at = if step == Step::Rename { name } else { temp };
+        let mut error = Error::from_errno(errno, step, dir.path_of(at));
+        if errno == Errno::ENOENT {
+            error = error.with_kind(dir.not_found());
+        }
+        Err(if removed == Temp::Stuck { error.with_leftover(dir.path_of(temp)) } else { error })
+    }
+
+    /// The name is taken, and the file not ours; or the call was interrupted, and has perhaps made one.
+    fn is_worth_another_name(&self, verdict: Verdict, dir: &Arc<Dir>, temp: &CStr) -> bool {
         match verdict {
-            Verdict::Durable => self.confirm(dir),
-            Verdict::Unknown { step, errno } => Err(self.unknown(step, errno, dir)),
-            Verdict::Unchanged { step, errno, temp_left } => {
-                let at = if step == Step::Rename { name } else { temp };
-                let mut error = Error::from_errno(errno, step, dir.path_of(at));
-                if temp_left && !self.remove_temp(dir, temp) {
-                    error = error.with_leftover(dir.path_of(temp));
-                }
-                Err(error)
+            Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EEXIST, .. } => true,
+            Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EINTR, .. } => {
+                self.remove_temp(dir, temp) != Temp::Stuck
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn remove_temp(&self, dir: &Arc<Dir>, temp: &CStr) -> Temp {
+        let job = Job { temp: temp.into(), ..self.job(Plan::remove_temp(), dir) };
+        match self.engine.interpreter.run(job).verdict() {
+            Verdict::Durable => Temp::Gone,
+            Verdict::Unchanged { errno: Errno::ENOENT, .. } => Temp::WasGone,
+            _ => {
+                self.stuck.store(true, Ordering::Release);
+                Temp::Stuck
             }
         }
     }
 
-    /// Removes a temporary file; true if it is gone.
-    pub(crate) fn remove_temp(&self, dir: &Arc<Dir>, temp: &CStr) -> bool {
-        let job = Job { temp: temp.into(), ..Job::new(Plan::remove_temp(), dir) };
-        let verdict = self.engine.interpreter.run(job).verdict();
-        matches!(verdict, Verdict::Durable | Verdict::Unchanged { errno: Errno::ENOENT, .. })
+    fn job(&self, plan: Plan, dir: &Arc<Dir>) -> Job {
+        Job::new(plan, dir, &self.poisoned)
     }
 
-    /// A sync that succeeded beside another writer's that failed proves nothing: an error is reported once an open file,
-    /// and the directory's descriptor is shared.
+    /// A sync that succeeded beside another's that failed proves nothing: an error is reported once an open file, and the
+    /// directory's descriptor is shared. So the engines set the latch where they see the failure. (Of two plain fsyncs,
+    /// the second can still end in the instant between the first's return and its latch. ext4, xfs and btrfs then fail it,
+    /// too: after an error in their journal they fail every sync.)
     fn confirm(&self, dir: &Dir) -> Result<()> {
         self.check(dir).map_err(|error| error.with_outcome(Outcome::Unknown))
     }
@@ -142,6 +179,21 @@ impl Writer {
         self.poison();
         Error::from_errno(errno, step, dir.path()).with_outcome(Outcome::Unknown)
     }
+}
+
+/// What became of a temporary file that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Temp {
+    Gone,
+    /// It was not there any more.
+    WasGone,
+    /// It could not be removed.
+    Stuck,
+}
+
+/// After one of these nobody knows whether the change was made.
+fn is_ambiguous(errno: Errno) -> bool {
+    matches!(errno, Errno::EIO | Errno::EINTR | Errno::ETIMEDOUT)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::*;
 use crate::engine::{EngineKind, Faulty, Interpreter};
-use crate::plan::Call;
+use crate::plan::{Call, Existing};
 
 const REPLACE: PutOptions = PutOptions { mode: None, existing: Existing::Replace };
 
@@ -21,7 +21,7 @@ fn writer(
     let dir = Arc::new(Dir::open(at.path()).unwrap());
     let engine = Arc::new(Faulty::new(fault));
     let shared: Arc<dyn Interpreter> = Arc::<Faulty>::clone(&engine);
-    (at, dir, engine, Writer::new(Selected::for_test(shared, EngineKind::Portable)))
+    (at, dir, engine, Writer::new(Selected::for_test(shared, EngineKind::Portable), Maker::Store))
 }
 
 /// Whatever fails, and with whatever errno: never acknowledged, no sync tried again, no temporary left, and the outcome
@@ -44,7 +44,8 @@ fn a_failure_at_every_call_of_a_put() {
                 assert_eq!(error.leftover(), None);
                 assert!(ran.iter().filter(|call| **call == Call::SyncFile).count() <= 1);
                 // Behind a rename nothing is undone; before it, only the temporary file is.
-                let cleanup = (!published && at > 0).then_some(Call::RemoveTemp);
+                let may_be_there = at > 0 || matches!(errno, Errno::EIO | Errno::ENOMEM);
+                let cleanup = (!published && may_be_there).then_some(Call::RemoveTemp);
                 assert_eq!(ran.get(at + 1..).unwrap(), cleanup.as_slice());
                 assert_eq!(writer.check(&held).is_err(), published);
             }
@@ -69,8 +70,8 @@ fn after_a_failed_directory_sync_nothing_is_written() {
 /// A rename between two directories whose second sync fails is visible and unknown.
 #[test]
 fn a_failure_at_every_call_of_a_rename() {
-    for at in 0..3 {
-        let (dir, held, _, writer) = writer(move |n, _| (n == at).then_some(Errno::EIO));
+    for (at, errno) in [(0, Errno::ENOSPC), (1, Errno::EIO), (2, Errno::EIO)] {
+        let (dir, held, _, writer) = writer(move |n, _| (n == at).then_some(errno));
         fs::create_dir(dir.path().join("d")).unwrap();
         let other = Arc::new(held.open_beneath("d").unwrap());
         let error = writer.rename((held, c"k".into()), &other, c"moved").unwrap_err();
@@ -78,6 +79,41 @@ fn a_failure_at_every_call_of_a_rename() {
         assert_eq!(dir.path().join("k").exists(), at == 0);
         assert_eq!(dir.path().join("d/moved").exists(), at > 0);
     }
+}
+
+/// After an error of the device nobody knows whether a change of names was made; but a temporary that is still there was
+/// not renamed.
+#[test]
+fn an_ambiguous_failure_is_not_called_unchanged() {
+    let fails = |_, call: &Call| matches!(call, Call::Move | Call::Unlink | Call::Publish { .. }).then_some(Errno::EIO);
+    let (_dir, held, _, writer) = writer(fails);
+    let put = writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap_err();
+    assert_eq!(put.outcome(), Outcome::Unchanged);
+    assert!(writer.is_tidy());
+    assert_eq!(writer.delete(&held, c"k").unwrap_err().outcome(), Outcome::Unknown);
+    assert!(!writer.is_tidy());
+    let (dir, held, _, writer) = self::writer(fails);
+    let rename = writer.rename((Arc::clone(&held), c"k".into()), &held, c"moved").unwrap_err();
+    assert_eq!(rename.outcome(), Outcome::Unknown);
+    drop(dir);
+    // A rename that "failed", and took the temporary with it.
+    let at = tempfile::tempdir().unwrap();
+    let (_dir, held, _, writer) = self::writer({
+        let at = at.path().to_owned();
+        move |_, call| {
+            let failed = matches!(call, Call::Publish { .. });
+            if failed {
+                for entry in fs::read_dir(&at).unwrap().map(Result::unwrap) {
+                    fs::remove_file(entry.path()).unwrap();
+                }
+            }
+            failed.then_some(Errno::EIO)
+        }
+    });
+    let elsewhere = Arc::new(Dir::open(at.path()).unwrap());
+    let put = writer.put(&elsewhere, c"k", Bytes::from_static(b"new"), REPLACE).unwrap_err();
+    assert_eq!(put.outcome(), Outcome::Unknown);
+    assert!(writer.check(&held).is_err());
 }
 
 #[test]

@@ -24,7 +24,9 @@ pub(super) fn run_stage(stage: &[Call], job: &mut Job) -> Vec<Fate> {
         if failed {
             return Fate::Skipped;
         }
-        let fate = match run(call, job) {
+        let result = run(call, job);
+        job.watch(call, result.is_err());
+        let fate = match result {
             Ok(n) => Fate::Done(n),
             Err(errno) => Fate::Failed(errno),
         };
@@ -72,13 +74,8 @@ fn file(job: &Job) -> nix::Result<std::os::fd::BorrowedFd<'_>> {
 }
 
 fn create(job: &Job, mode: u32) -> nix::Result<OwnedFd> {
-    loop {
-        let mode = Mode::from_bits_truncate(mode as _);
-        match openat(job.dir.fd(), &*job.temp, TEMP_FLAGS | OFlag::O_CLOEXEC, mode) {
-            Err(Errno::EINTR) => {}
-            result => return result,
-        }
-    }
+    // Interrupted or not, it is tried once under this name: the first attempt may have made the file.
+    openat(job.dir.fd(), &*job.temp, TEMP_FLAGS | OFlag::O_CLOEXEC, Mode::from_bits_truncate(mode as _))
 }
 
 fn write(job: &mut Job, range: std::ops::Range<usize>) -> nix::Result<usize> {

@@ -43,6 +43,7 @@ impl Interpreter for Faulty {
                     (true, _) => Fate::Skipped,
                     (false, Some(errno)) => {
                         state.ran.push(call.clone());
+                        job.watch(call, true);
                         Fate::Failed(errno)
                     }
                     (false, None) => {

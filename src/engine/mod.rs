@@ -21,11 +21,12 @@ use std::ffi::CString;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
 use crate::dir::Dir;
-use crate::plan::{Plan, Report};
+use crate::plan::{Call, Plan, Report};
 
 #[cfg(test)]
 pub(crate) use faulty::Faulty;
@@ -40,7 +41,8 @@ pub enum Engine {
     #[default]
     Auto,
     /// One chain of linked requests a replace, submitted by a single `io_uring_enter` on a thread of its own; an error
-    /// where io_uring is refused. The caller's thread makes no system call that touches the disk. Not for use in a child
+    /// where io_uring is refused. What has no such request is still called on the caller's thread: setting a mode, making a
+    /// directory, and everything an [`AtomicFile`](crate::AtomicFile) does before its commit. Not for use in a child
     /// that was forked without `exec`: threads stay behind in the parent.
     Uring,
     /// Plain system calls on the caller's thread.
@@ -106,10 +108,12 @@ pub(crate) struct Job {
     pub(crate) bytes: Bytes,
     /// The open temporary file, where it exists before the plan begins.
     pub(crate) file: Option<OwnedFd>,
+    /// Set as soon as the sync of a directory is seen to fail, before anyone else can be told of a success.
+    pub(crate) poisoned: Arc<AtomicBool>,
 }
 
 impl Job {
-    pub(crate) fn new(plan: Plan, dir: &Arc<Dir>) -> Job {
+    pub(crate) fn new(plan: Plan, dir: &Arc<Dir>, poisoned: &Arc<AtomicBool>) -> Job {
         Job {
             plan,
             dir: Arc::clone(dir),
@@ -118,6 +122,14 @@ impl Job {
             source: None,
             bytes: Bytes::new(),
             file: None,
+            poisoned: Arc::clone(poisoned),
+        }
+    }
+
+    /// Notices a failed sync of a directory.
+    fn watch(&self, call: &Call, failed: bool) {
+        if failed && matches!(call, Call::SyncDir | Call::SyncSourceDir) {
+            self.poisoned.store(true, Ordering::Release);
         }
     }
 }

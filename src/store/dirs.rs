@@ -19,6 +19,8 @@ const HELD_MAX: usize = 256;
 pub(super) struct Dirs {
     root: Arc<Dir>,
     held: Mutex<Held>,
+    /// Held while a directory is made, and while a file is moved that must not become a directory meanwhile.
+    shape: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -49,26 +51,28 @@ impl Held {
 
 impl Dirs {
     pub(super) fn new(root: Arc<Dir>) -> Dirs {
-        Dirs { root, held: Mutex::default() }
+        Dirs { root, held: Mutex::default(), shape: Mutex::default() }
     }
 
     pub(super) fn root(&self) -> &Arc<Dir> {
         &self.root
     }
 
-    /// The directory that holds `key`, created and made durable if it is missing.
+    /// The directory that holds `key`, created and made durable if it is missing. A failed sync is passed to `latch` before
+    /// anyone else can come by.
     ///
-    /// The lock is kept throughout: no one else may put into a directory whose own entry is not durable yet.
-    pub(super) fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
+    /// The lock is kept throughout: nobody else may put into a directory whose own entry is not durable yet.
+    pub(super) fn ensure(&self, key: &Key<'_>, latch: impl Fn(&Error)) -> Result<Arc<Dir>> {
         let path = key.parent();
         if path.is_empty() {
             return Ok(Arc::clone(&self.root));
         }
-        let mut held = self.lock();
-        match self.open(&mut held, path) {
+        match self.open(&mut lock(&self.held), path) {
             Err(Errno::ENOENT) => {}
             result => return result.map_err(|errno| self.cannot_open(errno, path)),
         }
+        let _shape = self.freeze();
+        let mut held = lock(&self.held);
         let mut parent = Arc::clone(&self.root);
         for end in path.match_indices('/').map(|(slash, _)| slash).chain([path.len()]) {
             let path = &path[..end];
@@ -76,7 +80,7 @@ impl Dirs {
                 Ok(dir) => dir,
                 Err(Errno::ENOENT) => {
                     let name = path.rsplit('/').next().unwrap_or(path);
-                    make_in(&parent, Path::new(name), 0o777)?;
+                    make_in(&parent, Path::new(name), 0o777).inspect_err(&latch)?;
                     self.open(&mut held, path).map_err(|errno| self.cannot_open(errno, path))?
                 }
                 Err(errno) => return Err(self.cannot_open(errno, path)),
@@ -85,13 +89,18 @@ impl Dirs {
         Ok(parent)
     }
 
+    /// No directory is made while this is held.
+    pub(super) fn freeze(&self) -> MutexGuard<'_, ()> {
+        lock(&self.shape)
+    }
+
     /// The directory that holds `key`, if it exists.
     pub(super) fn find(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
         let path = key.parent();
         if path.is_empty() {
             return Ok(Arc::clone(&self.root));
         }
-        self.open(&mut self.lock(), path).map_err(|errno| match errno {
+        self.open(&mut lock(&self.held), path).map_err(|errno| match errno {
             // The key is not there if something on the way to it is missing or is a file.
             Errno::ENOENT | Errno::ENOTDIR => {
                 let path = self.root.path().join(key.as_str());
@@ -101,10 +110,15 @@ impl Dirs {
         })
     }
 
+    /// Lets go of every directory, for their descriptors. Who works in one keeps it.
+    pub(super) fn release(&self) {
+        lock(&self.held).by_path.clear();
+    }
+
     /// Lets go of the directories on the way to `key`: one of them is not the one that the path names any more.
     pub(super) fn forget(&self, key: &Key<'_>) {
         let path = key.parent();
-        self.lock().by_path.retain(|held, _| !(path == held || path.starts_with(&format!("{held}/"))));
+        lock(&self.held).by_path.retain(|held, _| !(path == held || path.starts_with(&format!("{held}/"))));
     }
 
     fn open(&self, held: &mut Held, path: &str) -> nix::Result<Arc<Dir>> {
@@ -117,9 +131,9 @@ impl Dirs {
     fn cannot_open(&self, errno: Errno, path: &str) -> Error {
         Error::from_errno(errno, Step::OpenDir, self.root.path().join(path))
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        // A panic cannot leave the map half changed in a way that matters: at worst a directory is opened again.
-        self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
+/// A panic cannot leave anything half changed in a way that matters: at worst a directory is opened again.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -10,18 +10,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::libc;
 use nix::sys::stat::{SFlag, fstatat};
 
 use crate::atomic_file::{AtomicFile, Owner};
+use crate::dir::Dir;
 use crate::engine::{Engine, EngineInfo};
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, Outcome, Result, Step};
 use crate::key::Key;
+use crate::plan::Existing;
 use crate::put_options::PutOptions;
 use crate::writer::Writer;
 use dirs::Dirs;
-use open::Lock;
+use open::Session;
 pub use reader::{Metadata, Reader};
 pub use tree::List;
 
@@ -55,13 +58,21 @@ pub struct Store {
 }
 
 /// What the store shares with the files that are being written to it. Dropped in this order: the engine finishes what it
-/// has in flight before the lock is given up.
+/// has in flight before the session ends.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) writer: Writer,
     dirs: Dirs,
     reader: Reader,
-    _lock: Lock,
+    session: Session,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if !self.writer.is_tidy() {
+            self.session.leave_untidy();
+        }
+    }
 }
 
 /// How a store is opened.
@@ -116,12 +127,18 @@ impl Store {
         StoreBuilder { path: path.as_ref().to_owned(), engine: Engine::Auto, create: false }
     }
 
-    /// Which engine runs, and why.
+    /// The directory, as it was named when it was opened.
+    pub fn path(&self) -> &Path {
+        self.shared.dirs.root().path()
+    }
+
+    /// Which engine runs, and why. Where io_uring is not used, this tries whether it would work.
     pub fn engine(&self) -> &EngineInfo {
         self.shared.writer.engine.info()
     }
 
-    /// Durably replaces the content of `key`, or creates it.
+    /// Durably replaces the content of `key`, or creates it. The new file has mode 0600 less the umask, whatever the old one
+    /// had; see [`put_with`](Store::put_with).
     ///
     /// # Errors
     ///
@@ -156,10 +173,15 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// As [`put`](Store::put).
+    /// As [`put`](Store::put). Create-only, it fails at once if the key exists, and at the commit if it does by then.
     pub fn create(&self, key: impl AsRef<str>, options: PutOptions) -> Result<AtomicFile> {
         let key = Key::parse(key.as_ref())?;
         self.in_dir(&key, |dir| {
+            if options.existing == Existing::Refuse
+                && fstatat(dir.fd(), &*key.name(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+            {
+                return Err(Error::from_errno(Errno::EEXIST, Step::Rename, dir.path_of(&key.name())));
+            }
             let owner = Owner::Store(Arc::clone(&self.shared));
             AtomicFile::begin(owner, Arc::clone(dir), key.name(), options)
         })
@@ -174,20 +196,29 @@ impl Store {
         self.shared.reader.get(key)
     }
 
-    /// Durably removes `key`. Directories that become empty stay.
+    /// Length, time and mode of `key`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::get`].
+    pub fn metadata(&self, key: impl AsRef<str>) -> Result<Metadata> {
+        self.shared.reader.metadata(key)
+    }
+
+    /// Durably removes `key`; also a symbolic link or special file of that name, which is no key. Directories that become empty stay.
     ///
     /// # Errors
     ///
     /// [`Error::is_not_found`] if there is no such key, [`Error::is_a_directory`]; otherwise as [`put`](Store::put).
     pub fn delete(&self, key: impl AsRef<str>) -> Result<()> {
         let key = Key::parse(key.as_ref())?;
-        self.check()?;
-        let dir = self.shared.dirs.find(&key)?;
-        self.shared.writer.delete(&dir, &key.name()).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOENT) => error.with_kind(dir.not_found()),
-            // What POSIX has for a directory, and macOS too; Linux says EISDIR at once.
-            Some(libc::EPERM) => self.must_be_file(&dir, &key).err().unwrap_or(error),
-            _ => error,
+        self.again_if_moved(&[&key], || {
+            let dir = self.shared.dirs.find(&key)?;
+            self.shared.writer.delete(&dir, &key.name()).map_err(|error| match error.raw_os_error() {
+                // What POSIX has for a directory, and macOS too; Linux says EISDIR at once.
+                Some(libc::EPERM) => look(&dir, &key).err().unwrap_or(error),
+                _ => error,
+            })
         })
     }
 
@@ -199,12 +230,22 @@ impl Store {
     /// as [`put`](Store::put).
     pub fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
         let (from, to) = (Key::parse(from.as_ref())?, Key::parse(to.as_ref())?);
-        self.check()?;
-        let source = self.shared.dirs.find(&from)?;
-        // A rename of a directory would succeed, and move every key in it.
-        self.must_be_file(&source, &from)?;
-        let (from, name) = (from.name(), to.name());
-        self.in_dir(&to, |dir| self.shared.writer.rename((Arc::clone(&source), from.clone()), dir, &name))
+        let Shared { writer, dirs, .. } = &*self.shared;
+        self.again_if_moved(&[&from, &to], || {
+            let source = dirs.find(&from)?;
+            look(&source, &from)?;
+            let dir = self.ensure(&to)?;
+            let _shape = dirs.freeze();
+            // A rename of a directory would succeed, and move every key in it.
+            let moved = look(&source, &from)?;
+            if from.as_str() != to.as_str() && look(&dir, &to).is_ok_and(|there| there == moved) {
+                // Two names of one file, as a power cut between the syncs of a rename can leave them: rename(2) does
+                // nothing then, and one name must go.
+                dir.sync().inspect_err(|error| writer.latch(error))?;
+                return writer.delete(&source, &from.name());
+            }
+            writer.rename((source, from.name()), &dir, &to.name())
+        })
     }
 
     /// The keys that begin with `prefix`, in the order of their bytes; `""` lists all. See [`Reader::list`].
@@ -235,34 +276,51 @@ impl Store {
         self.shared.writer.check(self.shared.dirs.root())
     }
 
-    /// Does something in the directory of `key`, which is created if need be; once more if the directory was held open
-    /// and has been removed in the meantime.
-    fn in_dir<T>(&self, key: &Key<'_>, act: impl Fn(&Arc<crate::dir::Dir>) -> Result<T>) -> Result<T> {
+    fn in_dir<T>(&self, key: &Key<'_>, act: impl Fn(&Arc<Dir>) -> Result<T>) -> Result<T> {
+        self.again_if_moved(&[key], || act(&self.ensure(key)?))
+    }
+
+    /// The directory of a key, created if need be.
+    fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
+        self.shared.dirs.ensure(key, |error| self.shared.writer.latch(error))
+    }
+
+    /// Does something in the directories of `keys`. Once more if one of them was held open and has been removed in the
+    /// meantime, or if the directories held open are what leaves no descriptor.
+    fn again_if_moved<T>(&self, keys: &[&Key<'_>], act: impl Fn() -> Result<T>) -> Result<T> {
         self.check()?;
-        let dir = self.shared.writer.latch(self.shared.dirs.ensure(key))?;
-        match act(&dir) {
-            Err(error) if error.is_directory_removed() && !key.parent().is_empty() => {
-                self.shared.dirs.forget(key);
-                act(&self.shared.writer.latch(self.shared.dirs.ensure(key))?)
+        let dirs = &self.shared.dirs;
+        match act() {
+            Err(error) if error.outcome() == Outcome::Unknown => Err(error),
+            Err(error) if error.is_directory_removed() && keys.iter().any(|key| !key.parent().is_empty()) => {
+                keys.iter().for_each(|key| dirs.forget(key));
+                act()
+            }
+            Err(error) if error.is_too_many_open_files() => {
+                dirs.release();
+                act()
             }
             result => result,
         }
     }
+}
 
-    fn must_be_file(&self, dir: &crate::dir::Dir, key: &Key<'_>) -> Result<()> {
-        let name = key.name();
-        let fail = |kind| Err(Error::new(kind, Step::Check, dir.path_of(&name)));
-        let stat = fstatat(dir.fd(), &*name, AtFlags::AT_SYMLINK_NOFOLLOW)
-            .map_err(|errno| Error::from_errno(errno, Step::OpenFile, dir.path_of(&name)))?;
-        match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
-            SFlag::S_IFDIR => fail(Kind::IsADirectory),
-            _ => Ok(()),
+/// Device and inode of a key that is no directory.
+fn look(dir: &Dir, key: &Key<'_>) -> Result<(libc::dev_t, libc::ino_t)> {
+    let name = key.name();
+    let fail = |errno| Error::from_errno(errno, Step::OpenFile, dir.path_of(&name));
+    match fstatat(dir.fd(), &*name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR => {
+            Err(fail(Errno::EISDIR))
         }
+        Ok(stat) => Ok((stat.st_dev, stat.st_ino)),
+        Err(Errno::ENOENT) => Err(fail(Errno::ENOENT).with_kind(dir.not_found())),
+        Err(errno) => Err(fail(errno)),
     }
 }
 
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "store in {:?}, engine {}", self.shared.dirs.root().path(), self.engine())
+        write!(f, "store in {:?}", self.path())
     }
 }

@@ -1,12 +1,13 @@
 //! Opening a store: the lock, the proof that the filesystem can keep the promise, and the recovery of what an interrupted
 //! writer has left.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use nix::errno::Errno;
@@ -23,33 +24,80 @@ use crate::engine::{Engine, select};
 use crate::error::{Error, Kind, Result, Step};
 use crate::put_options::PutOptions;
 use crate::sys;
-use crate::temp;
+use crate::temp::{self, Maker};
 use crate::write::make_in;
 use crate::writer::Writer;
 
 /// Our own directory in the root.
-const OWN: &str = ".ringbolt";
+pub(super) const OWN: &str = ".ringbolt";
 
 /// What `.ringbolt/format` holds. It is the first file that a store makes, through the whole protocol.
 const FORMAT: &str = "ringbolt store 1\n";
 
-/// The writer's lock, held until dropped.
-pub(super) type Lock = Flock<File>;
+/// There while no writer has the store, if the last one left nothing to recover.
+const CLEAN: &CStr = c"clean";
+
+/// A writer's hold on the store. Dropping it says that the store was left in order, if it was, and gives up the lock.
+#[derive(Debug)]
+pub(super) struct Session {
+    own: Arc<Dir>,
+    /// Something may have been left to recover.
+    untidy: AtomicBool,
+    _lock: Flock<File>,
+}
+
+impl Session {
+    /// The next open must look through the whole store.
+    pub(super) fn leave_untidy(&self) {
+        self.untidy.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.untidy.load(Ordering::Relaxed) {
+            // Not synced: without it, the next open only takes longer. And it cannot become durable before what it stands
+            // for, since all that has been acknowledged is durable by now.
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let _ = openat(self.own.fd(), CLEAN, flags, Mode::from_bits_truncate(0o600));
+        }
+    }
+}
 
 pub(super) fn open(path: &Path, engine: Engine, create: bool) -> Result<Shared> {
     let root = Arc::new(open_root(path, create)?);
-    // Refuse before anything is created. It also makes durable what an interrupted writer may have created here.
-    root.sync()?;
-    let own = open_own(&root)?;
+    let own = match open_own(&root) {
+        Err(error) if error.is_not_found() => {
+            // Refuse before anything is created.
+            root.sync()?;
+            root.make(OWN.as_ref(), 0o700)?;
+            open_own(&root)?
+        }
+        result => result?,
+    };
     let lock = lock(&own)?;
-    let writer = Writer::new(select(engine)?);
-    recover(&root)?;
-    match read_format(&own)? {
-        Some(format) if format == FORMAT => {}
-        Some(format) => return Err(Error::new(Kind::UnknownFormat(format), Step::Check, root.path())),
-        None => initialise(&root, &own, &writer)?,
+    let format = read_format(&own)?;
+    if let Some(format) = format.as_ref().filter(|format| *format != FORMAT) {
+        return Err(Error::new(Kind::UnknownFormat(format.clone()), Step::Check, root.path()));
     }
-    Ok(Shared { writer, dirs: Dirs::new(Arc::clone(&root)), reader: Reader::new(root), _lock: lock })
+    let writer = Writer::new(select(engine)?, Maker::Store);
+    let session = Session { own, untidy: AtomicBool::new(true), _lock: lock };
+    let own = &session.own;
+    let clean = match unlinkat(own.fd(), CLEAN, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) => true,
+        Err(Errno::ENOENT) => false,
+        Err(errno) => return Err(Error::from_errno(errno, Step::Sweep, own.path_of(CLEAN))),
+    };
+    // Durably gone before the first change; and where this succeeds, the filesystem can sync a directory.
+    own.sync()?;
+    if !clean {
+        recover(&root)?;
+    }
+    if format.is_none() {
+        initialise(&root, own, &writer)?;
+    }
+    session.untidy.store(false, Ordering::Relaxed);
+    Ok(Shared { writer, dirs: Dirs::new(Arc::clone(&root)), reader: Reader::new(root), session })
 }
 
 fn open_root(path: &Path, create: bool) -> Result<Dir> {
@@ -64,12 +112,11 @@ fn open_root(path: &Path, create: bool) -> Result<Dir> {
 }
 
 fn open_own(root: &Dir) -> Result<Arc<Dir>> {
-    root.make(OWN.as_ref(), 0o700)?;
     let own = root.open_beneath(OWN).map_err(|errno| Error::from_errno(errno, Step::OpenDir, root.path().join(OWN)))?;
     Ok(Arc::new(own))
 }
 
-fn lock(own: &Dir) -> Result<Lock> {
+fn lock(own: &Dir) -> Result<Flock<File>> {
     let fail = |errno| Error::from_errno(errno, Step::Lock, own.path_of(c"lock"));
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let file = File::from(openat(own.fd(), c"lock", flags, Mode::from_bits_truncate(0o600)).map_err(fail)?);
@@ -106,27 +153,20 @@ fn read_format(own: &Dir) -> Result<Option<String>> {
 /// protocol once, with the engine that will run it, before anybody's data depends on it. The format file comes last, so
 /// where it is, all this has been done.
 fn initialise(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<()> {
-    match openat(root.fd(), "..", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
-        Ok(parent) => {
-            sys::sync_dir(parent).map_err(|errno| Error::from_errno(errno, Step::SyncDir, root.path().join("..")))?
-        }
-        // Who may not read the parent did not create the root in it.
-        Err(Errno::EACCES | Errno::EPERM) => {}
-        Err(errno) => return Err(Error::from_errno(errno, Step::OpenDir, root.path().join(".."))),
-    }
+    root.sync_parent()?;
     root.sync()?;
     writer.put(own, c"format", Bytes::from_static(FORMAT.as_bytes()), PutOptions::new())
 }
 
-/// Removes what an interrupted writer has left, and makes durable what it may have left half durable: a directory that
-/// was created, but whose parent was not synced any more, holds nothing acknowledged yet, but may soon. (The root has been
-/// synced by now.)
+/// Removes what an interrupted writer has left, and makes durable what it has left half durable: a name that it has made
+/// or taken away, but whose directory it has not synced any more, can be seen, and must not change its mind. So every
+/// directory is synced; one without changes costs little.
 ///
-/// Safe beside other writers' temporaries because there are none: the lock is held.
+/// No temporary is in use, because the lock is held. (Those of single writes have names of their own.)
 fn recover(root: &Arc<Dir>) -> Result<()> {
     for visit in Tree::new(Arc::clone(root)) {
-        let Visit { dir, path, files, has_dirs } = visit.map_err(|error| error.at_step(Step::Sweep))?;
-        for name in files.iter().filter(|name| temp::is_temp(name)) {
+        let Visit { dir, path, files } = visit.map_err(|error| error.at_step(Step::Sweep))?;
+        for name in files.iter().filter(|name| temp::is_swept(name)) {
             match unlinkat(&dir, &**name, UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(errno) => {
@@ -134,9 +174,7 @@ fn recover(root: &Arc<Dir>) -> Result<()> {
                 }
             }
         }
-        if has_dirs && path != root.path() {
-            sys::sync_dir(&dir).map_err(|errno| Error::from_errno(errno, Step::SyncDir, path))?;
-        }
+        sys::sync_dir(&dir).map_err(|errno| Error::from_errno(errno, Step::SyncDir, path))?;
     }
     Ok(())
 }

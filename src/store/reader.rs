@@ -113,7 +113,13 @@ impl Reader {
         let path = self.root.path().join(key.as_str());
         // O_NONBLOCK: a FIFO in the way must not hang the reader.
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
-        let file = match sys::open_beneath(self.root.fd(), key.as_str(), flags) {
+        let open = |flags| sys::open_beneath(self.root.fd(), key.as_str(), flags);
+        let opened = match open(flags) {
+            // Another process has a lease on the file (fcntl(2)), and is asked to give it up; that takes as long as it takes.
+            Err(Errno::EAGAIN) => open(OFlag::O_RDONLY),
+            result => result,
+        };
+        let file = match opened {
             Ok(file) => File::from(file),
             // There is no such key if something on the way to it is a file.
             Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => {

@@ -10,8 +10,9 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{SFlag, fstatat};
 
+use super::open::OWN;
 use crate::dir::Dir;
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Kind, Result, Step};
 use crate::key::{self, Key};
 use crate::sys;
 
@@ -76,7 +77,6 @@ pub(super) struct Visit {
     pub(super) path: PathBuf,
     /// The files in it.
     pub(super) files: Vec<CString>,
-    pub(super) has_dirs: bool,
 }
 
 impl Tree {
@@ -99,9 +99,12 @@ impl Iterator for Tree {
                 Err(Errno::EACCES | Errno::ENOENT | Errno::ENAMETOOLONG) if !at.is_empty() => continue,
                 Err(errno) => return Some(Err(Error::from_errno(errno, Step::List, path))),
             };
-            let has_dirs = !dirs.is_empty();
+            // A store within the store has a writer of its own.
+            if !at.is_empty() && dirs.iter().any(|name| name.as_bytes() == OWN.as_bytes()) {
+                continue;
+            }
             self.todo.extend(dirs.iter().filter_map(|name| name.to_str().ok()).map(|name| join(&at, name)));
-            return Some(Ok(Visit { dir, path, files, has_dirs }));
+            return Some(Ok(Visit { dir, path, files }));
         }
     }
 }
@@ -111,7 +114,8 @@ fn join(path: &str, name: &str) -> String {
 }
 
 /// The keys of a store that begin with a prefix, in the order of their bytes. Read directory by directory as the iterator
-/// advances: a key that is put or deleted meanwhile may or may not be seen.
+/// advances: a key that is put or deleted meanwhile may or may not be seen. After an error (a directory that may not be read)
+/// it goes on with the next directory.
 #[derive(Debug)]
 #[must_use = "an iterator does nothing unless it is advanced"]
 pub struct List {
@@ -125,6 +129,9 @@ pub struct List {
 impl List {
     pub(super) fn new(root: Arc<Dir>, prefix: &str) -> Result<List> {
         let from = &prefix[..prefix.rfind('/').map_or(0, |slash| slash + 1)];
+        if let Kind::DirectoryRemoved = root.not_found() {
+            return Err(Error::new(Kind::DirectoryRemoved, Step::List, root.path()));
+        }
         let mut list = List { root, prefix: prefix.to_owned(), todo: Vec::new() };
         // A prefix that no key can have has no keys; `a//` must not be read as `a/`.
         let possible = from.is_empty() || Key::parse(&from[..from.len() - 1]).is_ok();
@@ -138,7 +145,11 @@ impl List {
     fn enter(&mut self, path: &str) -> Result<()> {
         let (_, Names { files, dirs }) = match read(&self.root, path.trim_end_matches('/')) {
             Ok(found) => found,
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) if !path.is_empty() => return Ok(()),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) if !path.is_empty() => {
+                return Ok(());
+            }
+            // At the top of a volume of one's own; never holds keys.
+            Err(Errno::EACCES) if path == "lost+found/" => return Ok(()),
             Err(errno) => return Err(Error::from_errno(errno, Step::List, self.root.path().join(path))),
         };
         let keys = |names: Vec<CString>, end: &'static str| {

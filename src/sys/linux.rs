@@ -2,7 +2,6 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, renameat};
@@ -13,21 +12,24 @@ use super::walk;
 use crate::plan::Existing;
 
 /// Opens `path` beneath `root`; no component of it may be a symbolic link. `openat2` since Linux 5.6; refused by some
-/// older seccomp profiles with EPERM, which an open of this kind gives for no other reason.
+/// older seccomp profiles with EPERM, which an open of this kind gives for no other reason. A refusal is not remembered:
+/// filters belong to threads.
 pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
-    // A missing system call is missing for the whole process: nothing here depends on the filesystem.
-    static REFUSED: AtomicBool = AtomicBool::new(false);
     let how = OpenHow::new()
         .flags(flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    while !REFUSED.load(Ordering::Relaxed) {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
         match openat2(root, path, how) {
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Err(Errno::ENOSYS | Errno::EPERM) => REFUSED.store(true, Ordering::Relaxed),
-            result => return result,
+            Err(Errno::EINTR) => {}
+            // A rename raced with the walk; or, with O_NONBLOCK, another process has a lease on the file.
+            Err(Errno::EAGAIN) if attempts < 16 => {}
+            Err(Errno::ENOSYS | Errno::EPERM) => return walk::open_beneath(root, path, flags),
+            Err(errno) => return Err(walk::link_or(errno, root, path)),
+            Ok(fd) => return Ok(fd),
         }
     }
-    walk::open_beneath(root, path, flags)
 }
 
 pub(crate) fn sync_file(file: impl AsFd) -> nix::Result<()> {

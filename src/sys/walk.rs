@@ -18,12 +18,15 @@ pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> ni
 }
 
 fn open_one(at: BorrowedFd<'_>, name: &str, flags: OFlag) -> nix::Result<OwnedFd> {
-    openat(at, name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()).map_err(|errno| {
-        // With O_DIRECTORY a symbolic link is "not a directory"; the caller is told what it is.
-        let is_link = || {
-            fstatat(at, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)
-        };
-        if errno == Errno::ENOTDIR && is_link() { Errno::ELOOP } else { errno }
-    })
+    openat(at, name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|errno| link_or(errno, at, name))
+}
+
+/// To an open with O_DIRECTORY, a symbolic link at the end of the path is "not a directory". This tells what it is.
+pub(super) fn link_or(errno: Errno, at: BorrowedFd<'_>, path: &str) -> Errno {
+    let is_link = || {
+        fstatat(at, path, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)
+    };
+    if errno == Errno::ENOTDIR && is_link() { Errno::ELOOP } else { errno }
 }

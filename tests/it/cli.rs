@@ -1,10 +1,10 @@
 //! The command: what it does, what it says, and the status it ends with.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::help::*;
 
@@ -83,14 +83,29 @@ fn what_fails_says_what_where_and_what_is_still_there() {
     let text = fails(1, run(dir, &["put", "s", "k", "in", "--new"]));
     assert!(text.contains("put \"k\": rename failed on \"s/k\"") && text.contains(unchanged), "{text}");
     for key in ["", "..", "/k", ".ringbolt/lock", &"x".repeat(256)] {
-        assert!(fails(1, run(dir, &["put", "s", key, "in"])).contains("invalid key"), "{key}");
+        // Told before anything is read or made.
+        for args in [&["put", "t", key, "in"][..], &["get", "t", key], &["rm", "t", key]] {
+            assert!(fails(2, run(dir, args)).contains("invalid name"), "{key}");
+        }
     }
     assert!(fails(1, run(dir, &["put", "s", "k/below", "in"])).contains("Not a directory"));
     assert!(fails(1, run(dir, &["rm", "s", "no"])).contains("unlink failed on \"s/no\""));
     assert!(fails(1, run(dir, &["get", "s", "no"])).contains("No such file"));
-    assert!(fails(1, run(dir, &["put", "s", "k", "missing"])).contains("open \"missing\""));
-    assert!(fails(1, run(dir, &["put", "s", "k", "s"])).contains("directory"));
-    assert!(fails(1, run(dir, &["put", "no/parent", "k", "in"])).contains("no"));
+    for (args, what) in [
+        (&["put", "s", "k", "missing"][..], "open of \"missing\" failed"),
+        (&["put", "s", "k", "s"], "is a directory"),
+        (&["put", "no/parent", "k", "in"], "open of the directory failed on \"no\""),
+        (&["put", "in", "k", "in"], "Not a directory"),
+        (&["put", "s", "k", "in", "--new"], "File exists"),
+    ] {
+        let text = fails(1, run(dir, args));
+        assert!(text.contains(what) && text.contains(unchanged), "{text}");
+    }
+    // One that fails does not stop the others.
+    ok(dir, &["put", "s", "r1", "in"]);
+    ok(dir, &["put", "s", "r2", "in"]);
+    assert!(fails(1, run(dir, &["rm", "s", "r1", "no", "r2"])).contains("rm \"no\""));
+    assert_eq!(ok(dir, &["ls", "s", "r"]), "");
     // Only what writes makes the directory.
     for args in [&["get", "t", "k"][..], &["ls", "t"], &["rm", "t", "k"], &["put", "t", "k", "missing"]] {
         fails(1, run(dir, args));
@@ -129,12 +144,6 @@ fn a_closed_pipe_is_no_error() {
     }
 }
 
-/// Reads lines of a child's stderr until one has `what` in it.
-fn until_says(child: &mut Child, what: &str) {
-    let lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
-    assert!(lines.map_while(Result::ok).any(|line| line.contains(what)), "it never said {what:?}");
-}
-
 #[test]
 fn ctrl_c_discards_what_is_not_complete() {
     use nix::sys::signal::{Signal, kill};
@@ -144,10 +153,9 @@ fn ctrl_c_discards_what_is_not_complete() {
         let dir = dir();
         ringbolt::Store::open(dir.path()).unwrap().put("k", "old").unwrap();
         let mut command = ringbolt(dir.path());
-        command.args(["put", "-v", ".", "k", "--engine", &format!("{engine:?}").to_lowercase()]);
-        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.args(["put", ".", "k", "--engine", &format!("{engine:?}").to_lowercase()]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
-        until_says(&mut child, "engine");
         // More than is put in one piece, so that a temporary file is there; the pipe stays open.
         input.write_all(&pattern(3 << 20)).unwrap();
         while temporaries(dir.path()).is_empty() {
@@ -158,6 +166,40 @@ fn ctrl_c_discards_what_is_not_complete() {
         assert!(temporaries(dir.path()).is_empty());
         assert_eq!(fs::read(dir.path().join("k")).unwrap(), b"old");
     }
+}
+
+/// A FIFO that nobody writes to must not make the command deaf.
+#[test]
+fn ctrl_c_ends_a_wait_for_a_fifo() {
+    use nix::sys::signal::{Signal, kill};
+    let dir = dir();
+    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut child = ringbolt(dir.path()).args(["put", "s", "k", "fifo"]).stderr(Stdio::piped()).spawn().unwrap();
+    // Blocked signals are pending until somebody waits for them: whenever it comes, it is noticed.
+    while !fs::read_to_string(format!("/proc/{}/status", child.id()))
+        .unwrap_or_default()
+        .contains("SigBlk:\t0000000001")
+    {
+        std::thread::yield_now();
+    }
+    kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!dir.path().join("s").exists());
+}
+
+#[test]
+fn many_directories_need_few_descriptors() {
+    let dir = dir();
+    let dir = dir.path();
+    for i in 0..200 {
+        fs::create_dir_all(dir.join(format!("tree/{i}"))).unwrap();
+        fs::write(dir.join(format!("tree/{i}/f")), "x").unwrap();
+    }
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 64; exec \"$0\" cp tree s", env!("CARGO_BIN_EXE_ringbolt")]).current_dir(dir);
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(ok(dir, &["ls", "s"]).lines().count(), 200);
 }
 
 /// A limit of open files anywhere between none and enough: it works, or says in one line why not.
@@ -235,6 +277,14 @@ fn cp_copies_trees_and_tells_what_it_leaves_out() {
     let text = fails(1, run(dir, &["cp", "tree", "missing", "s2"]).clone_first_line());
     assert!(text.contains("not a regular file") || text.contains("No such file"), "{text}");
     assert_eq!(ok(dir, &["ls", "s2"]).lines().count(), 51);
+    // A file may be called like the word for standard input.
+    fs::write(dir.join("-"), "dash").unwrap();
+    ok(dir, &["cp", "-", "s2"]);
+    assert_eq!(ok(dir, &["get", "s2", "-"]), "dash");
+    ok(dir, &["rm", "s2", "-"]);
+    // Of a store its keys are copied, and not what makes it one.
+    ok(dir, &["cp", "s", "s4"]);
+    assert_eq!(ok(dir, &["ls", "s4"]).lines().count(), 52);
     // Two sources for one key: nothing is copied.
     assert!(fails(2, run(dir, &["cp", "one", "tree/../one", "s3"])).contains("would both become \"one\""));
     assert!(!dir.join("s3").exists());
@@ -263,10 +313,18 @@ fn help_manual_and_completions_are_there() {
     let dir = dir();
     let dir = dir.path();
     for command in ["put", "get", "ls", "rm", "cp"] {
-        assert!(ok(dir, &["help", command]).contains("Usage: ringbolt"));
+        let help = ok(dir, &["help", command]);
+        assert!(help.contains("Usage: ringbolt") && help.contains("DIR"), "{help}");
         assert!(ok(dir, &["man", command]).contains(&format!(".TH ringbolt-{command}")));
         assert!(ok(dir, &["man"]).contains(command));
     }
+    for (command, says) in
+        [("put", "created, durably"), ("cp", "bits (rwx) are kept"), ("ls", "--json"), ("rm", "Directories stay")]
+    {
+        assert!(ok(dir, &["help", command]).contains(says));
+        assert!(ok(dir, &["man", command]).contains(says.trim_start_matches('-')));
+    }
+    assert!(ok(dir, &["help"]).contains("Exit status"));
     fails(2, run(dir, &["man", "nope"]));
     for shell in ["bash", "zsh", "fish"] {
         assert!(ok(dir, &["completions", shell]).contains("ringbolt"));

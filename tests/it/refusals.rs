@@ -86,6 +86,32 @@ fn a_filesystem_that_cannot_sync_directories_is_refused() {
     assert!(error.to_string().contains("cannot make a directory durable"), "{error}");
 }
 
+/// The kernel takes the set-id bits off a file that is written to, unless one has CAP_FSETID.
+#[test]
+fn set_id_bits_survive_the_write() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("set-id bits of another user", "needs root");
+    }
+    each_engine(|engine, dir| {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777)).unwrap();
+        thread::scope(|scope| {
+            let write = || {
+                nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+                let options = ringbolt::WriteOptions::new().engine(engine).mode(0o6755);
+                options.write(dir.join("whole"), pattern(5000)).unwrap();
+                let mut file = options.create(dir.join("pieces")).unwrap();
+                std::io::Write::write_all(&mut file, &pattern(5000)).unwrap();
+                file.commit().unwrap();
+            };
+            scope.spawn(write).join().unwrap();
+        });
+        for name in ["whole", "pieces"] {
+            assert_eq!(std::fs::metadata(dir.join(name)).unwrap().mode() & 0o7777, 0o6755, "{engine:?} {name}");
+        }
+    });
+}
+
 /// Without permission to write, nothing is created and nothing is lost.
 #[test]
 fn a_read_only_directory_is_told() {

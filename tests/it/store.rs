@@ -141,7 +141,15 @@ fn what_stands_in_the_way_is_told() {
         symlink("elsewhere", dir.join("link")).unwrap();
         assert!(unchanged(store.put("link/k", "new"), dir).is_symlink());
         assert!(unchanged(store.put("link/deeper/k", "new"), dir).is_symlink());
-        assert!(store.get("link/k").unwrap_err().is_symlink());
+        for error in [
+            unchanged(store.get("link/k"), dir),
+            unchanged(store.delete("link/k"), dir),
+            unchanged(store.rename("link/k", "z"), dir),
+            unchanged(store.rename("file", "link/k"), dir),
+            unchanged(store.create("link/k", PutOptions::new()), dir),
+        ] {
+            assert!(error.is_symlink(), "{error}");
+        }
         assert_eq!(fs::read_dir(dir.join("elsewhere")).unwrap().count(), 0);
 
         // A link at the target is replaced, not followed, and never read through.
@@ -182,10 +190,95 @@ fn modes_are_what_was_asked_for() {
     });
 }
 
+/// Leaves a store as a killed process does: without a word. (Its lock goes with its descriptors; here they stay open, so
+/// another store must be opened by way of a fresh lock file.)
+fn killed(store: ringbolt::Store, act: impl FnOnce(&Store)) {
+    act(&store);
+    let lock = store.path().join(".ringbolt/lock");
+    std::mem::forget(store);
+    fs::remove_file(lock).unwrap();
+}
+
+/// Temporaries of single writes, and of stores within the store, may be in use.
+#[test]
+fn a_sweep_spares_what_others_are_writing() {
+    each_engine(|engine, dir| {
+        killed(open(dir, engine), |store| store.put("d/k", "old").unwrap());
+        let mut single = ringbolt::AtomicFile::create(dir.join("d/single")).unwrap();
+        single.write_all(b"new").unwrap();
+        fs::create_dir(dir.join("d/inner")).unwrap();
+        let inner = open(&dir.join("d/inner"), engine);
+        let mut nested = inner.create("x/k", PutOptions::new()).unwrap();
+        nested.write_all(b"new").unwrap();
+        let _outer = open(dir, engine);
+        single.commit().unwrap();
+        nested.commit().unwrap();
+        assert_eq!(fs::read(dir.join("d/single")).unwrap(), b"new");
+        assert_eq!(inner.get("x/k").unwrap(), "new");
+    });
+}
+
+/// After a clean close nothing is walked; after anything else everything is.
+#[test]
+fn only_an_untidy_store_is_swept() {
+    each_engine(|engine, dir| {
+        open(dir, engine).close().unwrap();
+        let stale = dir.join(".ringbolt-0123456789abcdef.tmp");
+        fs::write(&stale, "").unwrap();
+        killed(open(dir, engine), |_| assert!(stale.exists()));
+        assert!(!dir.join(".ringbolt/clean").exists());
+        drop(open(dir, engine));
+        assert!(!stale.exists());
+        assert!(dir.join(".ringbolt/clean").exists());
+    });
+}
+
+/// A rename between two names of one file does nothing, says POSIX; here the old name goes.
+#[test]
+fn a_rename_onto_another_name_of_the_same_file() {
+    each_engine(|engine, dir| {
+        let store = open(dir, engine);
+        store.put("a", "x").unwrap();
+        store.put("d/other", "y").unwrap();
+        fs::hard_link(dir.join("a"), dir.join("d/b")).unwrap();
+        store.rename("a", "d/b").unwrap();
+        assert!(store.get("a").unwrap_err().is_not_found());
+        assert_eq!(store.get("d/b").unwrap(), "x");
+    });
+}
+
+/// Whatever is done in a directory that was held open and is gone, or is another by now.
+#[test]
+fn a_directory_that_was_replaced_is_found_again() {
+    each_engine(|engine, dir| {
+        let store = open(dir, engine);
+        let again = || {
+            store.put("a/x", "1").unwrap();
+            fs::remove_dir_all(dir.join("a")).unwrap();
+        };
+        again();
+        store.put("a/b/x", "2").unwrap();
+        again();
+        store.put("y", "3").unwrap();
+        store.rename("y", "a/y").unwrap();
+        assert_eq!(store.get("a/y").unwrap(), "3");
+        again();
+        fs::create_dir(dir.join("a")).unwrap();
+        fs::write(dir.join("a/z"), "").unwrap();
+        store.delete("a/z").unwrap();
+        again();
+        assert!(store.delete("a/z").unwrap_err().is_not_found());
+        assert!(store.rename("a/z", "z").unwrap_err().is_not_found());
+        again();
+        store.create("a/c", PutOptions::new()).unwrap().commit().unwrap();
+        assert_eq!(store.list("").unwrap().count(), 1);
+    });
+}
+
 #[test]
 fn a_stale_temporary_is_swept_and_passes_nothing_on() {
     each_engine(|engine, dir| {
-        open(dir, engine).put("d/k", "old").unwrap();
+        killed(open(dir, engine), |store| store.put("d/k", "old").unwrap());
         for at in ["", "d", ".ringbolt"] {
             let stale = dir.join(at).join(".ringbolt-0123456789abcdef.tmp");
             fs::write(&stale, "half").unwrap();
@@ -232,12 +325,15 @@ fn a_directory_that_vanishes_is_told() {
         store.put("d/e/k", "2").unwrap();
         assert_eq!(store.get("d/e/k").unwrap(), "2");
         // The store itself is not.
+        let begun = store.create("k", PutOptions::new()).unwrap();
         fs::remove_dir_all(&root).unwrap();
         assert!(store.put("k", "3").unwrap_err().is_directory_removed());
         assert!(store.put("new/k", "3").unwrap_err().is_directory_removed());
         assert!(store.create("k", PutOptions::new()).unwrap_err().is_directory_removed());
         assert!(store.get("k").unwrap_err().is_directory_removed());
         assert!(store.delete("k").unwrap_err().is_directory_removed());
+        assert!(store.list("").unwrap_err().is_directory_removed());
+        assert!(begun.commit().unwrap_err().is_directory_removed());
         drop(store);
         assert!(Store::open(&root).unwrap_err().is_not_found());
         builder().open().unwrap().put("k", "4").unwrap();
@@ -260,9 +356,13 @@ fn a_store_of_a_later_version_is_left_alone() {
     let dir = dir();
     open(dir.path(), Engine::Auto).close().unwrap();
     fs::write(dir.path().join(".ringbolt/format"), "ringbolt store 2\n").unwrap();
+    fs::remove_file(dir.path().join(".ringbolt/clean")).unwrap();
+    let theirs = dir.path().join(".ringbolt-0123456789abcdef.tmp");
+    fs::write(&theirs, "").unwrap();
     let error = Store::open(dir.path()).unwrap_err();
     assert!(error.is_unknown_format());
     assert!(error.to_string().contains("ringbolt store 2"), "{error}");
+    assert!(theirs.exists());
 }
 
 #[test]
@@ -280,7 +380,9 @@ fn a_guard_that_is_not_committed_leaves_nothing() {
         assert!(temporaries(dir).is_empty());
         begin().discard().unwrap();
         assert!(temporaries(dir).is_empty());
-        let file = store.create("k", PutOptions::new().create_new(true)).unwrap();
+        assert!(unchanged(store.create("k", PutOptions::new().create_new(true)), dir).is_already_exists());
+        let file = store.create("n", PutOptions::new().create_new(true)).unwrap();
+        fs::write(dir.join("n"), "first").unwrap();
         assert!(unchanged(file.commit(), dir).is_already_exists());
         let file = store.create("d", PutOptions::new()).unwrap();
         fs::create_dir(dir.join("d")).unwrap();

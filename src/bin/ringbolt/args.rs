@@ -2,17 +2,36 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use ringbolt::Engine;
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use ringbolt::{Engine, Store};
+
+use crate::problem;
 
 /// Durable files: what `put` has acknowledged survives a power cut.
 ///
 /// DIR is a directory of files, one a KEY; a key is a relative path such as `a/b/c`. A file is replaced whole or not at
 /// all, and is durable when the command has ended with status 0.
 ///
-/// Exit status: 0 done, 1 failed, 2 wrong usage.
+/// Errors are one line on stderr each: what failed, at which step, on which path, and what is true now.
 #[derive(Debug, Parser)]
-#[command(name = "ringbolt", version, max_term_width = 100, after_help = "`ringbolt help COMMAND` tells more.")]
+#[command(
+    name = "ringbolt",
+    version,
+    max_term_width = 100,
+    after_help = "`ringbolt help COMMAND` tells more.",
+    after_long_help = "\
+Exit status:
+  0  done, and durable
+  1  failed
+  2  wrong usage
+  130, 143, 129  ended by Ctrl-C, SIGTERM, SIGHUP; what was not complete is discarded
+
+Examples:
+  echo hello | ringbolt put /data/demo greeting
+  ringbolt get /data/demo greeting
+  ringbolt cp photos /data/demo
+  ringbolt man put | man -l -"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -20,34 +39,28 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Durably write a file, from FILE or standard input
     Put(PutArgs),
-    /// Write the content of a key to standard output
     Get(GetArgs),
-    /// List keys, in the order of their bytes
     Ls(LsArgs),
-    /// Durably remove keys
     Rm(RmArgs),
-    /// Durably copy files and directories into DIR
     Cp(CpArgs),
-    /// Print a completion script for a shell
     Completions(CompletionsArgs),
-    /// Print the manual page, as troff: `ringbolt man | man -l -`
     Man(ManArgs),
 }
 
 /// Durably write a file, from FILE or standard input.
 ///
 /// DIR is created, durably, if its parent exists; so are the directories within KEY. The old content stays visible until
-/// the new is complete and durable.
+/// the new is complete. The new file has mode 0600 less the umask unless --mode says otherwise, whatever the old one had.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PutArgs {
     /// The directory of the store
+    #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// The key to write, such as `a/b/c`
     pub(crate) key: String,
     /// What to write; `-` is standard input
-    #[arg(default_value = "-")]
+    #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     /// Permission bits of the new file, in octal [default: 600 less the umask]
     #[arg(long, value_parser = mode, value_name = "OCTAL")]
@@ -63,6 +76,7 @@ pub(crate) struct PutArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct GetArgs {
     /// The directory of the store
+    #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// The key to read
     pub(crate) key: String,
@@ -75,6 +89,7 @@ pub(crate) struct GetArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct LsArgs {
     /// The directory of the store
+    #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// List only the keys that begin with this; `a/` lists a directory
     #[arg(default_value = "")]
@@ -82,17 +97,19 @@ pub(crate) struct LsArgs {
     /// Show mode, length in bytes and time of writing
     #[arg(long, short, conflicts_with = "json")]
     pub(crate) long: bool,
-    /// Print a JSON array of objects with key, len, modified and mode
+    /// Print a JSON array of objects with key, len, mode and modified
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 /// Durably remove keys.
 ///
-/// Each is durably gone before the next is touched. Directories stay.
+/// Each is durably gone before the next is touched. A key that fails does not stop the others; the status is then 1.
+/// Directories stay.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RmArgs {
     /// The directory of the store
+    #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// The keys to remove
     #[arg(required = true, value_name = "KEY")]
@@ -104,15 +121,16 @@ pub(crate) struct RmArgs {
 /// Durably copy files and directories into DIR.
 ///
 /// A file becomes the key of its own name; a directory is copied with everything in it, under its own name. Permission
-/// bits are kept, times are not; symbolic links and special files within a directory are not copied. What exists is
+/// bits (rwx) are kept, times are not; symbolic links and special files within a directory are not copied. What exists is
 /// replaced. DIR is created, durably, if its parent exists. A file that fails does not stop the others; the status is
 /// then 1.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CpArgs {
     /// Files and directories to copy
-    #[arg(required = true, value_name = "SRC")]
+    #[arg(required = true, value_name = "SRC", value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<PathBuf>,
     /// The directory of the store
+    #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// How many files to copy at once: their syncs share the disk's flushes
     #[arg(long, short, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -129,10 +147,17 @@ pub(crate) struct Writing {
     engine: EngineArg,
     /// Tell on stderr which engine runs, and why
     #[arg(long, short)]
-    pub(crate) verbose: bool,
+    verbose: bool,
 }
 
 impl Writing {
+    /// Tells which engine runs, if asked to.
+    pub(crate) fn tell(&self, store: &Store) {
+        if self.verbose {
+            problem::tell(&format_args!("engine {}", store.engine()));
+        }
+    }
+
     pub(crate) fn engine(&self) -> Engine {
         match self.engine {
             EngineArg::Auto => Engine::Auto,

@@ -17,7 +17,7 @@ use walkdir::WalkDir;
 use crate::args::CpArgs;
 use crate::interrupt::Interrupt;
 use crate::problem::{self, Problem};
-use crate::put::{self, Input};
+use crate::put::{self, Copy, Input};
 
 /// One file to copy.
 struct Task {
@@ -27,9 +27,9 @@ struct Task {
 }
 
 pub(crate) fn run(args: &CpArgs) -> Result<ExitCode, Problem> {
-    let interrupt = Interrupt::watch().map_err(|error| Problem::Io { doing: "watch for signals".into(), error })?;
+    let interrupt = Interrupt::watch().map_err(Problem::before("cp", "watch for signals", &args.dir))?;
     let (tasks, mut failed) = collect(&args.sources, &args.dir, &interrupt)?;
-    let store = put::open(&args.dir, &args.writing)?;
+    let store = put::open("cp", &args.dir, &args.writing)?;
     let bar = bar(&tasks);
     let copied = AtomicUsize::new(0);
     let failed_here = AtomicBool::new(false);
@@ -40,7 +40,10 @@ pub(crate) fn run(args: &CpArgs) -> Result<ExitCode, Problem> {
                 while interrupt.check().is_ok() {
                     let Some(task) = queue.lock().expect("no panic").next() else { break };
                     match copy(&store, task, &interrupt, &bar) {
-                        Ok(()) => _ = copied.fetch_add(1, Ordering::Relaxed),
+                        Ok(()) => {
+                            let copied = copied.fetch_add(1, Ordering::Relaxed) + 1;
+                            bar.set_message(format!("{copied} of {} files", tasks.len()));
+                        }
                         Err(Problem::Interrupted(_)) => break,
                         Err(problem) => {
                             failed_here.store(true, Ordering::Relaxed);
@@ -57,30 +60,31 @@ pub(crate) fn run(args: &CpArgs) -> Result<ExitCode, Problem> {
     if let Err(interrupted) = interrupt.check()
         && copied < all
     {
-        problem::tell(&format_args!(
-            "interrupted: {copied} of {all} files were copied and are durable; no other changed"
-        ));
+        problem::tell(&format_args!("interrupted: {copied} of {all} files were copied and are durable"));
         return Ok(interrupted.status());
     }
     if !bar.is_hidden() {
         let bytes: u64 = tasks.iter().map(|task| task.len).sum();
         problem::tell(&format_args!("{copied} of {all} files copied and durable ({})", HumanBytes(bytes)));
     }
-    store.close()?;
+    store.close().map_err(Problem::write("cp", &args.dir.to_string_lossy()))?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn copy(store: &Store, task: &Task, interrupt: &Interrupt, bar: &ProgressBar) -> Result<(), Problem> {
-    let input = Input::open(&task.from)?;
-    let options = PutOptions::new().mode(input.mode().map_err(Problem::io("look at", &task.from))?);
-    put::copy(store, &task.key, input, options, interrupt, |bytes| bar.inc(bytes))
+    let mut input = Input::open_file("cp", &task.from)?;
+    let mode = input.mode().map_err(Problem::before("cp", "look", &task.from))?;
+    let options = PutOptions::new().mode(mode);
+    let begin = input.read(interrupt)?;
+    Copy { verb: "cp", store, key: &task.key, options, interrupt }.run(begin, input, |bytes| bar.inc(bytes as u64))?;
+    Ok(())
 }
 
 /// Shown on a terminal only.
 fn bar(tasks: &[Task]) -> ProgressBar {
     let bytes = tasks.iter().map(|task| task.len).sum();
     let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let template = "{bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+    let template = "{bar:16} {msg}, {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
     bar.with_style(ProgressStyle::with_template(template).expect("a valid template"))
 }
 
@@ -126,10 +130,16 @@ fn collect(sources: &[PathBuf], dir: &Path, interrupt: &Interrupt) -> Result<(Ve
             };
             let path = entry.path();
             if entry.file_type().is_dir() {
-                if fs::symlink_metadata(path).ok().as_ref().map(identity) == store && store.is_some() {
+                if entry.file_name() == ".ringbolt" {
+                    walk.skip_current_dir();
+                } else if fs::symlink_metadata(path).ok().as_ref().map(identity) == store && store.is_some() {
                     tell(path, &"this is the store itself");
                     walk.skip_current_dir();
                 }
+                continue;
+            }
+            // Another store's own files are not content.
+            if entry.file_name().to_string_lossy().to_ascii_lowercase().starts_with(".ringbolt") {
                 continue;
             }
             let key = base.join(path.strip_prefix(source).expect("walked from there"));
@@ -152,7 +162,7 @@ fn refuse_clashes(tasks: &[Task]) -> Result<(), Problem> {
     let mut seen: HashMap<&str, &Path> = HashMap::new();
     for task in tasks {
         if let Some(other) = seen.insert(&task.key, &task.from) {
-            return Err(Problem::usage(format!("{other:?} and {:?} would both become {:?}", task.from, task.key)));
+            return Err(Problem::Usage(format!("{other:?} and {:?} would both become {:?}", task.from, task.key)));
         }
     }
     Ok(())

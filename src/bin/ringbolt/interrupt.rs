@@ -63,7 +63,7 @@ impl Interrupt {
                 // Also at an error or hang-up: the read then tells.
                 Ok(_) if fds[0].any() != Some(false) => return self.check(),
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Problem::Io { doing: "wait for input".into(), error: errno.into() }),
+                Err(errno) => return Err(Problem::Read(format!("wait for input failed: {errno}"))),
             }
         }
     }

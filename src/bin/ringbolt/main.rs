@@ -36,8 +36,8 @@ fn run(args: Args) -> Result<ExitCode, Problem> {
     match args.command {
         Command::Put(args) => put::run(&args)?,
         Command::Get(args) => read::get(&args)?,
-        Command::Ls(args) => read::ls(&args)?,
-        Command::Rm(args) => rm::run(&args)?,
+        Command::Ls(args) => return read::ls(&args),
+        Command::Rm(args) => return rm::run(&args),
         Command::Cp(args) => return cp::run(&args),
         Command::Completions(args) => {
             let mut script = Vec::new();
@@ -56,7 +56,7 @@ fn manual(of: Option<&str>) -> Result<Vec<u8>, Problem> {
         None => command,
         Some(name) => match command.find_subcommand(name) {
             Some(found) => found.clone().name(format!("ringbolt-{name}").leak() as &'static str),
-            None => return Err(Problem::usage(format!("there is no command {name:?} to show the manual of"))),
+            None => return Err(Problem::Usage(format!("there is no command {name:?} to show the manual of"))),
         },
     };
     let mut page = Vec::new();

@@ -12,12 +12,10 @@ use ringbolt::Outcome;
 pub(crate) enum Problem {
     /// The command line asks for what cannot be.
     Usage(String),
-    /// An operation that changes the store failed on this key.
-    Write { doing: String, error: ringbolt::Error },
-    /// Anything else of the library's.
-    Library(ringbolt::Error),
-    /// A file or stream that is not the store's.
-    Io { doing: String, error: io::Error },
+    /// What changes the store failed: what was to be done, why not, and what is true now.
+    Write { doing: String, why: String, outcome: Outcome },
+    /// Reading failed.
+    Read(String),
     /// Standard output.
     Stdout(io::Error),
     /// A signal, by number; nothing was left half done.
@@ -25,21 +23,18 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    pub(crate) fn usage(what: impl Into<String>) -> Problem {
-        Problem::Usage(what.into())
+    /// A change of a key that the library refused or could not make.
+    pub(crate) fn write(doing: &str, key: &str) -> impl FnOnce(ringbolt::Error) -> Problem {
+        let doing = format!("{doing} {key:?}");
+        |error| Problem::Write { doing, outcome: error.outcome(), why: error.to_string() }
     }
 
-    pub(crate) fn write<'a>(doing: &'a str, key: &'a str) -> impl FnOnce(ringbolt::Error) -> Problem + 'a {
-        move |error| match error.is_invalid_key() {
-            true => Problem::Write { doing: doing.into(), error },
-            false => Problem::Write { doing: format!("{doing} {key:?}"), error },
-        }
-    }
-
-    pub(crate) fn io(doing: &str, path: &Path) -> impl FnOnce(io::Error) -> Problem {
-        let doing =
-            if path == Path::new("-") { format!("{doing} standard input") } else { format!("{doing} {path:?}") };
-        |error| Problem::Io { doing, error }
+    /// A change that did not begin, because of something that is not the store's.
+    pub(crate) fn before(doing: &str, what: &str, path: &Path) -> impl FnOnce(io::Error) -> Problem {
+        let doing = doing.to_owned();
+        let of =
+            if path == Path::new("-") { format!("{what} of standard input") } else { format!("{what} of {path:?}") };
+        move |error| Problem::Write { doing, why: format!("{of} failed: {error}"), outcome: Outcome::Unchanged }
     }
 
     pub(crate) fn stdout(error: io::Error) -> Problem {
@@ -62,7 +57,7 @@ impl Problem {
 
 impl From<ringbolt::Error> for Problem {
     fn from(error: ringbolt::Error) -> Problem {
-        Problem::Library(error)
+        Problem::Read(error.to_string())
     }
 }
 
@@ -71,16 +66,12 @@ impl fmt::Display for Problem {
         const UNCHANGED: &str = "nothing was changed, the old content (if any) is still there";
         match self {
             Problem::Usage(what) => f.write_str(what),
-            Problem::Write { doing, error } => {
-                write!(f, "{doing}: {error}; ")?;
-                match error.outcome() {
-                    Outcome::Unchanged => f.write_str(UNCHANGED),
-                    Outcome::Unknown => f.write_str("the change is visible, but may not survive a power cut"),
-                }
+            Problem::Write { doing, why, outcome: Outcome::Unchanged } => write!(f, "{doing}: {why}; {UNCHANGED}"),
+            Problem::Write { doing, why, outcome: Outcome::Unknown } => {
+                write!(f, "{doing}: {why}; the change is visible, but may not survive a power cut")
             }
-            Problem::Library(error) => write!(f, "{error}"),
-            Problem::Io { doing, error } => write!(f, "{doing}: {error}"),
-            Problem::Stdout(error) => write!(f, "write to standard output: {error}"),
+            Problem::Read(why) => f.write_str(why),
+            Problem::Stdout(error) => write!(f, "write to standard output failed: {error}"),
             Problem::Interrupted(_) => write!(f, "interrupted; {UNCHANGED}"),
         }
     }

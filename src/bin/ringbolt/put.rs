@@ -1,75 +1,107 @@
 //! `ringbolt put`, and how any content gets into a store: in one piece if it is small, else through a guard.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::libc;
 use ringbolt::{PutOptions, Store};
 
 use crate::args::{PutArgs, Writing};
 use crate::interrupt::Interrupt;
-use crate::problem::{self, Problem};
+use crate::problem::Problem;
 
 /// Content up to this many bytes is read whole and put at once.
 const WHOLE_MAX: usize = 1 << 20;
 
 pub(crate) fn run(args: &PutArgs) -> Result<(), Problem> {
-    let interrupt = Interrupt::watch().map_err(|error| Problem::Io { doing: "watch for signals".into(), error })?;
-    // The input first: without it, nothing is created.
-    let input = Input::open(&args.file)?;
-    let store = open(&args.dir, &args.writing)?;
-    let mut options = PutOptions::new().create_new(args.new);
-    if let Some(mode) = args.mode {
-        options = options.mode(mode);
+    let PutArgs { dir, key, file, mode, new, writing } = args;
+    // Before anything is read or created.
+    check(key)?;
+    let interrupt = Interrupt::watch().map_err(Problem::before("put", "watch for signals", file))?;
+    let mut options = PutOptions::new().create_new(*new);
+    if let Some(mode) = mode {
+        options = options.mode(*mode);
     }
-    copy(&store, &args.key, input, options, &interrupt, |_| ())?;
-    store.close().map_err(Problem::write("put", &args.key))
+    let mut input = Input::open("put", file)?;
+    // A small file is read before the store is opened, so that the lock is not held while a slow writer thinks.
+    let begin = input.read(&interrupt)?;
+    let store = open("put", dir, writing)?;
+    let put = Copy { verb: "put", store: &store, key, options, interrupt: &interrupt };
+    put.run(begin, input, |_| ())?;
+    store.close().map_err(Problem::write("put", key))
+}
+
+/// That this can be a key.
+pub(crate) fn check(key: &str) -> Result<(), Problem> {
+    ringbolt::check_key(key).map_err(|error| Problem::Usage(error.to_string()))
 }
 
 /// Opens the store for a command that may create it.
-pub(crate) fn open(dir: &Path, writing: &Writing) -> Result<Store, Problem> {
-    let store = Store::builder(dir).create(true).engine(writing.engine()).open()?;
-    if writing.verbose {
-        problem::tell(&format_args!("engine {}", store.engine()));
-    }
+pub(crate) fn open(verb: &str, dir: &Path, writing: &Writing) -> Result<Store, Problem> {
+    let name = dir.to_string_lossy();
+    let store =
+        Store::builder(dir).create(true).engine(writing.engine()).open().map_err(Problem::write(verb, &name))?;
+    writing.tell(&store);
     Ok(store)
 }
 
-/// Puts all of `input` under `key`, telling `progress` of every piece read, in bytes.
-pub(crate) fn copy(
-    store: &Store,
-    key: &str,
-    mut input: Input<'_>,
-    options: PutOptions,
-    interrupt: &Interrupt,
-    mut progress: impl FnMut(u64),
-) -> Result<(), Problem> {
-    let mut piece = vec![0; WHOLE_MAX + 1];
-    let mut guard = None;
-    loop {
-        // Filled as far as the input goes: a pipe hands over 64 KiB at a time.
-        let len = input.fill(&mut piece, interrupt, &mut progress)?;
-        let ended = len < piece.len();
-        if ended && guard.is_none() {
-            piece.truncate(len);
-            return store.put_with(key, piece, options).map_err(Problem::write("put", key));
+/// Content on its way into a store.
+#[derive(Clone, Copy)]
+pub(crate) struct Copy<'a> {
+    pub(crate) verb: &'a str,
+    pub(crate) store: &'a Store,
+    pub(crate) key: &'a str,
+    pub(crate) options: PutOptions,
+    pub(crate) interrupt: &'a Interrupt,
+}
+
+impl Copy<'_> {
+    /// Puts `begin` and what is left of `input`, telling `progress` of every piece, in bytes.
+    pub(crate) fn run(self, begin: Piece, mut input: Input<'_>, progress: impl Fn(usize)) -> Result<(), Problem> {
+        let Copy { verb, store, key, options, interrupt } = self;
+        let mut piece = begin;
+        if piece.is_last() {
+            let len = piece.len;
+            store.put_with(key, piece.into_bytes(), options).map_err(Problem::write(verb, key))?;
+            progress(len);
+            return Ok(());
         }
-        let file = match &mut guard {
-            Some(file) => file,
-            None => guard.insert(store.create(key, options).map_err(Problem::write("put", key))?),
-        };
-        // The guard remembers a failed write, and tells of it with step and path.
-        let written = file.write_all(&piece[..len]);
-        if ended || written.is_err() {
-            let file = guard.take().expect("just written to");
-            return file.commit().map_err(Problem::write("put", key));
+        let mut file = store.create(key, options).map_err(Problem::write(verb, key))?;
+        loop {
+            // The guard remembers a failed write, and the commit tells of it with step and path.
+            let written = file.write_all(&piece.buffer[..piece.len]);
+            progress(piece.len);
+            if piece.is_last() || written.is_err() {
+                return file.commit().map_err(Problem::write(verb, key));
+            }
+            input.fill(&mut piece, interrupt)?;
         }
+    }
+}
+
+/// A buffer, and how much of it is filled: all of it, unless the input has ended.
+pub(crate) struct Piece {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Piece {
+    fn is_last(&self) -> bool {
+        self.len < self.buffer.len()
+    }
+
+    fn into_bytes(mut self) -> Vec<u8> {
+        self.buffer.truncate(self.len);
+        self.buffer
     }
 }
 
 /// Where content comes from.
 pub(crate) struct Input<'a> {
+    verb: &'a str,
     path: &'a Path,
     source: Source,
 }
@@ -81,52 +113,62 @@ enum Source {
 
 impl<'a> Input<'a> {
     /// A file, or standard input for `-`.
-    pub(crate) fn open(path: &'a Path) -> Result<Input<'a>, Problem> {
+    pub(crate) fn open(verb: &'a str, path: &'a Path) -> Result<Input<'a>, Problem> {
         if path == Path::new("-") {
-            return Ok(Input { path, source: Source::Stdin(io::stdin()) });
+            return Ok(Input { verb, path, source: Source::Stdin(io::stdin()) });
         }
-        let fail = |error| Problem::io("open", path)(error);
-        let file = File::open(path).map_err(fail)?;
+        Input::open_file(verb, path)
+    }
+
+    pub(crate) fn open_file(verb: &'a str, path: &'a Path) -> Result<Input<'a>, Problem> {
+        let fail = |error| Problem::before(verb, "open", path)(error);
+        // Not blocking: a FIFO that nobody writes to must not make us deaf to Ctrl-C.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(fail)?;
         if file.metadata().map_err(fail)?.is_dir() {
             return Err(fail(io::ErrorKind::IsADirectory.into()));
         }
-        Ok(Input { path, source: Source::File(file) })
+        Ok(Input { verb, path, source: Source::File(file) })
     }
 
     pub(crate) fn mode(&self) -> io::Result<u32> {
-        use std::os::unix::fs::MetadataExt;
         match &self.source {
             Source::File(file) => Ok(file.metadata()?.mode() & 0o777),
             Source::Stdin(_) => Ok(0o600),
         }
     }
 
-    /// Reads until `piece` is full or the input ends; the number of bytes read.
-    fn fill(
-        &mut self,
-        piece: &mut [u8],
-        interrupt: &Interrupt,
-        progress: &mut impl FnMut(u64),
-    ) -> Result<usize, Problem> {
-        let mut len = 0;
-        while len < piece.len() {
+    /// The first piece.
+    pub(crate) fn read(&mut self, interrupt: &Interrupt) -> Result<Piece, Problem> {
+        // One byte more than it holds tells that a file has ended.
+        let len = match &self.source {
+            Source::File(file) => file.metadata().ok().filter(fs::Metadata::is_file).map(|file| file.len()),
+            Source::Stdin(_) => None,
+        };
+        let size = len.map_or(WHOLE_MAX, |len| WHOLE_MAX.min(usize::try_from(len).unwrap_or(WHOLE_MAX))) + 1;
+        let mut piece = Piece { buffer: vec![0; size], len: 0 };
+        self.fill(&mut piece, interrupt)?;
+        Ok(piece)
+    }
+
+    /// Reads until `piece` is full or the input ends: a pipe hands over 64 KiB at a time.
+    fn fill(&mut self, piece: &mut Piece, interrupt: &Interrupt) -> Result<(), Problem> {
+        piece.len = 0;
+        while !piece.buffer[piece.len..].is_empty() {
             interrupt.wait_readable(self.as_fd())?;
+            let buffer = &mut piece.buffer[piece.len..];
             let read = match &mut self.source {
-                Source::File(file) => file.read(&mut piece[len..]),
+                Source::File(file) => file.read(buffer),
                 // Not through `Stdin`, whose buffer would hide from `poll` what it has.
-                Source::Stdin(stdin) => nix::unistd::read(stdin, &mut piece[len..]).map_err(io::Error::from),
+                Source::Stdin(stdin) => nix::unistd::read(stdin, buffer).map_err(io::Error::from),
             };
             match read {
                 Ok(0) => break,
-                Ok(n) => {
-                    len += n;
-                    progress(n as u64);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Problem::io("read", self.path)(error)),
+                Ok(n) => piece.len += n,
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(error) => return Err(Problem::before(self.verb, "read", self.path)(error)),
             }
         }
-        Ok(len)
+        Ok(())
     }
 }
 

@@ -34,16 +34,23 @@ pub(super) struct Surroundings {
     pub(super) disabled: Option<u8>,
     /// Whether a seccomp filter is in force for this thread.
     pub(super) filtered: bool,
+    /// Whether this thread has CAP_SYS_ADMIN.
+    pub(super) admin: bool,
 }
+
+/// Its number, of capabilities(7).
+const CAP_SYS_ADMIN: u32 = 21;
 
 impl Surroundings {
     pub(super) fn look() -> Surroundings {
         let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
         let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-        let seccomp = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let capabilities = field("CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
         Surroundings {
+            admin: capabilities & 1 << CAP_SYS_ADMIN != 0,
             disabled: disabled.and_then(|text| text.trim().parse().ok()),
-            filtered: seccomp.is_some_and(|mode| mode.trim() != "0"),
+            filtered: field("Seccomp:").is_some_and(|mode| mode != "0"),
         }
     }
 }
@@ -52,7 +59,10 @@ impl Refusal {
     /// Reads an error of `io_uring_setup` or of a registration; `None` is an error that is no refusal.
     pub(super) fn of(error: &io::Error, surroundings: Surroundings) -> Option<Refusal> {
         match (Errno::from_raw(error.raw_os_error()?), surroundings) {
-            (Errno::EPERM, Surroundings { disabled: Some(level @ 1..), .. }) => Some(Refusal::Sysctl(level)),
+            (Errno::EPERM, Surroundings { disabled: Some(level @ 2..), .. })
+            | (Errno::EPERM, Surroundings { disabled: Some(level @ 1), admin: false, .. }) => {
+                Some(Refusal::Sysctl(level))
+            }
             (Errno::EPERM | Errno::ENOSYS, Surroundings { filtered: true, .. }) => Some(Refusal::Seccomp),
             (Errno::EPERM, _) => Some(Refusal::Permission),
             (Errno::ENOSYS, _) => Some(Refusal::NoSuchCall),
@@ -102,18 +112,22 @@ impl fmt::Display for Refusal {
 mod tests {
     use super::*;
 
-    const OPEN: Surroundings = Surroundings { disabled: Some(0), filtered: false };
+    const OPEN: Surroundings = Surroundings { disabled: Some(0), filtered: false, admin: false };
 
     #[test]
     fn each_refusal_is_told_from_the_others() {
         let of = |errno: Errno, surroundings| Refusal::of(&errno.into(), surroundings);
         let filtered = Surroundings { filtered: true, ..OPEN };
         assert_eq!(of(Errno::EPERM, Surroundings { disabled: Some(2), ..OPEN }), Some(Refusal::Sysctl(2)));
-        assert_eq!(of(Errno::EPERM, Surroundings { disabled: Some(1), filtered: true }), Some(Refusal::Sysctl(1)));
+        assert_eq!(of(Errno::EPERM, Surroundings { disabled: Some(1), ..filtered }), Some(Refusal::Sysctl(1)));
+        assert_eq!(
+            of(Errno::EPERM, Surroundings { disabled: Some(1), admin: true, ..filtered }),
+            Some(Refusal::Seccomp)
+        );
         assert_eq!(of(Errno::EPERM, filtered), Some(Refusal::Seccomp));
         assert_eq!(of(Errno::ENOSYS, filtered), Some(Refusal::Seccomp));
         assert_eq!(of(Errno::EPERM, OPEN), Some(Refusal::Permission));
-        assert_eq!(of(Errno::ENOSYS, Surroundings { disabled: None, filtered: false }), Some(Refusal::NoSuchCall));
+        assert_eq!(of(Errno::ENOSYS, Surroundings { disabled: None, ..OPEN }), Some(Refusal::NoSuchCall));
         assert_eq!(of(Errno::ENOMEM, OPEN), Some(Refusal::Memory));
         assert_eq!(of(Errno::EMFILE, OPEN), Some(Refusal::Descriptors));
     }

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{EnterFlags, IoUring, opcode, types};
@@ -27,6 +28,9 @@ pub(super) const SLOTS: u32 = 64;
 /// The requests that wake the ring's thread: a read of the event descriptor and no-ops linked behind it, so that one
 /// wake-up satisfies a wait for as many completions as a chain has, and a chain in flight costs one wake-up, not five.
 const WAKE_REQUESTS: usize = 6;
+
+/// Between two attempts to submit when the kernel has no memory for requests.
+const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
 /// Marks the user data of the wake-up's requests.
 const WAKE: u64 = 1 << 63;
@@ -170,8 +174,11 @@ impl Ring {
             Ok(submitted) => {
                 self.pushed.drain(..submitted);
             }
-            // Interrupted, short of memory, or with completions to reap first: nothing was submitted; go round again.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {
+            // Interrupted, or with completions to reap first: nothing was submitted; go round again.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY)) => return Ok(()),
+            // The kernel is short of memory: go round again, but not at full speed.
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
+                std::thread::sleep(RETRY_PAUSE);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -195,18 +202,31 @@ impl Ring {
     pub(super) fn reap(&mut self) {
         let completions: Vec<(u64, i32)> =
             self.io.completion().map(|completion| (completion.user_data(), completion.result())).collect();
+        // First what makes others' successes worthless, then those.
+        for (tag, result) in &completions {
+            if let Some((flight, index)) = self.flight(*tag) {
+                flight.passage.job.watch(&flight.stage[index], *result < 0 && *result != -libc::ECANCELED);
+            }
+        }
         for (tag, result) in completions {
             self.complete(tag, result);
         }
     }
 
-    fn complete(&mut self, tag: u64, result: i32) {
+    /// The flight, and the place in its stage, that a request belongs to; none for the wake-up.
+    fn flight(&mut self, tag: u64) -> Option<(&mut Flight, usize)> {
         if tag & WAKE != 0 {
+            return None;
+        }
+        let flight = self.flights[(tag >> 8) as usize].as_mut();
+        Some((flight.expect("a slot is freed only after its last completion"), (tag & 0xff) as usize))
+    }
+
+    fn complete(&mut self, tag: u64, result: i32) {
+        let Some((flight, index)) = self.flight(tag) else {
             self.wake_outstanding -= 1;
             return;
-        }
-        let (slot, index) = ((tag >> 8) as u32, (tag & 0xff) as usize);
-        let flight = self.flights[slot as usize].as_mut().expect("a slot is freed only after its last completion");
+        };
         let fate = fate(result);
         match (&flight.stage[index], &fate) {
             (Call::CreateTemp { .. }, Fate::Done(_)) => flight.slot_open = true,
@@ -222,7 +242,7 @@ impl Ring {
         flight.fates[index] = Some(fate);
         flight.outstanding -= 1;
         if flight.outstanding == 0 {
-            self.end_stage(slot);
+            self.end_stage((tag >> 8) as u32);
         }
     }
 

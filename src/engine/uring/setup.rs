@@ -90,12 +90,14 @@ pub(super) fn wake_fd() -> Result<EventFd, Failure> {
 
 /// The ring with the best flags that this kernel takes, and whether it was created disabled.
 ///
-/// One thread submits and reaps, so completions need interrupt nobody (COOP_TASKRUN, 5.19; SINGLE_ISSUER, 6.0). Not
+/// A request that fails at submission must not keep those behind it from being submitted (SUBMIT_ALL, 5.18): they may be
+/// other callers'. One thread submits and reaps, so completions need interrupt nobody (COOP_TASKRUN, 5.19; SINGLE_ISSUER, 6.0). Not
 /// DEFER_TASKRUN: measured, it bounces a chain through the submitter at every step.
 fn create() -> io::Result<(IoUring, bool)> {
-    let attempts: [fn(&mut Builder); 4] = [
-        |builder| _ = builder.setup_coop_taskrun().setup_single_issuer().setup_r_disabled(),
-        |builder| _ = builder.setup_coop_taskrun().setup_r_disabled(),
+    let attempts: [fn(&mut Builder); 5] = [
+        |builder| _ = builder.setup_submit_all().setup_coop_taskrun().setup_single_issuer().setup_r_disabled(),
+        |builder| _ = builder.setup_submit_all().setup_coop_taskrun().setup_r_disabled(),
+        |builder| _ = builder.setup_submit_all().setup_r_disabled(),
         |builder| _ = builder.setup_r_disabled(),
         |_| (),
     ];
