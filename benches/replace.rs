@@ -1,7 +1,8 @@
 //! What one durable 4 KiB replace costs: ringbolt's engines, six plain calls, and atomic-write-file, round by round in
 //! turn, with 1, 8 and 64 writers. The directory is `RINGBOLT_BENCH_DIR`, else one in the target directory.
 //!
-//! Prints the median files/s over the rounds, its ratio to the plain calls of the same round, and context switches a file.
+//! Prints the median files/s over the rounds, its ratio to the plain calls of the same round, and context switches and
+//! flushes of the device a file.
 #![allow(clippy::print_stdout)]
 
 use std::fs::{File, OpenOptions};
@@ -11,9 +12,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
-use ringbolt::{Engine, Store};
+use ringbolt::{Barrier, Engine, Store};
 
 const SIZE: usize = 4096;
+
+/// ringbolt, by engine and barrier.
+const SERIES: [(&str, Engine, Barrier); 4] = [
+    ("portable", Engine::Portable, Barrier::PerFile),
+    ("portable, syncfs", Engine::Portable, Barrier::Filesystem),
+    ("uring", Engine::Uring, Barrier::PerFile),
+    ("uring, syncfs", Engine::Uring, Barrier::Filesystem),
+];
 
 /// One of the things that are compared: puts the bytes under a name.
 struct Series {
@@ -30,28 +39,33 @@ fn main() {
     println!("directory {}, {SIZE} bytes a file, {rounds} rounds of {} ms", base.display(), round.as_millis());
 
     let all = series(dir.path());
+    let device = Device::of(dir.path());
     for writers in [1, 8, 64] {
         let mut rates = vec![Vec::new(); all.len()];
         let mut switches = vec![Vec::new(); all.len()];
+        let mut flushes = vec![Vec::new(); all.len()];
         for turn in 0..rounds {
             // The order rotates, so that no series always follows the same one.
             for i in (0..all.len()).map(|i| (i + turn) % all.len()) {
-                let (rate, switched) = measure(&all[i], writers, round);
+                let flushed = device.flushes();
+                let (rate, switched, files) = measure(&all[i], writers, round);
                 rates[i].push(rate);
                 switches[i].push(switched);
+                flushes[i].push(device.flushes().zip(flushed).map_or(f64::NAN, |(b, a)| (b - a) as f64 / files));
             }
         }
-        println!("\n{writers} writer(s)            files/s   x plain (min-max)     switches/file");
+        println!("\n{writers} writer(s)            files/s   x plain (min-max)   switches/file  flushes/file");
         for (i, series) in all.iter().enumerate() {
             let ratios: Vec<f64> = rates[i].iter().zip(&rates[0]).map(|(rate, plain)| rate / plain).collect();
             println!(
-                "{:20} {:9.0}   {:.2} ({:.2}-{:.2})   {:10.1}",
+                "{:20} {:9.0}   {:.2} ({:.2}-{:.2})  {:10.1} {:12.2}",
                 series.name,
                 median(&rates[i]),
                 median(&ratios),
                 ratios.iter().copied().fold(f64::INFINITY, f64::min),
                 ratios.iter().copied().fold(0.0, f64::max),
-                median(&switches[i])
+                median(&switches[i]),
+                median(&flushes[i])
             );
         }
     }
@@ -69,8 +83,8 @@ fn series(dir: &Path) -> Vec<Series> {
         Series { name: "plain calls", put: Box::new(move |name| plain_replace(&plain, &plain_dir, name)) },
         Series { name: "atomic-write-file", put: Box::new(move |name| peer(&awf.join(name))) },
     ];
-    for (name, engine) in [("portable", Engine::Portable), ("uring", Engine::Uring)] {
-        match Store::builder(sub(name)).engine(engine).open() {
+    for (name, engine, barrier) in SERIES {
+        match Store::builder(sub(name)).engine(engine).barrier(barrier).open() {
             Ok(store) => {
                 all.push(Series { name, put: Box::new(move |key| store.put(key, &[7u8; SIZE][..]).expect("put")) });
             }
@@ -80,8 +94,8 @@ fn series(dir: &Path) -> Vec<Series> {
     all
 }
 
-/// Files/s, and context switches a file.
-fn measure(series: &Series, writers: usize, round: Duration) -> (f64, f64) {
+/// Files/s, context switches a file, and files.
+fn measure(series: &Series, writers: usize, round: Duration) -> (f64, f64, f64) {
     let before = switches();
     let begin = Instant::now();
     let files: usize = std::thread::scope(|scope| {
@@ -99,7 +113,24 @@ fn measure(series: &Series, writers: usize, round: Duration) -> (f64, f64) {
             .collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
     });
-    (files as f64 / begin.elapsed().as_secs_f64(), (switches() - before) as f64 / files as f64)
+    let files = files as f64;
+    (files / begin.elapsed().as_secs_f64(), (switches() - before) as f64 / files, files)
+}
+
+/// The block device of a directory, where the system tells of it.
+struct Device(Option<PathBuf>);
+
+impl Device {
+    fn of(dir: &Path) -> Device {
+        let device = std::os::unix::fs::MetadataExt::dev(&dir.metadata().expect("just created"));
+        let (major, minor) = (nix::libc::major(device as _), nix::libc::minor(device as _));
+        Device(Some(PathBuf::from(format!("/sys/dev/block/{major}:{minor}/stat"))).filter(|path| path.exists()))
+    }
+
+    /// Flushes so far: the sixteenth field of its statistics (Linux 5.5, Documentation/block/stat.rst).
+    fn flushes(&self) -> Option<u64> {
+        std::fs::read_to_string(self.0.as_ref()?).ok()?.split_whitespace().nth(15)?.parse().ok()
+    }
 }
 
 /// The same six calls, as a careful programmer would write them, with a counter for a name.

@@ -68,7 +68,7 @@ impl Owner {
     fn writer(&self) -> &Writer {
         match self {
             Owner::Alone(writer) => writer,
-            Owner::Store(store) => &store.writer,
+            Owner::Store(store) => &store.committer.writer,
         }
     }
 }
@@ -105,7 +105,11 @@ impl AtomicFile {
             return Err(Error::from_io(cause, Step::Write, self.dir.path_of(&self.temp)));
         }
         let file = self.file.take().expect("open until the commit consumes the guard");
-        self.owner.writer().commit(&self.dir, &self.name, &self.temp, file.into(), self.options)
+        let temp = std::mem::take(&mut self.temp);
+        match &self.owner {
+            Owner::Alone(writer) => writer.commit(&self.dir, &self.name, &temp, file.into(), self.options),
+            Owner::Store(store) => store.committer.commit(&self.dir, &self.name, temp, file.into(), self.options),
+        }
     }
 
     /// Removes the temporary file. The target is left alone.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
+use nix::libc;
 use nix::sys::stat::{Mode, fstat, mkdirat};
 
 use crate::error::{Error, Kind, Result, Step};
@@ -20,6 +21,9 @@ pub(crate) struct Dir {
     /// The path it was opened by, for messages.
     path: PathBuf,
     sync_writes: AtomicBool,
+    /// A sync of it has failed.
+    distrusted: AtomicBool,
+    device: libc::dev_t,
 }
 
 const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -39,8 +43,10 @@ impl Dir {
     }
 
     fn new(fd: OwnedFd, path: PathBuf) -> Dir {
-        let sync_writes = AtomicBool::new(sys::honours_sync_write(&fd));
-        Dir { fd, path, sync_writes }
+        let sync_writes = AtomicBool::new(sys::is_proven(&fd));
+        // It cannot fail on an open descriptor; if it did, the directory would match no device.
+        let device = fstat(&fd).map_or(libc::dev_t::MAX, |stat| stat.st_dev);
+        Dir { fd, path, sync_writes, distrusted: AtomicBool::new(false), device }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -85,6 +91,20 @@ impl Dir {
             Ok(()) | Err(Errno::EEXIST) => Ok(()),
             Err(errno) => Err(Error::from_errno(errno, Step::CreateDir, self.path.join(name))),
         }
+    }
+
+    /// The device of its filesystem.
+    pub(crate) fn device(&self) -> libc::dev_t {
+        self.device
+    }
+
+    /// A sync of it has failed: a success beside that proves nothing.
+    pub(crate) fn distrust(&self) {
+        self.distrusted.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.distrusted.load(Ordering::Acquire)
     }
 
     /// Whether a write with `RWF_SYNC` may stand in for an fsync here.

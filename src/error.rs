@@ -88,6 +88,8 @@ pub enum Step {
     Write,
     /// Syncing the temporary file.
     SyncFile,
+    /// Syncing the filesystem that holds the temporary file.
+    SyncFilesystem,
     /// Closing the temporary file.
     Close,
     /// Renaming a file.
@@ -116,6 +118,7 @@ impl fmt::Display for Step {
             Step::SetMode => "fchmod of the temporary file",
             Step::Write => "write of the temporary file",
             Step::SyncFile => "fsync of the temporary file",
+            Step::SyncFilesystem => "syncfs",
             Step::Close => "close of the temporary file",
             Step::Rename => "rename",
             Step::Unlink => "unlink",
@@ -142,6 +145,7 @@ pub(crate) enum Kind {
     StorageFull,
     Symlink,
     UnknownFormat(String),
+    UnsupportedBarrier,
     UnsupportedFilesystem,
     Io,
 }
@@ -307,6 +311,11 @@ impl Error {
         matches!(self.inner.kind, Kind::UnknownFormat(_))
     }
 
+    /// The barrier asked for does not hold on this filesystem or kernel.
+    pub fn is_unsupported_barrier(&self) -> bool {
+        self.inner.kind == Kind::UnsupportedBarrier
+    }
+
     /// The filesystem cannot sync a directory, so nothing in it can be made durable.
     pub fn is_unsupported_filesystem(&self) -> bool {
         self.inner.kind == Kind::UnsupportedFilesystem
@@ -328,6 +337,13 @@ impl fmt::Display for Inner {
                     f,
                     "the store in {path:?} refuses writes: an earlier fsync of a directory failed, and what is durable is \
                      not known; reopen the store"
+                );
+            }
+            Kind::UnsupportedBarrier => {
+                return write!(
+                    f,
+                    "the filesystem of {path:?} cannot be made durable by one syncfs: that needs ext4, xfs or btrfs, and \
+                     Linux 5.8"
                 );
             }
             Kind::EngineUnavailable(why) => return f.write_str(why),
@@ -363,7 +379,9 @@ impl From<Error> for io::Error {
         let kind = match &error.inner.kind {
             Kind::AlreadyExists => io::ErrorKind::AlreadyExists,
             Kind::DirectoryRemoved | Kind::NotFound => io::ErrorKind::NotFound,
-            Kind::EngineUnavailable(_) | Kind::UnsupportedFilesystem => io::ErrorKind::Unsupported,
+            Kind::EngineUnavailable(_) | Kind::UnsupportedBarrier | Kind::UnsupportedFilesystem => {
+                io::ErrorKind::Unsupported
+            }
             Kind::InvalidKey(_) | Kind::NotAFile => io::ErrorKind::InvalidInput,
             Kind::IsADirectory => io::ErrorKind::IsADirectory,
             Kind::Locked(_) => io::ErrorKind::WouldBlock,

@@ -2,12 +2,14 @@
 #![deny(unsafe_code)]
 
 mod atomic_file;
+mod commit;
 mod dir;
 mod engine;
 mod error;
 mod key;
 mod plan;
 mod put_options;
+mod queue;
 mod store;
 mod sys;
 mod temp;
@@ -15,6 +17,7 @@ mod write;
 mod writer;
 
 pub use atomic_file::AtomicFile;
+pub use commit::Barrier;
 pub use engine::{Engine, EngineInfo, EngineKind};
 pub use error::{Error, Outcome, Result, Step};
 pub use key::{COMPONENT_MAX, KEY_MAX, check_key};

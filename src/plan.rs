@@ -30,6 +30,8 @@ pub(crate) enum Call {
     Write { range: Range<usize>, sync: bool },
     /// `fsync(file)`
     SyncFile,
+    /// `syncfs(dir)`: every file on the filesystem of the directory.
+    SyncFilesystem,
     /// `close(file)`
     CloseFile,
     /// `renameat(dir, temp, dir, name)`
@@ -57,6 +59,9 @@ pub(crate) enum Existing {
 }
 
 impl Call {
+    /// A rename that refuses to replace. Where there is none, it fails with EINVAL.
+    pub(crate) const REFUSE: Call = Call::Publish { existing: Existing::Refuse };
+
     /// The step of the protocol as a caller knows it.
     pub(crate) fn step(&self) -> Step {
         match self {
@@ -64,6 +69,7 @@ impl Call {
             Call::SetMode { .. } => Step::SetMode,
             Call::Write { .. } => Step::Write,
             Call::SyncFile => Step::SyncFile,
+            Call::SyncFilesystem => Step::SyncFilesystem,
             Call::CloseFile => Step::Close,
             Call::Publish { .. } | Call::PublishByLink | Call::Move => Step::Rename,
             Call::Unlink => Step::Unlink,
@@ -86,7 +92,7 @@ impl Call {
     }
 
     /// Whether this call changes what a reader sees under the target's name.
-    fn is_visible(&self) -> bool {
+    pub(crate) fn is_visible(&self) -> bool {
         matches!(self, Call::Publish { .. } | Call::PublishByLink | Call::Move | Call::Unlink)
     }
 }
@@ -153,6 +159,28 @@ impl Plan {
         Plan { stages }
     }
 
+    /// Creates, writes and closes a temporary file, durably if `sync`; not yet visible.
+    pub(crate) fn stage(replace: Replace, sync: bool) -> Plan {
+        let fused = replace.fuse && sync;
+        let mut plan = Plan::replace(Replace { fuse: fused, ..replace });
+        for stage in &mut plan.stages {
+            stage.retain(|call| match call {
+                Call::Publish { .. } | Call::SyncDir => false,
+                Call::SyncFile => sync,
+                _ => true,
+            });
+        }
+        plan.stages.retain(|stage| !stage.is_empty());
+        plan
+    }
+
+    /// Syncs and closes a temporary file that was written through a guard.
+    pub(crate) fn finish(options: PutOptions) -> Plan {
+        let mut plan = Plan::commit(options);
+        plan.stages.pop_back();
+        plan
+    }
+
     /// Makes a temporary file that was written through a guard durable and publishes it.
     pub(crate) fn commit(PutOptions { mode, existing }: PutOptions) -> Plan {
         let mode = mode.map(|mode| vec![Call::SetMode { mode }]);
@@ -201,7 +229,6 @@ pub(crate) enum Fate {
     /// It did not run, because a call before it failed.
     Skipped,
     /// The engine was lost while the call was in flight: it may have run or not.
-    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
     Lost,
 }
 
@@ -245,7 +272,7 @@ impl Run {
                     self.log.push((call, fate));
                     continue;
                 }
-                (None, Fate::Failed(Errno::EINVAL)) if call == REFUSE && !outcomes.iter().any(is_failed_sync) => {
+                (None, Fate::Failed(Errno::EINVAL)) if call == Call::REFUSE && !outcomes.iter().any(is_failed_sync) => {
                     // This filesystem, or this system, has no rename that refuses to replace; a link refuses.
                     self.log.push((call, Fate::Failed(Errno::EINVAL)));
                     self.stages = [vec![Call::PublishByLink], vec![Call::SyncDir], vec![Call::RemoveTemp]].into();
@@ -296,8 +323,6 @@ fn is_failed_sync((call, fate): &(Call, Fate)) -> bool {
     matches!(call, Call::SyncDir | Call::SyncSourceDir) && matches!(fate, Fate::Failed(_))
 }
 
-const REFUSE: Call = Call::Publish { existing: Existing::Refuse };
-
 fn writes(range: Range<usize>) -> impl Iterator<Item = Call> {
     let end = range.end;
     range.step_by(WRITE_MAX).map(move |start| Call::Write { range: start..end.min(start + WRITE_MAX), sync: false })
@@ -331,6 +356,10 @@ pub(crate) enum Verdict {
 }
 
 impl Report {
+    pub(crate) fn of(log: Vec<(Call, Fate)>) -> Report {
+        Report { log }
+    }
+
     #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
     /// The report of an engine that is gone: nobody knows what ran.
     pub(crate) fn lost() -> Report {
@@ -345,7 +374,7 @@ impl Report {
             Fate::Done(_) => None,
             // What was taken up again in another way is no failure.
             Fate::Failed(_) if unwritten(call, fate).is_some() => None,
-            Fate::Failed(Errno::EINVAL) if *call == REFUSE && by_link => None,
+            Fate::Failed(Errno::EINVAL) if *call == Call::REFUSE && by_link => None,
             // A second name of a published file does no harm, and the next sweep takes it.
             Fate::Failed(_) if *call == Call::RemoveTemp && visible => None,
             Fate::Failed(errno) => Some((call.step(), *errno)),

@@ -61,9 +61,35 @@ impl Writer {
 
     /// One durable replace of `name` in `dir`.
     pub(crate) fn put(&self, dir: &Arc<Dir>, name: &CStr, bytes: Bytes, options: PutOptions) -> Result<()> {
+        let (verdict, temp) = self.write(dir, name, bytes, options, Plan::replace);
+        self.settle(verdict, dir, name, &temp)
+    }
+
+    /// Writes a temporary file, durably if `sync`, that is still to be published.
+    pub(crate) fn stage(
+        &self,
+        dir: &Arc<Dir>,
+        name: &CStr,
+        bytes: Bytes,
+        options: PutOptions,
+        sync: bool,
+    ) -> Result<CString> {
+        let (verdict, temp) = self.write(dir, name, bytes, options, |replace| Plan::stage(replace, sync));
+        self.settle(verdict, dir, name, &temp).map(|()| temp)
+    }
+
+    /// Runs a plan that begins with a temporary file; under another name if the first is taken.
+    fn write(
+        &self,
+        dir: &Arc<Dir>,
+        name: &CStr,
+        bytes: Bytes,
+        options: PutOptions,
+        plan: impl Fn(Replace) -> Plan,
+    ) -> (Verdict, CString) {
         for attempt in 1.. {
             let fuse = self.engine.interpreter.links() && dir.sync_writes();
-            let plan = Plan::replace(Replace { len: bytes.len(), options, fuse });
+            let plan = plan(Replace { len: bytes.len(), options, fuse });
             let temp = temp::fresh(self.maker, attempt);
             let job = Job { name: name.into(), temp: temp.clone(), bytes: bytes.clone(), ..self.job(plan, dir) };
             let report = self.engine.interpreter.run(job);
@@ -71,12 +97,24 @@ impl Writer {
                 dir.refuse_sync_writes();
             }
             let verdict = report.verdict();
-            if attempt < NAME_ATTEMPTS && self.is_worth_another_name(verdict, dir, &temp) {
-                continue;
+            if attempt >= NAME_ATTEMPTS || !self.is_worth_another_name(verdict, dir, &temp) {
+                return (verdict, temp);
             }
-            return self.settle(verdict, dir, name, &temp);
         }
         unreachable!("the last attempt returns")
+    }
+
+    /// Makes a temporary file durable that is written and still open, and is to be published.
+    pub(crate) fn finish(
+        &self,
+        dir: &Arc<Dir>,
+        name: &CStr,
+        temp: &CStr,
+        file: OwnedFd,
+        options: PutOptions,
+    ) -> Result<()> {
+        let job = Job { temp: temp.into(), file: Some(file), ..self.job(Plan::finish(options), dir) };
+        self.settle(self.engine.interpreter.run(job).verdict(), dir, name, temp)
     }
 
     /// Publishes a temporary file that is written and still open.
@@ -107,7 +145,7 @@ impl Writer {
         self.settle_in_place(&self.engine.interpreter.run(job), dir, name)
     }
 
-    fn settle_in_place(&self, report: &Report, dir: &Dir, name: &CStr) -> Result<()> {
+    pub(crate) fn settle_in_place(&self, report: &Report, dir: &Dir, name: &CStr) -> Result<()> {
         match report.verdict() {
             Verdict::Durable => self.confirm(dir),
             Verdict::Unchanged { step, errno, .. } if is_ambiguous(errno) => Err(self.unknown(step, errno, dir)),
@@ -121,7 +159,7 @@ impl Writer {
 
     /// Turns a verdict into the caller's result. A failure before the rename leaves nothing behind; a failure after it
     /// touches nothing, since the target is then the only copy.
-    fn settle(&self, verdict: Verdict, dir: &Arc<Dir>, name: &CStr, temp: &CStr) -> Result<()> {
+    pub(crate) fn settle(&self, verdict: Verdict, dir: &Arc<Dir>, name: &CStr, temp: &CStr) -> Result<()> {
         let (step, errno, temp_left) = match verdict {
             Verdict::Durable => return self.confirm(dir),
             Verdict::Unknown { step, errno } => return Err(self.unknown(step, errno, dir)),
@@ -163,7 +201,7 @@ impl Writer {
         }
     }
 
-    fn job(&self, plan: Plan, dir: &Arc<Dir>) -> Job {
+    pub(crate) fn job(&self, plan: Plan, dir: &Arc<Dir>) -> Job {
         Job::new(plan, dir, &self.poisoned)
     }
 
@@ -172,7 +210,10 @@ impl Writer {
     /// the second can still end in the instant between the first's return and its latch. ext4, xfs and btrfs then fail it,
     /// too: after an error in their journal they fail every sync.)
     fn confirm(&self, dir: &Dir) -> Result<()> {
-        self.check(dir).map_err(|error| error.with_outcome(Outcome::Unknown))
+        if dir.is_distrusted() {
+            return Err(Error::new(Kind::Poisoned, Step::SyncDir, dir.path()).with_outcome(Outcome::Unknown));
+        }
+        Ok(())
     }
 
     fn unknown(&self, step: Step, errno: Errno, dir: &Dir) -> Error {

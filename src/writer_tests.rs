@@ -148,7 +148,7 @@ fn a_name_that_is_taken_is_tried_with_another_and_not_for_ever() {
 #[test]
 fn a_success_beside_a_failed_sync_is_unknown() {
     let (_dir, held, _, writer) = writer(|_, _| None);
-    writer.poison();
+    held.distrust();
     let error = writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap_err();
     assert!(error.is_poisoned());
     assert_eq!(error.outcome(), Outcome::Unknown);

@@ -24,12 +24,7 @@ pub(super) fn run_stage(stage: &[Call], job: &mut Job) -> Vec<Fate> {
         if failed {
             return Fate::Skipped;
         }
-        let result = run(call, job);
-        job.watch(call, result.is_err());
-        let fate = match result {
-            Ok(n) => Fate::Done(n),
-            Err(errno) => Fate::Failed(errno),
-        };
+        let fate = run_one(call, job);
         failed = match (&fate, call) {
             (Fate::Done(n), Call::Write { range, .. }) => *n < range.len(),
             (Fate::Done(_), _) => false,
@@ -38,6 +33,15 @@ pub(super) fn run_stage(stage: &[Call], job: &mut Job) -> Vec<Fate> {
         fate
     });
     fates.collect()
+}
+
+pub(super) fn run_one(call: &Call, job: &mut Job) -> Fate {
+    let result = run(call, job);
+    job.watch(call, result.is_err());
+    match result {
+        Ok(n) => Fate::Done(n),
+        Err(errno) => Fate::Failed(errno),
+    }
 }
 
 fn run(call: &Call, job: &mut Job) -> nix::Result<usize> {
@@ -51,6 +55,7 @@ fn run(call: &Call, job: &mut Job) -> nix::Result<usize> {
         Call::Write { sync: true, .. } => Err(Errno::EOPNOTSUPP),
         Call::Write { range, sync: false } => write(job, range.clone()),
         Call::SyncFile => sys::sync_file(file(job)?).map(|()| 0),
+        Call::SyncFilesystem => sys::sync_filesystem(job.dir.fd()).map(|()| 0),
         Call::CloseFile => close_file(job.file.take().ok_or(Errno::EBADF)?),
         Call::Publish { existing } => rename(job, *existing),
         Call::PublishByLink => linkat(job.dir.fd(), &*job.temp, job.dir.fd(), &*job.name, AtFlags::empty()).map(|()| 0),

@@ -57,6 +57,19 @@ impl Interpreter for Faulty {
         run.finish()
     }
 
+    fn call(&self, call: &Call, job: &mut Job) -> Fate {
+        let mut state = self.state.lock().unwrap();
+        let n = state.ran.len();
+        state.ran.push(call.clone());
+        match (state.fault)(n, call) {
+            Some(errno) => {
+                job.watch(call, true);
+                Fate::Failed(errno)
+            }
+            None => calls::run_one(call, job),
+        }
+    }
+
     fn links(&self) -> bool {
         false
     }

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use crate::dir::Dir;
-use crate::plan::{Call, Plan, Report};
+use crate::plan::{Call, Fate, Plan, Report};
 
 #[cfg(test)]
 pub(crate) use faulty::Faulty;
@@ -89,6 +89,12 @@ pub(crate) trait Interpreter: Send + Sync + fmt::Debug {
     /// Runs the plan to its end, and returns what happened, call by call.
     fn run(&self, job: Job) -> Report;
 
+    /// Runs a single call of a batch. Plain calls on the caller's thread, whatever the engine: renames and syncs of
+    /// directories through a ring measured slower.
+    fn call(&self, call: &Call, job: &mut Job) -> Fate {
+        calls::run_one(call, job)
+    }
+
     /// Whether it submits a whole stage at once, so that one chain can carry a replace.
     fn links(&self) -> bool;
 }
@@ -128,7 +134,13 @@ impl Job {
 
     /// Notices a failed sync of a directory.
     fn watch(&self, call: &Call, failed: bool) {
-        if failed && matches!(call, Call::SyncDir | Call::SyncSourceDir) {
+        let dir = match call {
+            Call::SyncDir => Some(&self.dir),
+            Call::SyncSourceDir => self.source.as_ref().map(|(dir, _)| dir),
+            _ => None,
+        };
+        if let (Some(dir), true) = (dir, failed) {
+            dir.distrust();
             self.poisoned.store(true, Ordering::Release);
         }
     }

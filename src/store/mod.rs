@@ -16,6 +16,7 @@ use nix::libc;
 use nix::sys::stat::{SFlag, fstatat};
 
 use crate::atomic_file::{AtomicFile, Owner};
+use crate::commit::{Barrier, Committer};
 use crate::dir::Dir;
 use crate::engine::{Engine, EngineInfo};
 use crate::error::{Error, Outcome, Result, Step};
@@ -61,7 +62,7 @@ pub struct Store {
 /// has in flight before the session ends.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) writer: Writer,
+    pub(crate) committer: Committer,
     dirs: Dirs,
     reader: Reader,
     session: Session,
@@ -69,7 +70,7 @@ pub(crate) struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if !self.writer.is_tidy() {
+        if !self.committer.writer.is_tidy() {
             self.session.leave_untidy();
         }
     }
@@ -81,6 +82,7 @@ impl Drop for Shared {
 pub struct StoreBuilder {
     path: PathBuf,
     engine: Engine,
+    barrier: Barrier,
     create: bool,
 }
 
@@ -88,6 +90,12 @@ impl StoreBuilder {
     /// The engine to use; [`Engine::Auto`] by default.
     pub fn engine(mut self, engine: Engine) -> StoreBuilder {
         self.engine = engine;
+        self
+    }
+
+    /// How files of puts that meet are made durable; [`Barrier::PerFile`] by default.
+    pub fn barrier(mut self, barrier: Barrier) -> StoreBuilder {
+        self.barrier = barrier;
         self
     }
 
@@ -103,12 +111,10 @@ impl StoreBuilder {
     /// # Errors
     ///
     /// [`is_locked`](Error::is_locked), [`is_unsupported_filesystem`](Error::is_unsupported_filesystem),
-    /// [`is_engine_unavailable`](Error::is_engine_unavailable), [`is_unknown_format`](Error::is_unknown_format), or the
+    /// [`is_unsupported_barrier`](Error::is_unsupported_barrier), [`is_engine_unavailable`](Error::is_engine_unavailable), [`is_unknown_format`](Error::is_unknown_format), or the
     /// directory cannot be opened or written.
     pub fn open(self) -> Result<Store> {
-        let StoreBuilder { path, engine, create } = self;
-        let shared = open::open(&path, engine, create)?;
-        Ok(Store { shared: Arc::new(shared) })
+        Ok(Store { shared: Arc::new(open::open(self)?) })
     }
 }
 
@@ -124,7 +130,12 @@ impl Store {
 
     /// Chooses how to open a store.
     pub fn builder(path: impl AsRef<Path>) -> StoreBuilder {
-        StoreBuilder { path: path.as_ref().to_owned(), engine: Engine::Auto, create: false }
+        StoreBuilder {
+            path: path.as_ref().to_owned(),
+            engine: Engine::Auto,
+            barrier: Barrier::default(),
+            create: false,
+        }
     }
 
     /// The directory, as it was named when it was opened.
@@ -134,7 +145,7 @@ impl Store {
 
     /// Which engine runs, and why. Where io_uring is not used, this tries whether it would work.
     pub fn engine(&self) -> &EngineInfo {
-        self.shared.writer.engine.info()
+        self.writer().engine.info()
     }
 
     /// Durably replaces the content of `key`, or creates it. The new file has mode 0600 less the umask, whatever the old one
@@ -165,7 +176,7 @@ impl Store {
     pub fn put_with(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>, options: PutOptions) -> Result<()> {
         let key = Key::parse(key.as_ref())?;
         let (name, bytes) = (key.name(), bytes.into());
-        self.in_dir(&key, |dir| self.shared.writer.put(dir, &name, bytes.clone(), options))
+        self.in_dir(&key, |dir| self.shared.committer.put(dir, &name, bytes.clone(), options))
     }
 
     /// Begins a new version of `key` that is written piece by piece, for content that does not fit into memory. Nothing is
@@ -214,7 +225,7 @@ impl Store {
         let key = Key::parse(key.as_ref())?;
         self.again_if_moved(&[&key], || {
             let dir = self.shared.dirs.find(&key)?;
-            self.shared.writer.delete(&dir, &key.name()).map_err(|error| match error.raw_os_error() {
+            self.shared.committer.delete(&dir, &key.name()).map_err(|error| match error.raw_os_error() {
                 // What POSIX has for a directory, and macOS too; Linux says EISDIR at once.
                 Some(libc::EPERM) => look(&dir, &key).err().unwrap_or(error),
                 _ => error,
@@ -230,7 +241,7 @@ impl Store {
     /// as [`put`](Store::put).
     pub fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
         let (from, to) = (Key::parse(from.as_ref())?, Key::parse(to.as_ref())?);
-        let Shared { writer, dirs, .. } = &*self.shared;
+        let (writer, dirs) = (self.writer(), &self.shared.dirs);
         self.again_if_moved(&[&from, &to], || {
             let source = dirs.find(&from)?;
             look(&source, &from)?;
@@ -272,8 +283,12 @@ impl Store {
         self.check()
     }
 
+    fn writer(&self) -> &Writer {
+        &self.shared.committer.writer
+    }
+
     fn check(&self) -> Result<()> {
-        self.shared.writer.check(self.shared.dirs.root())
+        self.writer().check(self.shared.dirs.root())
     }
 
     fn in_dir<T>(&self, key: &Key<'_>, act: impl Fn(&Arc<Dir>) -> Result<T>) -> Result<T> {
@@ -282,7 +297,7 @@ impl Store {
 
     /// The directory of a key, created if need be.
     fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
-        self.shared.dirs.ensure(key, |error| self.shared.writer.latch(error))
+        self.shared.dirs.ensure(key, |error| self.writer().latch(error))
     }
 
     /// Does something in the directories of `keys`. Once more if one of them was held open and has been removed in the

@@ -15,12 +15,13 @@ use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::Shared;
 use super::dirs::Dirs;
 use super::reader::Reader;
 use super::tree::{Tree, Visit};
+use super::{Shared, StoreBuilder};
+use crate::commit::{Barrier, Committer};
 use crate::dir::Dir;
-use crate::engine::{Engine, select};
+use crate::engine::select;
 use crate::error::{Error, Kind, Result, Step};
 use crate::put_options::PutOptions;
 use crate::sys;
@@ -64,8 +65,12 @@ impl Drop for Session {
     }
 }
 
-pub(super) fn open(path: &Path, engine: Engine, create: bool) -> Result<Shared> {
-    let root = Arc::new(open_root(path, create)?);
+pub(super) fn open(builder: StoreBuilder) -> Result<Shared> {
+    let StoreBuilder { path, engine, barrier, create } = builder;
+    let root = Arc::new(open_root(&path, create)?);
+    if barrier == Barrier::Filesystem && !(root.sync_writes() && sys::syncfs_tells_errors()) {
+        return Err(Error::new(Kind::UnsupportedBarrier, Step::Check, path));
+    }
     let own = match open_own(&root) {
         Err(error) if error.is_not_found() => {
             // Refuse before anything is created.
@@ -97,7 +102,8 @@ pub(super) fn open(path: &Path, engine: Engine, create: bool) -> Result<Shared> 
         initialise(&root, own, &writer)?;
     }
     session.untidy.store(false, Ordering::Relaxed);
-    Ok(Shared { writer, dirs: Dirs::new(Arc::clone(&root)), reader: Reader::new(root), session })
+    let committer = Committer::new(writer, barrier, Arc::clone(&root));
+    Ok(Shared { committer, dirs: Dirs::new(Arc::clone(&root)), reader: Reader::new(root), session })
 }
 
 fn open_root(path: &Path, create: bool) -> Result<Dir> {

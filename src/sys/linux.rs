@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
+use nix::sys::utsname::uname;
 use nix::unistd::fsync;
 
 use super::walk;
@@ -40,6 +41,11 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     fsync(dir)
 }
 
+/// Writes back and flushes everything on the filesystem of `dir`.
+pub(crate) fn sync_filesystem(dir: impl AsFd) -> nix::Result<()> {
+    nix::unistd::syncfs(dir)
+}
+
 /// `Errno::EINVAL` where a rename cannot refuse to replace: a link can.
 pub(crate) fn rename(
     from: BorrowedFd<'_>,
@@ -65,13 +71,20 @@ fn rename_refuse(_: BorrowedFd<'_>, _: &CStr, _: BorrowedFd<'_>, _: &CStr) -> ni
     Err(Errno::EINVAL)
 }
 
-/// Whether a write with `RWF_SYNC` is as good as an fsync on this filesystem.
+/// Whether this is a filesystem on which `RWF_SYNC` and `syncfs` are as good as an fsync.
 ///
-/// The flag reaches every filesystem, but each must act on it (`generic_write_sync`): one that forgets, or that hands
-/// the flag to a daemon which does, loses the data in silence. So: only those where power cuts were tried, and tmpfs,
-/// where nothing is durable anyhow. All others get an explicit fsync.
-pub(crate) fn honours_sync_write(dir: impl AsFd) -> bool {
+/// Both reach every filesystem, but each must act on them: one that forgets, or that would have to ask a daemon, loses data
+/// in silence (FUSE, for one, tells its daemon nothing of a syncfs). So: only those where power cuts were tried, and
+/// tmpfs, where nothing is durable anyhow.
+pub(crate) fn is_proven(dir: impl AsFd) -> bool {
     fstatfs(dir).is_ok_and(|stat| {
         [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC].contains(&stat.filesystem_type())
     })
+}
+
+/// Whether `syncfs` reports what could not be written back: since Linux 5.8.
+pub(crate) fn syncfs_tells_errors() -> bool {
+    let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (parts.next(), parts.next()) >= (Some(5), Some(8))
 }

@@ -18,6 +18,12 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     fsync(dir)
 }
 
+/// There is no such call here.
+pub(crate) fn sync_filesystem(dir: impl AsFd) -> nix::Result<()> {
+    let _ = dir;
+    Err(Errno::ENOSYS)
+}
+
 /// `Errno::EINVAL` where a rename cannot refuse to replace: a link can.
 pub(crate) fn rename(
     from: BorrowedFd<'_>,
@@ -32,7 +38,11 @@ pub(crate) fn rename(
     }
 }
 
-/// There is no such write here.
-pub(crate) fn honours_sync_write(_: impl AsFd) -> bool {
+/// There are no such calls here.
+pub(crate) fn is_proven(_: impl AsFd) -> bool {
+    false
+}
+
+pub(crate) fn syncfs_tells_errors() -> bool {
     false
 }

@@ -329,7 +329,9 @@ impl Drop for Ring {
 /// Whether every call of the stage is a request that this ring makes. The rest are plain calls on the caller's thread:
 /// there is no request for `fchmod`, and a link or the removal of a temporary file is too rare to be worth one.
 pub(super) fn has_request(stage: &Stage) -> bool {
-    !stage.iter().any(|call| matches!(call, Call::SetMode { .. } | Call::PublishByLink | Call::RemoveTemp))
+    !stage.iter().any(|call| {
+        matches!(call, Call::SetMode { .. } | Call::SyncFilesystem | Call::PublishByLink | Call::RemoveTemp)
+    })
 }
 
 /// The request for a call. Its pointers lead into `job`.
@@ -378,7 +380,9 @@ fn request(call: &Call, job: &Job, slot: u32) -> Entry {
             let (source, _) = job.source.as_ref().expect("a move has a source");
             opcode::Fsync::new(types::Fd(source.fd().as_raw_fd())).build()
         }
-        Call::SetMode { .. } | Call::PublishByLink | Call::RemoveTemp => unreachable!("has_request says so"),
+        Call::SetMode { .. } | Call::SyncFilesystem | Call::PublishByLink | Call::RemoveTemp => {
+            unreachable!("has_request says so")
+        }
     }
 }
 

@@ -1,0 +1,182 @@
+//! Group commit: changes that meet share the syncs of their directories, and with [`Barrier::Filesystem`] one sync for all
+//! their files.
+//!
+//! Each caller writes its own temporary file on its own thread; then one of those that are waiting leads: it makes the
+//! files durable (if they are not), changes the names in the order in which they came, syncs each directory once, and tells
+//! each caller what became of its own change. A caller who is alone does it all by the strict plan, and pays for nothing.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use nix::errno::Errno;
+
+use crate::dir::Dir;
+use crate::engine::Job;
+use crate::error::Result;
+use crate::plan::{Call, Fate, Plan, Report};
+use crate::put_options::PutOptions;
+use crate::queue::Queue;
+use crate::writer::Writer;
+
+/// How many changes one leader makes at once.
+const BATCH_MAX: usize = 256;
+
+/// How the files of puts that meet are made durable before their names change.
+///
+/// Either way each directory is synced once for all, and a put that is alone goes by the strict protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Barrier {
+    /// Every file is synced by itself, all at the same time: the filesystem merges what it can. Holds everywhere.
+    #[default]
+    PerFile,
+    /// One `syncfs` for all: far fewer flushes of the device when many puts meet, but it writes back everybody's data on
+    /// that filesystem, too. Linux 5.8 or later (before, syncfs(2) reported no errors), on ext4, xfs and btrfs; anywhere
+    /// else the store does not open.
+    Filesystem,
+}
+
+/// A writer whose changes meet those of others.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    pub(crate) writer: Writer,
+    barrier: Barrier,
+    root: Arc<Dir>,
+    queue: Queue<Change, Report>,
+    /// Changes that have begun and not ended.
+    active: AtomicUsize,
+}
+
+/// A change of a name in one directory, ready to be made.
+#[derive(Debug)]
+struct Change {
+    call: Call,
+    job: Job,
+    /// Whether the file behind it is durable already.
+    synced: bool,
+}
+
+impl Committer {
+    pub(crate) fn new(writer: Writer, barrier: Barrier, root: Arc<Dir>) -> Committer {
+        Committer { writer, barrier, root, queue: Queue::new(BATCH_MAX), active: AtomicUsize::new(0) }
+    }
+
+    /// One durable replace of `name` in `dir`.
+    pub(crate) fn put(&self, dir: &Arc<Dir>, name: &CStr, bytes: Bytes, options: PutOptions) -> Result<()> {
+        let (_active, alone) = self.begin();
+        if alone {
+            return self.writer.put(dir, name, bytes, options);
+        }
+        // The barrier is for the root's filesystem; another may be mounted within.
+        let synced = self.barrier == Barrier::PerFile || dir.device() != self.root.device();
+        let temp = self.writer.stage(dir, name, bytes, options, synced)?;
+        self.publish(dir, name, temp, options, synced)
+    }
+
+    /// Publishes a temporary file that is written and still open.
+    pub(crate) fn commit(
+        &self,
+        dir: &Arc<Dir>,
+        name: &CStr,
+        temp: CString,
+        file: OwnedFd,
+        options: PutOptions,
+    ) -> Result<()> {
+        let (_active, alone) = self.begin();
+        if alone {
+            return self.writer.commit(dir, name, &temp, file, options);
+        }
+        self.writer.finish(dir, name, &temp, file, options)?;
+        self.publish(dir, name, temp, options, true)
+    }
+
+    /// Durably removes `name` from `dir`.
+    pub(crate) fn delete(&self, dir: &Arc<Dir>, name: &CStr) -> Result<()> {
+        let (_active, alone) = self.begin();
+        if alone {
+            return self.writer.delete(dir, name);
+        }
+        let job = Job { name: name.into(), ..self.writer.job(Plan::empty(), dir) };
+        let report = self.join(Change { call: Call::Unlink, job, synced: true });
+        self.writer.settle_in_place(&report, dir, name)
+    }
+
+    /// Counts a change in, and tells whether it is alone.
+    fn begin(&self) -> (Active<'_>, bool) {
+        let others = self.active.fetch_add(1, Ordering::AcqRel);
+        (Active(&self.active), others == 0)
+    }
+
+    fn publish(&self, dir: &Arc<Dir>, name: &CStr, temp: CString, options: PutOptions, synced: bool) -> Result<()> {
+        let job = Job { name: name.into(), temp: temp.clone(), ..self.writer.job(Plan::empty(), dir) };
+        let call = Call::Publish { existing: options.existing };
+        let report = self.join(Change { call, job, synced });
+        self.writer.settle(report.verdict(), dir, name, &temp)
+    }
+
+    fn join(&self, change: Change) -> Report {
+        self.queue.join(change, |batch| self.lead(batch)).unwrap_or_else(Report::lost)
+    }
+
+    /// Makes the changes of a batch. What fails, fails for its own caller; but without the barrier nothing is published
+    /// that needs it, and a directory that cannot be synced fails all that changed in it.
+    fn lead(&self, mut batch: Vec<Change>) -> Vec<Report> {
+        let run = |call: &Call, job: &mut Job| self.writer.engine.interpreter.call(call, job);
+        let barrier = batch.iter().any(|change| !change.synced).then(|| {
+            let mut job = self.writer.job(Plan::empty(), &self.root);
+            run(&Call::SyncFilesystem, &mut job)
+        });
+        let mut logs: Vec<Vec<(Call, Fate)>> = Vec::with_capacity(batch.len());
+        for change in &mut batch {
+            let mut log = Vec::with_capacity(4);
+            if let (Some(barrier), false) = (&barrier, change.synced) {
+                log.push((Call::SyncFilesystem, barrier.clone()));
+                if !matches!(barrier, Fate::Done(_)) {
+                    logs.push(log);
+                    continue;
+                }
+            }
+            let fate = run(&change.call, &mut change.job);
+            let by_link = change.call == Call::REFUSE && fate == Fate::Failed(Errno::EINVAL);
+            log.push((change.call.clone(), fate));
+            if by_link {
+                log.push((Call::PublishByLink, run(&Call::PublishByLink, &mut change.job)));
+            }
+            logs.push(log);
+        }
+        // A directory is synced after all its changes, and once. Its descriptor is what it is known by, not its path.
+        let mut synced: Vec<(Arc<Dir>, Fate)> = Vec::new();
+        for (change, log) in batch.iter_mut().zip(&mut logs) {
+            if !log.last().is_some_and(|(call, fate)| call.is_visible() && matches!(fate, Fate::Done(_))) {
+                continue;
+            }
+            let known = synced.iter().find(|(dir, _)| Arc::ptr_eq(dir, &change.job.dir)).map(|(_, fate)| fate.clone());
+            let fate = known.unwrap_or_else(|| {
+                let fate = run(&Call::SyncDir, &mut change.job);
+                synced.push((Arc::clone(&change.job.dir), fate.clone()));
+                fate
+            });
+            log.push((Call::SyncDir, fate));
+            if log.iter().any(|(call, _)| *call == Call::PublishByLink) {
+                log.push((Call::RemoveTemp, run(&Call::RemoveTemp, &mut change.job)));
+            }
+        }
+        logs.into_iter().map(Report::of).collect()
+    }
+}
+
+/// A change that has begun; dropped when it ends, however it ends.
+struct Active<'a>(&'a AtomicUsize);
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;
