@@ -8,7 +8,7 @@ use std::thread;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use ringbolt::{Engine, PutOptions, Step, Store};
+use ringbolt::{Barrier, Engine, PutOptions, Step, Store};
 
 use crate::help::*;
 
@@ -134,6 +134,36 @@ fn a_sync_that_fails_leaves_the_old_content() {
                 assert!(error.leftover().is_some() || temporaries(&disk).is_empty(), "{error}");
             });
         }
+    }
+}
+
+/// The same for a crowd that shares one syncfs: nobody is acknowledged, and nobody's old content is touched.
+#[test]
+fn a_shared_sync_that_fails_leaves_every_old_content() {
+    for engine in engines() {
+        with_mounts("a failing syncfs", |dir| {
+            let backing = tmpfs(dir.join("t"), "size=48m");
+            let disk = ext4(dir, &backing.join("image"), 512 << 20);
+            let store = Store::builder(&disk).engine(engine).barrier(Barrier::Filesystem).open().unwrap();
+            for key in 0..8 {
+                store.put(key.to_string(), "old").unwrap();
+            }
+            fill(&backing);
+            thread::scope(|scope| {
+                for key in 0..8 {
+                    let (store, disk) = (&store, &disk);
+                    scope.spawn(move || {
+                        let error = store.put(key.to_string(), pattern(16 << 20)).unwrap_err();
+                        assert_eq!(error.outcome(), ringbolt::Outcome::Unchanged, "{error}");
+                        assert!(
+                            store.get(key.to_string()).unwrap() == "old",
+                            "{engine:?}: the old content is lost: {error}"
+                        );
+                        assert!(error.leftover().is_none() || disk.exists());
+                    });
+                }
+            });
+        });
     }
 }
 

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cli")]
 mod cli;
+mod crowd;
 #[cfg(target_os = "linux")]
 mod devices;
 mod help;
