@@ -58,14 +58,14 @@ fn main() {
         for (i, series) in all.iter().enumerate() {
             let ratios: Vec<f64> = rates[i].iter().zip(&rates[0]).map(|(rate, plain)| rate / plain).collect();
             println!(
-                "{:20} {:9.0}   {:.2} ({:.2}-{:.2})  {:10.1} {:12.2}",
+                "{:20} {:9.0}   {:.2} ({:.2}-{:.2})  {:10.1} {:>12}",
                 series.name,
                 median(&rates[i]),
                 median(&ratios),
                 ratios.iter().copied().fold(f64::INFINITY, f64::min),
                 ratios.iter().copied().fold(0.0, f64::max),
                 median(&switches[i]),
-                median(&flushes[i])
+                Some(median(&flushes[i])).filter(|n| !n.is_nan()).map_or("n/a".into(), |n| format!("{n:.2}"))
             );
         }
     }

@@ -13,8 +13,9 @@ use nix::sys::stat::Mode;
 use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
 use crate::put_options::PutOptions;
+use crate::report::certainly_not_created;
 use crate::store::Shared;
-use crate::temp::{self, Maker};
+use crate::temp;
 use crate::write::WriteOptions;
 use crate::writer::{NAME_ATTEMPTS, Temp, Writer};
 
@@ -84,7 +85,7 @@ impl AtomicFile {
     }
 
     pub(crate) fn begin(owner: Owner, dir: Arc<Dir>, name: CString, options: PutOptions) -> Result<AtomicFile> {
-        let (temp, file) = create_temp(&dir, owner.writer().maker)?;
+        let (temp, file) = create_temp(&dir, owner.writer())?;
         Ok(AtomicFile { owner, dir, name, temp, file: Some(file), options, broken: None })
     }
 
@@ -127,12 +128,17 @@ impl AtomicFile {
     }
 }
 
-fn create_temp(dir: &Dir, maker: Maker) -> Result<(CString, File)> {
+fn create_temp(dir: &Arc<Dir>, writer: &Writer) -> Result<(CString, File)> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     for attempt in 1.. {
-        let temp = temp::fresh(maker, attempt);
+        let temp = temp::fresh(writer.maker, attempt);
         match openat(dir.fd(), &*temp, flags, Mode::from_bits_truncate(0o600)) {
             Ok(file) => return Ok((temp, file.into())),
+            // It may have been made for all that.
+            Err(errno) if !certainly_not_created(errno) && writer.remove_temp(dir, &temp) == Temp::Stuck => {
+                let path = dir.path_of(&temp);
+                return Err(Error::from_errno(errno, Step::CreateTemp, path.clone()).with_leftover(path));
+            }
             Err(Errno::EEXIST | Errno::EINTR) if attempt < NAME_ATTEMPTS => {}
             Err(errno) => return Err(Error::from_errno(errno, Step::CreateTemp, dir.path_of(&temp))),
         }

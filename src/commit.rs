@@ -16,9 +16,10 @@ use nix::errno::Errno;
 use crate::dir::Dir;
 use crate::engine::Job;
 use crate::error::Result;
-use crate::plan::{Call, Fate, Plan, Report};
+use crate::plan::{Call, Plan};
 use crate::put_options::PutOptions;
 use crate::queue::Queue;
+use crate::report::{Fate, Report};
 use crate::writer::Writer;
 
 /// How many changes one leader makes at once.
@@ -34,8 +35,8 @@ pub enum Barrier {
     #[default]
     PerFile,
     /// One `syncfs` for all: far fewer flushes of the device when many puts meet, but it writes back everybody's data on
-    /// that filesystem, too. Linux 5.8 or later (before, syncfs(2) reported no errors), on ext4, xfs and btrfs; anywhere
-    /// else the store does not open.
+    /// that filesystem, too. Linux 5.17 or later (before, syncfs(2) did not report every error), on ext4, btrfs, and xfs without a
+    /// realtime device; anywhere else the store does not open.
     Filesystem,
 }
 
@@ -48,6 +49,8 @@ pub(crate) struct Committer {
     queue: Queue<Change, Report>,
     /// Changes that have begun and not ended.
     active: AtomicUsize,
+    /// How many barriers have failed.
+    failures: AtomicUsize,
 }
 
 /// A change of a name in one directory, ready to be made.
@@ -56,12 +59,30 @@ struct Change {
     call: Call,
     job: Job,
     /// Whether the file behind it is durable already.
-    synced: bool,
+    file: Staged,
+}
+
+/// How far the file behind a change is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Staged {
+    Durable,
+    /// In the page cache, since a moment when so many barriers had failed. A barrier that failed after that moment has used
+    /// up the error of its pages, too: no later one can vouch for them.
+    Written {
+        failures: usize,
+    },
 }
 
 impl Committer {
     pub(crate) fn new(writer: Writer, barrier: Barrier, root: Arc<Dir>) -> Committer {
-        Committer { writer, barrier, root, queue: Queue::new(BATCH_MAX), active: AtomicUsize::new(0) }
+        Committer {
+            writer,
+            barrier,
+            root,
+            queue: Queue::new(BATCH_MAX),
+            active: AtomicUsize::new(0),
+            failures: AtomicUsize::new(0),
+        }
     }
 
     /// One durable replace of `name` in `dir`.
@@ -71,9 +92,13 @@ impl Committer {
             return self.writer.put(dir, name, bytes, options);
         }
         // The barrier is for the root's filesystem; another may be mounted within.
-        let synced = self.barrier == Barrier::PerFile || dir.device() != self.root.device();
-        let temp = self.writer.stage(dir, name, bytes, options, synced)?;
-        self.publish(dir, name, temp, options, synced)
+        let file = if self.barrier == Barrier::PerFile || dir.device() != self.root.device() {
+            Staged::Durable
+        } else {
+            Staged::Written { failures: self.failures.load(Ordering::Acquire) }
+        };
+        let temp = self.writer.stage(dir, name, bytes, options, file == Staged::Durable)?;
+        self.publish(dir, name, temp, options, file)
     }
 
     /// Publishes a temporary file that is written and still open.
@@ -90,7 +115,7 @@ impl Committer {
             return self.writer.commit(dir, name, &temp, file, options);
         }
         self.writer.finish(dir, name, &temp, file, options)?;
-        self.publish(dir, name, temp, options, true)
+        self.publish(dir, name, temp, options, Staged::Durable)
     }
 
     /// Durably removes `name` from `dir`.
@@ -100,21 +125,21 @@ impl Committer {
             return self.writer.delete(dir, name);
         }
         let job = Job { name: name.into(), ..self.writer.job(Plan::empty(), dir) };
-        let report = self.join(Change { call: Call::Unlink, job, synced: true });
+        let report = self.join(Change { call: Call::Unlink, job, file: Staged::Durable });
         self.writer.settle_in_place(&report, dir, name)
     }
 
     /// Counts a change in, and tells whether it is alone.
     fn begin(&self) -> (Active<'_>, bool) {
         let others = self.active.fetch_add(1, Ordering::AcqRel);
-        (Active(&self.active), others == 0)
+        (Active(self), others == 0)
     }
 
-    fn publish(&self, dir: &Arc<Dir>, name: &CStr, temp: CString, options: PutOptions, synced: bool) -> Result<()> {
+    fn publish(&self, dir: &Arc<Dir>, name: &CStr, temp: CString, options: PutOptions, file: Staged) -> Result<()> {
         let job = Job { name: name.into(), temp: temp.clone(), ..self.writer.job(Plan::empty(), dir) };
         let call = Call::Publish { existing: options.existing };
-        let report = self.join(Change { call, job, synced });
-        self.writer.settle(report.verdict(), dir, name, &temp)
+        let report = self.join(Change { call, job, file });
+        self.writer.settle(self.writer.judge(&report), dir, name, &temp)
     }
 
     fn join(&self, change: Change) -> Report {
@@ -125,16 +150,24 @@ impl Committer {
     /// that needs it, and a directory that cannot be synced fails all that changed in it.
     fn lead(&self, mut batch: Vec<Change>) -> Vec<Report> {
         let run = |call: &Call, job: &mut Job| self.writer.engine.interpreter.call(call, job);
-        let barrier = batch.iter().any(|change| !change.synced).then(|| {
+        let now = self.failures.load(Ordering::Acquire);
+        let covered = |change: &Change| change.file == Staged::Written { failures: now };
+        let barrier = batch.iter().any(covered).then(|| {
             let mut job = self.writer.job(Plan::empty(), &self.root);
-            run(&Call::SyncFilesystem, &mut job)
+            let fate = run(&Call::SyncFilesystem, &mut job);
+            if !matches!(fate, Fate::Done(_)) {
+                self.failures.fetch_add(1, Ordering::AcqRel);
+            }
+            fate
         });
         let mut logs: Vec<Vec<(Call, Fate)>> = Vec::with_capacity(batch.len());
         for change in &mut batch {
             let mut log = Vec::with_capacity(4);
-            if let (Some(barrier), false) = (&barrier, change.synced) {
-                log.push((Call::SyncFilesystem, barrier.clone()));
-                if !matches!(barrier, Fate::Done(_)) {
+            if change.file != Staged::Durable {
+                let fate = barrier.clone().filter(|_| covered(change)).unwrap_or(Fate::Failed(Errno::EIO));
+                let holds = matches!(fate, Fate::Done(_));
+                log.push((Call::SyncFilesystem, fate));
+                if !holds {
                     logs.push(log);
                     continue;
                 }
@@ -169,11 +202,15 @@ impl Committer {
 }
 
 /// A change that has begun; dropped when it ends, however it ends.
-struct Active<'a>(&'a AtomicUsize);
+struct Active<'a>(&'a Committer);
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        if std::thread::panicking() {
+            // Nobody knows how far it came.
+            self.0.writer.poison();
+        }
+        self.0.active.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -37,13 +37,15 @@ impl Rig {
     fn batch(&self, existing: Existing) -> Vec<(Result<()>, Vec<u8>)> {
         let options = PutOptions { mode: None, existing };
         let synced = self.committer.barrier == Barrier::PerFile;
+        let failures = self.committer.failures.load(Ordering::Acquire);
+        let file = if synced { Staged::Durable } else { Staged::Written { failures } };
         let mut staged = Vec::new();
         for dir in &self.dirs {
             for name in [c"k0", c"k1"] {
                 let bytes = Bytes::from_static(b"new");
                 let temp = self.committer.writer.stage(dir, name, bytes, options, synced).unwrap();
                 let job = Job { name: name.into(), temp, ..self.committer.writer.job(Plan::empty(), dir) };
-                staged.push(Change { call: Call::Publish { existing }, job, synced });
+                staged.push(Change { call: Call::Publish { existing }, job, file });
             }
         }
         let who: Vec<_> =
@@ -106,6 +108,29 @@ fn a_barrier_that_fails_fails_all_and_changes_nothing() {
     assert_eq!(rig.count(&Call::SyncFile) + rig.count(&Call::SyncDir), 0);
     assert_eq!(rig.temporaries(), 0);
     assert!(rig.committer.writer.is_tidy());
+}
+
+/// A barrier that failed has used up the errors of everything that was written by then, also of files of later batches.
+#[test]
+fn what_was_written_before_a_failed_barrier_is_never_trusted() {
+    let mut syncs = 0;
+    let fault: Fault = Box::new(move |_, call| {
+        syncs += usize::from(*call == Call::SyncFilesystem);
+        (syncs == 1 && *call == Call::SyncFilesystem).then_some(Errno::EIO)
+    });
+    let rig = rig(Barrier::Filesystem, fault);
+    let options = PutOptions::new();
+    let dir = &rig.dirs[0];
+    // Written before the barrier of another batch fails, and published after.
+    let file = Staged::Written { failures: 0 };
+    let temp = rig.committer.writer.stage(dir, c"k2", Bytes::from_static(b"new"), options, false).unwrap();
+    assert!(rig.batch(Existing::Replace).iter().all(|(result, _)| outcome(result) == Some(Outcome::Unchanged)));
+    let error = rig.committer.publish(dir, c"k2", temp, options, file).unwrap_err();
+    assert_eq!((error.step(), error.outcome()), (Step::SyncFilesystem, Outcome::Unchanged));
+    assert_eq!(fs::read(dir.path_of(c"k2")).unwrap(), b"old");
+    // What is written after that is as good as ever.
+    assert!(rig.batch(Existing::Replace).iter().all(|(result, _)| result.is_ok()));
+    assert_eq!((rig.count(&Call::SyncFilesystem), rig.temporaries()), (2, 0));
 }
 
 #[test]

@@ -62,8 +62,22 @@ impl Dir {
         self.fd.as_fd()
     }
 
+    /// Makes its entries durable, or says that nobody knows whether they are.
     pub(crate) fn sync(&self) -> Result<()> {
-        sys::sync_dir(&self.fd).map_err(|errno| Error::from_errno(errno, Step::SyncDir, &self.path))
+        sys::sync_dir(&self.fd).map_err(|errno| {
+            self.distrust();
+            Error::from_errno(errno, Step::SyncDir, &self.path)
+        })?;
+        self.confirm()
+    }
+
+    /// A sync that succeeded beside another's that failed proves nothing: an error is reported once an open file, and the
+    /// descriptor is shared.
+    pub(crate) fn confirm(&self) -> Result<()> {
+        if self.distrusted.load(Ordering::Acquire) {
+            return Err(Error::new(Kind::Poisoned, Step::SyncDir, &self.path));
+        }
+        Ok(())
     }
 
     /// Makes this directory durable in the one that holds it, unless that may not be read: who may not, did not create it
@@ -101,10 +115,6 @@ impl Dir {
     /// A sync of it has failed: a success beside that proves nothing.
     pub(crate) fn distrust(&self) {
         self.distrusted.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_distrusted(&self) -> bool {
-        self.distrusted.load(Ordering::Acquire)
     }
 
     /// Whether a write with `RWF_SYNC` may stand in for an fsync here.

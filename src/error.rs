@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::libc;
 
+pub(crate) use crate::kind::Kind;
+use crate::kind::classify;
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -126,28 +129,6 @@ impl fmt::Display for Step {
             Step::RemoveTemp => "removal of the temporary file",
         })
     }
-}
-
-/// What kind of failure; asked through the predicates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    AlreadyExists,
-    DirectoryRemoved,
-    EngineLost,
-    EngineUnavailable(String),
-    InvalidKey(&'static str),
-    IsADirectory,
-    Locked(Option<u32>),
-    NotADirectory,
-    NotAFile,
-    NotFound,
-    Poisoned,
-    StorageFull,
-    Symlink,
-    UnknownFormat(String),
-    UnsupportedBarrier,
-    UnsupportedFilesystem,
-    Io,
 }
 
 impl Error {
@@ -343,7 +324,7 @@ impl fmt::Display for Inner {
                 return write!(
                     f,
                     "the filesystem of {path:?} cannot be made durable by one syncfs: that needs ext4, xfs or btrfs, and \
-                     Linux 5.8"
+                     Linux 5.17"
                 );
             }
             Kind::EngineUnavailable(why) => return f.write_str(why),
@@ -393,29 +374,5 @@ impl From<Error> for io::Error {
             Kind::Io => error.inner.cause.as_ref().map_or(io::ErrorKind::Other, io::Error::kind),
         };
         io::Error::new(kind, error)
-    }
-}
-
-/// (On Linux the first two are one.)
-const UNSUPPORTED: [Errno; 5] = [Errno::ENOTSUP, Errno::EOPNOTSUPP, Errno::EINVAL, Errno::ENOSYS, Errno::EBADF];
-
-/// One errno means different things at different steps.
-fn classify(errno: Errno, step: Step) -> Kind {
-    match (errno, step) {
-        // A filesystem that cannot fsync directories says so in one of these ways. EIO and ENOSPC are not among them: those
-        // are failures of one that can.
-        (errno, Step::SyncDir) if UNSUPPORTED.contains(&errno) => Kind::UnsupportedFilesystem,
-        (Errno::EINVAL | Errno::ENOSYS, Step::SyncFile) => Kind::UnsupportedFilesystem,
-        (Errno::ECANCELED, _) => Kind::EngineLost,
-        // Creating in a directory that is held open finds no such entry only when the directory itself is gone.
-        (Errno::ENOENT, Step::CreateTemp | Step::CreateDir) => Kind::DirectoryRemoved,
-        (Errno::ENOENT, _) => Kind::NotFound,
-        (Errno::EEXIST, Step::Rename) => Kind::AlreadyExists,
-        // Onto a directory: EISDIR, or ENOTEMPTY if it is on the way to the source.
-        (Errno::EISDIR, _) | (Errno::ENOTEMPTY, Step::Rename) => Kind::IsADirectory,
-        (Errno::ENOTDIR, _) => Kind::NotADirectory,
-        (Errno::ELOOP, _) => Kind::Symlink,
-        (Errno::ENOSPC | Errno::EDQUOT, _) => Kind::StorageFull,
-        _ => Kind::Io,
     }
 }

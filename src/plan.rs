@@ -12,6 +12,7 @@ use nix::errno::Errno;
 
 use crate::error::Step;
 use crate::put_options::PutOptions;
+use crate::report::{Fate, Report, is_failed_sync, unwritten};
 
 /// The most that one write call is asked to take. Linux stops at 0x7ffff000 bytes, macOS at `INT_MAX`.
 pub(crate) const WRITE_MAX: usize = 1 << 30;
@@ -220,18 +221,6 @@ impl Plan {
     }
 }
 
-/// What became of one call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It succeeded; for a write, with this many bytes.
-    Done(usize),
-    Failed(Errno),
-    /// It did not run, because a call before it failed.
-    Skipped,
-    /// The engine was lost while the call was in flight: it may have run or not.
-    Lost,
-}
-
 /// A plan being executed: hands out stages, takes what became of them, decides what is next.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -307,20 +296,8 @@ impl Run {
     }
 
     pub(crate) fn finish(self) -> Report {
-        Report { log: self.log }
+        Report::of(self.log)
     }
-}
-
-/// An open that failed for one of these reasons has created nothing. After any other the file may be there: a ring, for
-/// one, can fail to take the descriptor of a file that it has just created.
-fn certainly_not_created(errno: Errno) -> bool {
-    use Errno::*;
-    [EEXIST, ENOENT, ENOTDIR, EACCES, EPERM, EROFS, ENOSPC, EDQUOT, ENAMETOOLONG, ELOOP, EMFILE, ENFILE]
-        .contains(&errno)
-}
-
-fn is_failed_sync((call, fate): &(Call, Fate)) -> bool {
-    matches!(call, Call::SyncDir | Call::SyncSourceDir) && matches!(fate, Fate::Failed(_))
 }
 
 fn writes(range: Range<usize>) -> impl Iterator<Item = Call> {
@@ -330,81 +307,6 @@ fn writes(range: Range<usize>) -> impl Iterator<Item = Call> {
 
 fn split(calls: Vec<Call>) -> Vec<Stage> {
     calls.chunks(STAGE_MAX).map(<[Call]>::to_vec).collect()
-}
-
-/// What happened, call by call, in the order of the plan.
-#[derive(Debug)]
-pub(crate) struct Report {
-    log: Vec<(Call, Fate)>,
-}
-
-/// Which of the two worlds we are in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Durable,
-    /// The target is what it was. `temp_left`: a temporary file may be there.
-    Unchanged {
-        step: Step,
-        errno: Errno,
-        temp_left: bool,
-    },
-    /// The change is visible, or may be; whether it is durable is not known.
-    Unknown {
-        step: Step,
-        errno: Errno,
-    },
-}
-
-impl Report {
-    pub(crate) fn of(log: Vec<(Call, Fate)>) -> Report {
-        Report { log }
-    }
-
-    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
-    /// The report of an engine that is gone: nobody knows what ran.
-    pub(crate) fn lost() -> Report {
-        Report { log: vec![(Call::Publish { existing: Existing::Replace }, Fate::Lost)] }
-    }
-
-    pub(crate) fn verdict(&self) -> Verdict {
-        let visible =
-            self.log.iter().any(|(call, fate)| call.is_visible() && matches!(fate, Fate::Done(_) | Fate::Lost));
-        let by_link = self.log.iter().any(|(call, _)| *call == Call::PublishByLink);
-        let failed = self.log.iter().find_map(|(call, fate)| match fate {
-            Fate::Done(_) => None,
-            // What was taken up again in another way is no failure.
-            Fate::Failed(_) if unwritten(call, fate).is_some() => None,
-            Fate::Failed(Errno::EINVAL) if *call == Call::REFUSE && by_link => None,
-            // A second name of a published file does no harm, and the next sweep takes it.
-            Fate::Failed(_) if *call == Call::RemoveTemp && visible => None,
-            Fate::Failed(errno) => Some((call.step(), *errno)),
-            Fate::Skipped | Fate::Lost => Some((call.step(), Errno::ECANCELED)),
-        });
-        let Some((step, errno)) = failed else { return Verdict::Durable };
-        if visible {
-            return Verdict::Unknown { step, errno };
-        }
-        let created = self.log.iter().find(|(call, _)| matches!(call, Call::CreateTemp { .. }));
-        let temp_left = match created {
-            Some((_, Fate::Failed(errno))) => !certainly_not_created(*errno),
-            Some((_, Fate::Skipped)) => false,
-            _ => true,
-        };
-        Verdict::Unchanged { step, errno, temp_left }
-    }
-
-    /// Whether the sync of a directory failed, whatever else did: it has used up an error that others may not be told.
-    #[cfg(test)]
-    pub(crate) fn dir_sync_failed(&self) -> bool {
-        self.log.iter().any(is_failed_sync)
-    }
-
-    /// Whether the filesystem refused `RWF_SYNC`, so that the next plan for it should not ask again.
-    pub(crate) fn sync_write_refused(&self) -> bool {
-        self.log.iter().any(|(call, fate)| {
-            matches!(call, Call::Write { sync: true, .. }) && *fate == Fate::Failed(Errno::EOPNOTSUPP)
-        })
-    }
 }
 
 /// What an engine needs that hands jobs to another thread, which can be lost.
@@ -426,18 +328,6 @@ impl Run {
             self.log.push((call, Fate::Skipped));
         }
         self.finish()
-    }
-}
-
-/// What a write has still to write, where that is worth going on: it was short, or interrupted, or the filesystem
-/// refuses `RWF_SYNC` and wants a plain write with an fsync of its own.
-fn unwritten(call: &Call, fate: &Fate) -> Option<Range<usize>> {
-    let Call::Write { range, sync } = call else { return None };
-    match fate {
-        Fate::Done(n) if *n > 0 && *n < range.len() => Some(range.start + n..range.end),
-        Fate::Failed(Errno::EINTR) => Some(range.clone()),
-        Fate::Failed(Errno::EOPNOTSUPP) if *sync => Some(range.clone()),
-        _ => None,
     }
 }
 

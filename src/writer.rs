@@ -12,8 +12,9 @@ use nix::errno::Errno;
 use crate::dir::Dir;
 use crate::engine::{Job, Selected};
 use crate::error::{Error, Kind, Outcome, Result, Step};
-use crate::plan::{Plan, Replace, Report, Verdict};
+use crate::plan::{Plan, Replace};
 use crate::put_options::PutOptions;
+use crate::report::{Report, Verdict, is_ambiguous};
 use crate::temp::{self, Maker};
 
 /// How often a name for a temporary file may be taken before we give up: each is random, so one is more than enough.
@@ -43,6 +44,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes the verdict of a report, and notes what it leaves to be swept.
+    pub(crate) fn judge(&self, report: &Report) -> Verdict {
+        if report.left_temp() {
+            self.stuck.store(true, Ordering::Release);
+        }
+        report.verdict()
+    }
+
     /// Whether there is nothing to recover from what went through here.
     pub(crate) fn is_tidy(&self) -> bool {
         !self.poisoned.load(Ordering::Acquire) && !self.stuck.load(Ordering::Acquire)
@@ -55,7 +64,7 @@ impl Writer {
         }
     }
 
-    fn poison(&self) {
+    pub(crate) fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
     }
 
@@ -96,7 +105,7 @@ impl Writer {
             if report.sync_write_refused() {
                 dir.refuse_sync_writes();
             }
-            let verdict = report.verdict();
+            let verdict = self.judge(&report);
             if attempt >= NAME_ATTEMPTS || !self.is_worth_another_name(verdict, dir, &temp) {
                 return (verdict, temp);
             }
@@ -129,7 +138,7 @@ impl Writer {
         let plan = Plan::commit(options);
         let job = Job { name: name.into(), temp: temp.into(), file: Some(file), ..self.job(plan, dir) };
         let report = self.engine.interpreter.run(job);
-        self.settle(report.verdict(), dir, name, temp)
+        self.settle(self.judge(&report), dir, name, temp)
     }
 
     /// Durably removes `name` from `dir`.
@@ -148,7 +157,6 @@ impl Writer {
     pub(crate) fn settle_in_place(&self, report: &Report, dir: &Dir, name: &CStr) -> Result<()> {
         match report.verdict() {
             Verdict::Durable => self.confirm(dir),
-            Verdict::Unchanged { step, errno, .. } if is_ambiguous(errno) => Err(self.unknown(step, errno, dir)),
             Verdict::Unchanged { step, errno, .. } => {
                 let error = Error::from_errno(errno, step, dir.path_of(name));
                 Err(if errno == Errno::ENOENT { error.with_kind(dir.not_found()) } else { error })
@@ -166,12 +174,18 @@ impl Writer {
             Verdict::Unchanged { step, errno, temp_left } => (step, errno, temp_left),
         };
         let removed = if temp_left { self.remove_temp(dir, temp) } else { Temp::Gone };
-        // A rename that is said to have failed, and whose source is not there any more, has happened.
-        if step == Step::Rename && removed == Temp::WasGone && errno != Errno::ENOENT {
+        // A rename that is said to have failed, and whose source is not there any more, has happened; and where the source
+        // cannot be asked, nobody knows.
+        let moved = removed == Temp::WasGone && errno != Errno::ENOENT;
+        if step == Step::Rename && (moved || (removed == Temp::Stuck && is_ambiguous(errno))) {
             return Err(self.unknown(step, errno, dir));
         }
-        let at = if step == Step::Rename { name } else { temp };
-        let mut error = Error::from_errno(errno, step, dir.path_of(at));
+        let at = match step {
+            Step::Rename => dir.path_of(name),
+            Step::SyncFilesystem => dir.path().to_owned(),
+            _ => dir.path_of(temp),
+        };
+        let mut error = Error::from_errno(errno, step, at);
         if errno == Errno::ENOENT {
             error = error.with_kind(dir.not_found());
         }
@@ -205,15 +219,11 @@ impl Writer {
         Job::new(plan, dir, &self.poisoned)
     }
 
-    /// A sync that succeeded beside another's that failed proves nothing: an error is reported once an open file, and the
-    /// directory's descriptor is shared. So the engines set the latch where they see the failure. (Of two plain fsyncs,
-    /// the second can still end in the instant between the first's return and its latch. ext4, xfs and btrfs then fail it,
-    /// too: after an error in their journal they fail every sync.)
+    /// The engines distrust a directory where they see its sync fail, before anyone is told of a success. (Of two plain
+    /// fsyncs, the second can still end in the instant between the first's return and that. ext4, xfs and btrfs then fail
+    /// it, too: after an error in their journal they fail every sync.)
     fn confirm(&self, dir: &Dir) -> Result<()> {
-        if dir.is_distrusted() {
-            return Err(Error::new(Kind::Poisoned, Step::SyncDir, dir.path()).with_outcome(Outcome::Unknown));
-        }
-        Ok(())
+        dir.confirm().map_err(|error| error.with_outcome(Outcome::Unknown))
     }
 
     fn unknown(&self, step: Step, errno: Errno, dir: &Dir) -> Error {
@@ -230,11 +240,6 @@ pub(crate) enum Temp {
     WasGone,
     /// It could not be removed.
     Stuck,
-}
-
-/// After one of these nobody knows whether the change was made.
-fn is_ambiguous(errno: Errno) -> bool {
-    matches!(errno, Errno::EIO | Errno::EINTR | Errno::ETIMEDOUT)
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 
 use super::Job;
-use crate::plan::{Call, Existing, Fate};
+use crate::plan::{Call, Existing};
+use crate::report::Fate;
 use crate::sys;
 
 /// The flags of a temporary file: fresh, or an error; never through a symbolic link.

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use nix::errno::Errno;
 
 use super::{Interpreter, Job, calls};
-use crate::plan::{Call, Fate, Plan, Report, Run};
+use crate::plan::{Call, Plan, Run};
+use crate::report::{Fate, Report};
 
 /// Decides of the n-th call (from 0) whether it fails, and how: it does not run then.
 type Fault = dyn FnMut(usize, &Call) -> Option<Errno> + Send;

@@ -26,7 +26,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use crate::dir::Dir;
-use crate::plan::{Call, Fate, Plan, Report};
+use crate::plan::{Call, Plan};
+use crate::report::{Fate, Report};
 
 #[cfg(test)]
 pub(crate) use faulty::Faulty;

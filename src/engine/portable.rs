@@ -1,7 +1,8 @@
 //! The engine of plain system calls, on the caller's thread.
 
 use super::{Interpreter, Job, calls};
-use crate::plan::{Plan, Report, Run};
+use crate::plan::{Plan, Run};
+use crate::report::Report;
 
 #[derive(Debug)]
 pub(super) struct Portable;

@@ -58,18 +58,27 @@ impl Dirs {
         &self.root
     }
 
-    /// The directory that holds `key`, created and made durable if it is missing. A failed sync is passed to `latch` before
-    /// anyone else can come by.
+    /// The directory that holds `key`, created and made durable if it is missing.
     ///
-    /// The lock is kept throughout: nobody else may put into a directory whose own entry is not durable yet.
-    pub(super) fn ensure(&self, key: &Key<'_>, latch: impl Fn(&Error)) -> Result<Arc<Dir>> {
+    /// The lock is kept throughout: nobody else may put into a directory whose own entry is not durable yet. A failed sync is
+    /// passed to `latch` before the lock is given up, and whoever then finds the directory is stopped by `check`.
+    pub(super) fn ensure(
+        &self,
+        key: &Key<'_>,
+        latch: impl Fn(&Error),
+        check: impl Fn() -> Result<()>,
+    ) -> Result<Arc<Dir>> {
         let path = key.parent();
         if path.is_empty() {
             return Ok(Arc::clone(&self.root));
         }
-        match self.open(&mut lock(&self.held), path) {
-            Err(Errno::ENOENT) => {}
-            result => return result.map_err(|errno| self.cannot_open(errno, path)),
+        {
+            let mut held = lock(&self.held);
+            match self.open(&mut held, path) {
+                Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(self.cannot_open(errno, path)),
+                Ok(dir) => return check().map(|()| dir),
+            }
         }
         let _shape = self.freeze();
         let mut held = lock(&self.held);
@@ -86,7 +95,7 @@ impl Dirs {
                 Err(errno) => return Err(self.cannot_open(errno, path)),
             };
         }
-        Ok(parent)
+        check().map(|()| parent)
     }
 
     /// No directory is made while this is held.

@@ -233,7 +233,8 @@ impl Store {
         })
     }
 
-    /// Durably renames a key; what is at `to` is replaced.
+    /// Durably renames a key; what is at `to` is replaced. If both are names of one file already (hard links), nothing happens,
+    /// as POSIX has it for rename(2).
     ///
     /// # Errors
     ///
@@ -248,13 +249,7 @@ impl Store {
             let dir = self.ensure(&to)?;
             let _shape = dirs.freeze();
             // A rename of a directory would succeed, and move every key in it.
-            let moved = look(&source, &from)?;
-            if from.as_str() != to.as_str() && look(&dir, &to).is_ok_and(|there| there == moved) {
-                // Two names of one file, as a power cut between the syncs of a rename can leave them: rename(2) does
-                // nothing then, and one name must go.
-                dir.sync().inspect_err(|error| writer.latch(error))?;
-                return writer.delete(&source, &from.name());
-            }
+            look(&source, &from)?;
             writer.rename((source, from.name()), &dir, &to.name())
         })
     }
@@ -297,7 +292,7 @@ impl Store {
 
     /// The directory of a key, created if need be.
     fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
-        self.shared.dirs.ensure(key, |error| self.writer().latch(error))
+        self.shared.dirs.ensure(key, |error| self.writer().latch(error), || self.check())
     }
 
     /// Does something in the directories of `keys`. Once more if one of them was held open and has been removed in the
@@ -320,15 +315,15 @@ impl Store {
     }
 }
 
-/// Device and inode of a key that is no directory.
-fn look(dir: &Dir, key: &Key<'_>) -> Result<(libc::dev_t, libc::ino_t)> {
+/// That there is something under a key, and that it is no directory.
+fn look(dir: &Dir, key: &Key<'_>) -> Result<()> {
     let name = key.name();
     let fail = |errno| Error::from_errno(errno, Step::OpenFile, dir.path_of(&name));
     match fstatat(dir.fd(), &*name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR => {
             Err(fail(Errno::EISDIR))
         }
-        Ok(stat) => Ok((stat.st_dev, stat.st_ino)),
+        Ok(_) => Ok(()),
         Err(Errno::ENOENT) => Err(fail(Errno::ENOENT).with_kind(dir.not_found())),
         Err(errno) => Err(fail(errno)),
     }

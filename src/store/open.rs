@@ -44,7 +44,9 @@ pub(super) struct Session {
     own: Arc<Dir>,
     /// Something may have been left to recover.
     untidy: AtomicBool,
-    _lock: Flock<File>,
+    lock: Option<Flock<File>>,
+    /// Whose session it is: a forked child has no part in it.
+    process: u32,
 }
 
 impl Session {
@@ -56,6 +58,10 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // The lock is shared with the parent: giving it up would take it from there.
+            return std::mem::forget(self.lock.take());
+        }
         if !self.untidy.load(Ordering::Relaxed) {
             // Not synced: without it, the next open only takes longer. And it cannot become durable before what it stands
             // for, since all that has been acknowledged is durable by now.
@@ -86,7 +92,7 @@ pub(super) fn open(builder: StoreBuilder) -> Result<Shared> {
         return Err(Error::new(Kind::UnknownFormat(format.clone()), Step::Check, root.path()));
     }
     let writer = Writer::new(select(engine)?, Maker::Store);
-    let session = Session { own, untidy: AtomicBool::new(true), _lock: lock };
+    let session = Session { own, untidy: AtomicBool::new(true), lock: Some(lock), process: std::process::id() };
     let own = &session.own;
     let clean = match unlinkat(own.fd(), CLEAN, UnlinkatFlags::NoRemoveDir) {
         Ok(()) => true,
@@ -100,6 +106,10 @@ pub(super) fn open(builder: StoreBuilder) -> Result<Shared> {
     }
     if format.is_none() {
         initialise(&root, own, &writer)?;
+    }
+    if barrier == Barrier::Filesystem {
+        // An error of somebody else's that nobody has been told of yet must not fail our first batch.
+        let _ = sys::sync_filesystem(root.fd());
     }
     session.untidy.store(false, Ordering::Relaxed);
     let committer = Committer::new(writer, barrier, Arc::clone(&root));

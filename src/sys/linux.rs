@@ -82,9 +82,9 @@ pub(crate) fn is_proven(dir: impl AsFd) -> bool {
     })
 }
 
-/// Whether `syncfs` reports what could not be written back: since Linux 5.8.
+/// Whether `syncfs` reports whatever goes wrong: pages since Linux 5.8, the journal and the flush since 5.17.
 pub(crate) fn syncfs_tells_errors() -> bool {
     let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
-    (parts.next(), parts.next()) >= (Some(5), Some(8))
+    (parts.next(), parts.next()) >= (Some(5), Some(17))
 }

@@ -1,6 +1,7 @@
 //! The io_uring engine: a thread owns the ring, callers hand it jobs and wait.
 
 mod refusal;
+mod request;
 mod ring;
 mod setup;
 mod worker;
@@ -11,8 +12,10 @@ use std::thread::JoinHandle;
 
 use super::select::NoEngine;
 use super::{Interpreter, Job, calls};
-use crate::plan::{Plan, Report, Run};
-use ring::{Passage, has_request};
+use crate::plan::{Plan, Run};
+use crate::report::Report;
+use request::has_request;
+use ring::Passage;
 use setup::Failure;
 use worker::Inbox;
 

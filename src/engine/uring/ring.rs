@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -19,8 +19,10 @@ use nix::libc;
 use nix::sys::eventfd::EventFd;
 
 use super::Answer;
-use crate::engine::{Job, calls};
-use crate::plan::{Call, Existing, Fate, Run, Stage};
+use super::request::{has_request, request};
+use crate::engine::Job;
+use crate::plan::{Call, Run, Stage};
+use crate::report::Fate;
 
 /// How many plans can be in flight at once, each with a slot of the file table.
 pub(super) const SLOTS: u32 = 64;
@@ -322,66 +324,6 @@ impl Drop for Ring {
                 return;
             }
             self.reap();
-        }
-    }
-}
-
-/// Whether every call of the stage is a request that this ring makes. The rest are plain calls on the caller's thread:
-/// there is no request for `fchmod`, and a link or the removal of a temporary file is too rare to be worth one.
-pub(super) fn has_request(stage: &Stage) -> bool {
-    !stage.iter().any(|call| {
-        matches!(call, Call::SetMode { .. } | Call::SyncFilesystem | Call::PublishByLink | Call::RemoveTemp)
-    })
-}
-
-/// The request for a call. Its pointers lead into `job`.
-fn request(call: &Call, job: &Job, slot: u32) -> Entry {
-    let dir = types::Fd(job.dir.fd().as_raw_fd());
-    let file = job.file.as_ref().map(|file| types::Fd(file.as_fd().as_raw_fd()));
-    match call {
-        Call::CreateTemp { mode } => {
-            let slot = types::DestinationSlot::try_from_slot_target(slot).expect("a small number");
-            // No O_CLOEXEC: a slot of the file table is no descriptor, and the kernel refuses the flag for one.
-            let flags = calls::TEMP_FLAGS.bits();
-            opcode::OpenAt::new(dir, job.temp.as_ptr()).flags(flags).mode(*mode).file_index(Some(slot)).build()
-        }
-        Call::Write { range, sync } => {
-            let data = &job.bytes[range.clone()];
-            let (data, len, offset) = (data.as_ptr(), data.len() as u32, range.start as u64);
-            let flags = if *sync { libc::RWF_SYNC } else { 0 };
-            match file {
-                Some(file) => opcode::Write::new(file, data, len).offset(offset).rw_flags(flags).build(),
-                None => opcode::Write::new(types::Fixed(slot), data, len).offset(offset).rw_flags(flags).build(),
-            }
-        }
-        Call::SyncFile => match file {
-            Some(file) => opcode::Fsync::new(file).build(),
-            None => opcode::Fsync::new(types::Fixed(slot)).build(),
-        },
-        Call::CloseFile => match file {
-            Some(file) => opcode::Close::new(file).build(),
-            None => opcode::Close::new(types::Fixed(slot)).build(),
-        },
-        Call::Publish { existing } => {
-            let flags = match existing {
-                Existing::Replace => 0,
-                Existing::Refuse => libc::RENAME_NOREPLACE,
-            };
-            opcode::RenameAt::new(dir, job.temp.as_ptr(), dir, job.name.as_ptr()).flags(flags).build()
-        }
-        Call::Move => {
-            let (source, name) = job.source.as_ref().expect("a move has a source");
-            let source = types::Fd(source.fd().as_raw_fd());
-            opcode::RenameAt::new(source, name.as_ptr(), dir, job.name.as_ptr()).build()
-        }
-        Call::Unlink => opcode::UnlinkAt::new(dir, job.name.as_ptr()).build(),
-        Call::SyncDir => opcode::Fsync::new(dir).build(),
-        Call::SyncSourceDir => {
-            let (source, _) = job.source.as_ref().expect("a move has a source");
-            opcode::Fsync::new(types::Fd(source.fd().as_raw_fd())).build()
-        }
-        Call::SetMode { .. } | Call::SyncFilesystem | Call::PublishByLink | Call::RemoveTemp => {
-            unreachable!("has_request says so")
         }
     }
 }
