@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 
 use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
+use crate::plan::Plan;
 use crate::put_options::PutOptions;
 use crate::report::certainly_not_created;
 use crate::store::Shared;
@@ -108,7 +109,9 @@ impl AtomicFile {
         let file = self.file.take().expect("open until the commit consumes the guard");
         let temp = std::mem::take(&mut self.temp);
         match &self.owner {
-            Owner::Alone(writer) => writer.commit(&self.dir, &self.name, &temp, file.into(), self.options),
+            Owner::Alone(writer) => {
+                writer.complete(&self.dir, &self.name, &temp, file.into(), Plan::commit(self.options))
+            }
             Owner::Store(store) => store.committer.commit(&self.dir, &self.name, temp, file.into(), self.options),
         }
     }

@@ -58,7 +58,7 @@ pub(crate) struct Committer {
 struct Change {
     call: Call,
     job: Job,
-    /// Whether the file behind it is durable already.
+    /// How far the file behind it is.
     file: Staged,
 }
 
@@ -112,9 +112,9 @@ impl Committer {
     ) -> Result<()> {
         let (_active, alone) = self.begin();
         if alone {
-            return self.writer.commit(dir, name, &temp, file, options);
+            return self.writer.complete(dir, name, &temp, file, Plan::commit(options));
         }
-        self.writer.finish(dir, name, &temp, file, options)?;
+        self.writer.complete(dir, name, &temp, file, Plan::finish(options))?;
         self.publish(dir, name, temp, options, Staged::Durable)
     }
 

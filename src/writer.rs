@@ -113,29 +113,8 @@ impl Writer {
         unreachable!("the last attempt returns")
     }
 
-    /// Makes a temporary file durable that is written and still open, and is to be published.
-    pub(crate) fn finish(
-        &self,
-        dir: &Arc<Dir>,
-        name: &CStr,
-        temp: &CStr,
-        file: OwnedFd,
-        options: PutOptions,
-    ) -> Result<()> {
-        let job = Job { temp: temp.into(), file: Some(file), ..self.job(Plan::finish(options), dir) };
-        self.settle(self.engine.interpreter.run(job).verdict(), dir, name, temp)
-    }
-
-    /// Publishes a temporary file that is written and still open.
-    pub(crate) fn commit(
-        &self,
-        dir: &Arc<Dir>,
-        name: &CStr,
-        temp: &CStr,
-        file: OwnedFd,
-        options: PutOptions,
-    ) -> Result<()> {
-        let plan = Plan::commit(options);
+    /// Runs a plan on a temporary file that is written and still open: [`Plan::commit`], or [`Plan::finish`].
+    pub(crate) fn complete(&self, dir: &Arc<Dir>, name: &CStr, temp: &CStr, file: OwnedFd, plan: Plan) -> Result<()> {
         let job = Job { name: name.into(), temp: temp.into(), file: Some(file), ..self.job(plan, dir) };
         let report = self.engine.interpreter.run(job);
         self.settle(self.judge(&report), dir, name, temp)
