@@ -17,11 +17,13 @@ use ringbolt::{Barrier, Engine, Store};
 const SIZE: usize = 4096;
 
 /// ringbolt, by engine and barrier.
-const SERIES: [(&str, Engine, Barrier); 4] = [
-    ("portable", Engine::Portable, Barrier::PerFile),
-    ("portable, syncfs", Engine::Portable, Barrier::Filesystem),
-    ("uring", Engine::Uring, Barrier::PerFile),
-    ("uring, syncfs", Engine::Uring, Barrier::Filesystem),
+const SERIES: [(&str, Engine, Barrier); 6] = [
+    ("auto", Engine::Auto, Barrier::Auto),
+    ("per-file", Engine::Portable, Barrier::PerFile),
+    ("filesystem", Engine::Portable, Barrier::Filesystem),
+    ("journal", Engine::Portable, Barrier::Journal),
+    ("uring per-file", Engine::Uring, Barrier::PerFile),
+    ("uring filesystem", Engine::Uring, Barrier::Filesystem),
 ];
 
 /// One of the things that are compared: puts the bytes under a name.
@@ -33,7 +35,7 @@ struct Series {
 fn main() {
     // `cargo test --benches` only asks whether it runs.
     let quick = std::env::args().any(|arg| arg == "--test");
-    let (rounds, round) = if quick { (1, Duration::from_millis(5)) } else { (9, Duration::from_millis(400)) };
+    let (rounds, round) = if quick { (1, Duration::from_millis(5)) } else { (5, Duration::from_millis(400)) };
     let base = std::env::var_os("RINGBOLT_BENCH_DIR").map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
     let dir = tempfile::Builder::new().prefix("ringbolt-bench-").tempdir_in(&base).expect("a directory to write in");
     println!("directory {}, {SIZE} bytes a file, {rounds} rounds of {} ms", base.display(), round.as_millis());
@@ -86,7 +88,8 @@ fn series(dir: &Path) -> Vec<Series> {
     for (name, engine, barrier) in SERIES {
         match Store::builder(sub(name)).engine(engine).barrier(barrier).open() {
             Ok(store) => {
-                all.push(Series { name, put: Box::new(move |key| store.put(key, &[7u8; SIZE][..]).expect("put")) });
+                let put = move |key: &str| drop(store.put(key, &[7u8; SIZE][..]).expect("put"));
+                all.push(Series { name, put: Box::new(put) });
             }
             Err(error) => println!("{name}: n/a: {error}"),
         }

@@ -12,7 +12,8 @@ use nix::sys::stat::Mode;
 
 use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
-use crate::plan::Plan;
+use crate::commit::{Change, What};
+use crate::plan::{FileSync, Plan};
 use crate::put_options::PutOptions;
 use crate::report::certainly_not_created;
 use crate::store::Shared;
@@ -62,15 +63,15 @@ pub struct AtomicFile {
 #[derive(Debug)]
 pub(crate) enum Owner {
     Alone(Writer),
-    /// Keeps the store locked for as long as one of its files is being written.
-    Store(Arc<Shared>),
+    /// Keeps the store locked for as long as one of its files is being written; and the file's key.
+    Store(Arc<Shared>, String),
 }
 
 impl Owner {
     fn writer(&self) -> &Writer {
         match self {
             Owner::Alone(writer) => writer,
-            Owner::Store(store) => &store.committer.writer,
+            Owner::Store(store, _) => &store.committer.core().writer,
         }
     }
 }
@@ -110,9 +111,14 @@ impl AtomicFile {
         let temp = std::mem::take(&mut self.temp);
         match &self.owner {
             Owner::Alone(writer) => {
-                writer.complete(&self.dir, &self.name, &temp, file.into(), Plan::commit(self.options))
+                let plan = Plan::commit(self.options, None, FileSync::Fsync);
+                writer.complete(&self.dir, &self.name, &temp, file.into(), plan)
             }
-            Owner::Store(store) => store.committer.commit(&self.dir, &self.name, temp, file.into(), self.options),
+            Owner::Store(store, key) => {
+                let dir = Arc::clone(&self.dir);
+                let what = What::Publish { dir, temp, file: file.into(), options: self.options };
+                store.committer.make(Change { key: Ok(key.clone()), what }).map(drop)
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use nix::libc;
 
 pub(crate) use crate::kind::Kind;
 use crate::kind::classify;
+pub use crate::step::Step;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -59,76 +60,6 @@ pub enum Outcome {
     /// The change happened, or may have happened, and is visible; the directory could not be synced, so whether it
     /// survives a power cut is not known. A store refuses further writes until it is reopened.
     Unknown,
-}
-
-/// A step of an operation, in the words of an error message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Step {
-    /// Checking a key or a path.
-    Check,
-    /// Starting the engine that does the I/O.
-    StartEngine,
-    /// Opening a directory.
-    OpenDir,
-    /// Creating a directory.
-    CreateDir,
-    /// Taking the lock of a store.
-    Lock,
-    /// Removing what an earlier writer left behind.
-    Sweep,
-    /// Opening a file to read it.
-    OpenFile,
-    /// Reading a file.
-    Read,
-    /// Reading a directory.
-    List,
-    /// Creating the temporary file.
-    CreateTemp,
-    /// Setting the mode of the temporary file.
-    SetMode,
-    /// Writing the temporary file.
-    Write,
-    /// Syncing the temporary file.
-    SyncFile,
-    /// Syncing the filesystem that holds the temporary file.
-    SyncFilesystem,
-    /// Closing the temporary file.
-    Close,
-    /// Renaming a file.
-    Rename,
-    /// Removing a file.
-    Unlink,
-    /// Syncing a directory.
-    SyncDir,
-    /// Removing the temporary file.
-    RemoveTemp,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Step::Check => "check",
-            Step::StartEngine => "start of the engine",
-            Step::OpenDir => "open of the directory",
-            Step::CreateDir => "creation of the directory",
-            Step::Lock => "lock",
-            Step::Sweep => "sweep of stale temporary files",
-            Step::OpenFile => "open",
-            Step::Read => "read",
-            Step::List => "listing",
-            Step::CreateTemp => "creation of the temporary file",
-            Step::SetMode => "fchmod of the temporary file",
-            Step::Write => "write of the temporary file",
-            Step::SyncFile => "fsync of the temporary file",
-            Step::SyncFilesystem => "syncfs",
-            Step::Close => "close of the temporary file",
-            Step::Rename => "rename",
-            Step::Unlink => "unlink",
-            Step::SyncDir => "fsync of the directory",
-            Step::RemoveTemp => "removal of the temporary file",
-        })
-    }
 }
 
 impl Error {
@@ -272,6 +203,11 @@ impl Error {
         self.inner.kind == Kind::NotFound
     }
 
+    /// It was not tried, because something in an earlier group of its batch failed ([`Batch::then`](crate::Batch::then)).
+    pub fn is_not_attempted(&self) -> bool {
+        self.inner.kind == Kind::NotAttempted
+    }
+
     /// An earlier directory sync failed: the store no longer knows what is durable and refuses writes until reopened.
     pub fn is_poisoned(&self) -> bool {
         self.inner.kind == Kind::Poisoned
@@ -294,12 +230,22 @@ impl Error {
 
     /// The barrier asked for does not hold on this filesystem or kernel.
     pub fn is_unsupported_barrier(&self) -> bool {
-        self.inner.kind == Kind::UnsupportedBarrier
+        matches!(self.inner.kind, Kind::UnsupportedBarrier(_))
     }
 
     /// The filesystem cannot sync a directory, so nothing in it can be made durable.
     pub fn is_unsupported_filesystem(&self) -> bool {
         self.inner.kind == Kind::UnsupportedFilesystem
+    }
+
+    /// The filesystem does not keep times exactly enough to hold versions, so nothing can be compared with one.
+    pub fn is_unsupported_version(&self) -> bool {
+        self.inner.kind == Kind::UnsupportedVersion
+    }
+
+    /// The key does not have the version that was expected, or is not there.
+    pub fn is_version_mismatch(&self) -> bool {
+        self.inner.kind == Kind::VersionMismatch
     }
 }
 
@@ -320,12 +266,13 @@ impl fmt::Display for Inner {
                      not known; reopen the store"
                 );
             }
-            Kind::UnsupportedBarrier => {
-                return write!(
-                    f,
-                    "the filesystem of {path:?} cannot be made durable by one syncfs: that needs ext4, xfs or btrfs, and \
-                     Linux 5.17"
-                );
+            Kind::UnsupportedBarrier(why) => return write!(f, "{why} ({path:?})"),
+            Kind::VersionMismatch => return write!(f, "{path:?} does not have the version that was expected"),
+            Kind::NotAttempted => {
+                return write!(f, "{path:?} was left alone: a change in an earlier group of its batch failed");
+            }
+            Kind::UnsupportedVersion => {
+                return write!(f, "the filesystem of {path:?} does not keep times exactly enough to hold versions");
             }
             Kind::EngineUnavailable(why) => return f.write_str(why),
             Kind::UnknownFormat(found) => {
@@ -360,14 +307,15 @@ impl From<Error> for io::Error {
         let kind = match &error.inner.kind {
             Kind::AlreadyExists => io::ErrorKind::AlreadyExists,
             Kind::DirectoryRemoved | Kind::NotFound => io::ErrorKind::NotFound,
-            Kind::EngineUnavailable(_) | Kind::UnsupportedBarrier | Kind::UnsupportedFilesystem => {
-                io::ErrorKind::Unsupported
-            }
+            Kind::EngineUnavailable(_)
+            | Kind::UnsupportedBarrier(_)
+            | Kind::UnsupportedFilesystem
+            | Kind::UnsupportedVersion => io::ErrorKind::Unsupported,
             Kind::InvalidKey(_) | Kind::NotAFile => io::ErrorKind::InvalidInput,
             Kind::IsADirectory => io::ErrorKind::IsADirectory,
             Kind::Locked(_) => io::ErrorKind::WouldBlock,
             Kind::NotADirectory => io::ErrorKind::NotADirectory,
-            Kind::EngineLost | Kind::Poisoned => io::ErrorKind::Other,
+            Kind::EngineLost | Kind::NotAttempted | Kind::Poisoned | Kind::VersionMismatch => io::ErrorKind::Other,
             Kind::StorageFull => io::ErrorKind::StorageFull,
             Kind::Symlink => io::ErrorKind::InvalidInput,
             Kind::UnknownFormat(_) => io::ErrorKind::InvalidData,

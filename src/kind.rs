@@ -16,13 +16,16 @@ pub(crate) enum Kind {
     Locked(Option<u32>),
     NotADirectory,
     NotAFile,
+    NotAttempted,
     NotFound,
     Poisoned,
     StorageFull,
     Symlink,
     UnknownFormat(String),
-    UnsupportedBarrier,
+    UnsupportedBarrier(String),
     UnsupportedFilesystem,
+    UnsupportedVersion,
+    VersionMismatch,
     Io,
 }
 
@@ -36,6 +39,7 @@ pub(crate) fn classify(errno: Errno, step: Step) -> Kind {
         // are failures of one that can.
         (errno, Step::SyncDir) if UNSUPPORTED.contains(&errno) => Kind::UnsupportedFilesystem,
         (Errno::EINVAL | Errno::ENOSYS, Step::SyncFile) => Kind::UnsupportedFilesystem,
+        (Errno::ESTALE, Step::Compare) => Kind::VersionMismatch,
         (Errno::ECANCELED, _) => Kind::EngineLost,
         // Creating in a directory that is held open finds no such entry only when the directory itself is gone.
         (Errno::ENOENT, Step::CreateTemp | Step::CreateDir) => Kind::DirectoryRemoved,

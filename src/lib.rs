@@ -2,8 +2,12 @@
 #![deny(unsafe_code)]
 
 mod atomic_file;
+mod barrier;
+mod batch;
+mod block;
 mod commit;
 mod dir;
+mod dirs;
 mod engine;
 mod error;
 mod key;
@@ -12,17 +16,25 @@ mod plan;
 mod put_options;
 mod queue;
 mod report;
+mod run;
+mod stats;
+mod step;
 mod store;
 mod sys;
 mod temp;
+mod trace;
+mod version;
 mod write;
 mod writer;
 
 pub use atomic_file::AtomicFile;
-pub use commit::Barrier;
+pub use barrier::{Barrier, BarrierKind};
+pub use batch::{Batch, Committed};
 pub use engine::{Engine, EngineInfo, EngineKind};
 pub use error::{Error, Outcome, Result, Step};
 pub use key::{COMPONENT_MAX, KEY_MAX, check_key};
 pub use put_options::PutOptions;
+pub use stats::{BarrierStats, Latencies, Latency, QueueStats, Stats, Syncs};
 pub use store::{List, Metadata, Reader, Store, StoreBuilder};
+pub use version::{ParseVersionError, Version};
 pub use write::{WriteOptions, write};

@@ -1,21 +1,22 @@
 //! The protocol as data: which calls, in which stages, and what their results mean.
 //!
 //! Nothing here does I/O. A [`Plan`] is a list of stages; an engine runs the calls of one stage in order and says
-//! what became of each; [`Run`] decides what comes next. The rule that makes a replace safe stands in one place,
+//! what became of each; [`Run`](crate::run::Run) decides what comes next. The rule that makes a replace safe stands in one place,
 //! [`stage_is_safe`]: within a stage, nothing may sit behind a sync or a rename that must not run when that fails.
 //! (On Linux a linked `fsync` or `renameat` that fails does *not* cancel the request behind it.)
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use nix::errno::Errno;
-
 use crate::error::Step;
 use crate::put_options::PutOptions;
-use crate::report::{Fate, Report, is_failed_sync, unwritten};
+use crate::version::Version;
 
 /// The most that one write call is asked to take. Linux stops at 0x7ffff000 bytes, macOS at `INT_MAX`.
 pub(crate) const WRITE_MAX: usize = 1 << 30;
+
+/// What a temporary file has before its mode is set.
+const TEMP_MODE: u32 = 0o600;
 
 /// The most calls of one stage, so that an engine's queue can hold any stage whole.
 pub(crate) const STAGE_MAX: usize = 8;
@@ -29,12 +30,20 @@ pub(crate) enum Call {
     SetMode { mode: u32 },
     /// `pwrite` of this range of the bytes at the same offset; `sync` makes it durable in the same call (`RWF_SYNC`).
     Write { range: Range<usize>, sync: bool },
+    /// `futimens(file)`: the version of what was written.
+    Stamp { version: Version },
+    /// `sync_file_range(file, WRITE)`: begins to write it back.
+    StartSync,
     /// `fsync(file)`
     SyncFile,
+    /// `sync_file_range(file, WAIT_BEFORE|WRITE|WAIT_AFTER)`: its data is on the device, though perhaps in its cache.
+    SyncRange,
     /// `syncfs(dir)`: every file on the filesystem of the directory.
     SyncFilesystem,
     /// `close(file)`
     CloseFile,
+    /// `fstatat(dir, name)`: fails unless the file there has this version.
+    Compare { expected: Version },
     /// `renameat(dir, temp, dir, name)`
     Publish { existing: Existing },
     /// `linkat(dir, temp, dir, name)`: publishes without replacing where `renameat` cannot. The temporary name goes
@@ -44,6 +53,8 @@ pub(crate) enum Call {
     Move,
     /// `unlinkat(dir, name)`
     Unlink,
+    /// `futimens(dir)`: a version greater than that of a file which is no more. A hint to recovery: it cannot fail.
+    StampDir { version: Version },
     /// `fsync(dir)`
     SyncDir,
     /// `fsync(source dir)`
@@ -57,6 +68,37 @@ pub(crate) enum Call {
 pub(crate) enum Existing {
     Replace,
     Refuse,
+    /// Replaced if it has this version; nothing happens if it has another, or is not there.
+    Match(Version),
+}
+
+impl Existing {
+    /// The calls that change the name: all but the last only look.
+    pub(crate) fn publish(self) -> (Option<Call>, Call) {
+        match self {
+            Existing::Match(expected) => {
+                (Some(Call::Compare { expected }), Call::Publish { existing: Existing::Replace })
+            }
+            existing => (None, Call::Publish { existing }),
+        }
+    }
+}
+
+/// How the content of a file is made durable before its name changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileSync {
+    Fsync,
+    /// Only written out to the device: the sync of the directory carries the rest. Not everywhere (`Barrier::Journal`).
+    Range,
+}
+
+impl FileSync {
+    fn call(self) -> Call {
+        match self {
+            FileSync::Fsync => Call::SyncFile,
+            FileSync::Range => Call::SyncRange,
+        }
+    }
 }
 
 impl Call {
@@ -69,12 +111,14 @@ impl Call {
             Call::CreateTemp { .. } => Step::CreateTemp,
             Call::SetMode { .. } => Step::SetMode,
             Call::Write { .. } => Step::Write,
-            Call::SyncFile => Step::SyncFile,
+            Call::Stamp { .. } => Step::Stamp,
+            Call::StartSync | Call::SyncFile | Call::SyncRange => Step::SyncFile,
+            Call::Compare { .. } => Step::Compare,
             Call::SyncFilesystem => Step::SyncFilesystem,
             Call::CloseFile => Step::Close,
             Call::Publish { .. } | Call::PublishByLink | Call::Move => Step::Rename,
             Call::Unlink => Step::Unlink,
-            Call::SyncDir | Call::SyncSourceDir => Step::SyncDir,
+            Call::StampDir { .. } | Call::SyncDir | Call::SyncSourceDir => Step::SyncDir,
             Call::RemoveTemp => Step::RemoveTemp,
         }
     }
@@ -83,13 +127,21 @@ impl Call {
     ///
     /// Source: `io_uring/sync.c` and `io_uring/fs.c` complete a failed request without marking it failed, against
     /// what `io_uring_linked_requests(7)` says; measured on Linux 6.18.
-    fn severs(&self) -> bool {
+    pub(crate) fn severs(&self) -> bool {
         matches!(self, Call::CreateTemp { .. } | Call::Write { .. } | Call::CloseFile)
     }
 
     /// Whether it does no harm to run this call although an earlier one of its stage has failed.
     fn harmless_after_failure(&self) -> bool {
-        matches!(self, Call::CloseFile | Call::SyncDir | Call::SyncSourceDir)
+        matches!(
+            self,
+            Call::Stamp { .. }
+                | Call::StartSync
+                | Call::CloseFile
+                | Call::StampDir { .. }
+                | Call::SyncDir
+                | Call::SyncSourceDir
+        )
     }
 
     /// Whether this call changes what a reader sees under the target's name.
@@ -114,7 +166,7 @@ pub(crate) type Stage = Vec<Call>;
 /// Stages in order; each is checked before the next begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    stages: VecDeque<Stage>,
+    pub(crate) stages: VecDeque<Stage>,
 }
 
 /// What one replace is to be.
@@ -123,6 +175,9 @@ pub(crate) struct Replace {
     /// The length of the content in bytes.
     pub(crate) len: usize,
     pub(crate) options: PutOptions,
+    /// The version that it is to have, if it has any.
+    pub(crate) stamp: Option<Version>,
+    pub(crate) sync: FileSync,
     /// Whether one chain may carry it all: the engine links calls, and the filesystem honours `RWF_SYNC`.
     pub(crate) fuse: bool,
 }
@@ -130,19 +185,32 @@ pub(crate) struct Replace {
 impl Plan {
     /// Creates, writes, syncs and closes a temporary file, renames it over the target, syncs the directory.
     pub(crate) fn replace(replace: Replace) -> Plan {
-        let Replace { len, options: PutOptions { mode, existing }, fuse } = replace;
-        let create = Call::CreateTemp { mode: mode.unwrap_or(0o600) & 0o600 };
-        // An empty file has no write that could carry the sync.
-        if fuse && mode.is_none() && (1..=WRITE_MAX).contains(&len) {
+        let Replace { len, options: PutOptions { mode, existing }, stamp, sync, fuse } = replace;
+        let (compare, publish) = existing.publish();
+        // An empty file has no write that could carry the sync; and there is no request that stamps a file.
+        let plain = mode.is_none() && stamp.is_none() && compare.is_none() && sync == FileSync::Fsync;
+        if fuse && plain && (1..=WRITE_MAX).contains(&len) {
             return Plan::of([vec![
-                create,
+                Call::CreateTemp { mode: TEMP_MODE },
                 Call::Write { range: 0..len, sync: true },
                 Call::CloseFile,
-                Call::Publish { existing },
+                publish,
                 Call::SyncDir,
             ]]);
         }
-        let mut calls = vec![create];
+        let mut plan = Plan::stage(replace);
+        // What breaks the chain when it fails may share a stage with the sync.
+        let joins = plan.stages.back().is_some_and(|stage| stage.iter().all(Call::severs));
+        let mut last = if joins { plan.stages.pop_back().unwrap_or_default() } else { Stage::new() };
+        last.extend([sync.call(), Call::CloseFile]);
+        plan.stages.extend(split(last));
+        plan.publish(existing)
+    }
+
+    /// Creates and writes a temporary file, which stays open.
+    pub(crate) fn stage(replace: Replace) -> Plan {
+        let Replace { len, options: PutOptions { mode, .. }, stamp, .. } = replace;
+        let mut calls = vec![Call::CreateTemp { mode: mode.map_or(TEMP_MODE, |mode| mode & TEMP_MODE) }];
         let mut stages = VecDeque::new();
         if let Some(mode) = mode {
             calls.push(Call::SetMode { mode });
@@ -154,49 +222,54 @@ impl Plan {
             stages.extend(split(std::mem::take(&mut calls)));
             stages.push_back(vec![Call::SetMode { mode }]);
         }
-        calls.extend([Call::SyncFile, Call::CloseFile]);
+        calls.extend(stamp.map(|version| Call::Stamp { version }));
         stages.extend(split(calls));
-        stages.push_back(vec![Call::Publish { existing }, Call::SyncDir]);
         Plan { stages }
     }
 
-    /// Creates, writes and closes a temporary file, durably if `sync`; not yet visible.
-    pub(crate) fn stage(replace: Replace, sync: bool) -> Plan {
-        let fused = replace.fuse && sync;
-        let mut plan = Plan::replace(Replace { fuse: fused, ..replace });
-        for stage in &mut plan.stages {
-            stage.retain(|call| match call {
-                Call::Publish { .. } | Call::SyncDir => false,
-                Call::SyncFile => sync,
-                _ => true,
-            });
-        }
-        plan.stages.retain(|stage| !stage.is_empty());
-        plan
+    /// Syncs and closes a temporary file that is written.
+    pub(crate) fn harden(sync: FileSync) -> Plan {
+        Plan::of([vec![sync.call(), Call::CloseFile]])
     }
 
-    /// Syncs and closes a temporary file that was written through a guard.
-    pub(crate) fn finish(options: PutOptions) -> Plan {
-        let mut plan = Plan::commit(options);
-        plan.stages.pop_back();
-        plan
+    /// The same for one that was written through a guard.
+    pub(crate) fn finish(PutOptions { mode, .. }: PutOptions, stamp: Option<Version>, sync: FileSync) -> Plan {
+        let mode = mode.map(|mode| vec![Call::SetMode { mode }]);
+        let stamp = stamp.map(|version| vec![Call::Stamp { version }]);
+        Plan::of(mode.into_iter().chain(stamp).chain([vec![sync.call(), Call::CloseFile]]))
     }
 
     /// Makes a temporary file that was written through a guard durable and publishes it.
-    pub(crate) fn commit(PutOptions { mode, existing }: PutOptions) -> Plan {
-        let mode = mode.map(|mode| vec![Call::SetMode { mode }]);
-        let rest = [vec![Call::SyncFile, Call::CloseFile], vec![Call::Publish { existing }, Call::SyncDir]];
-        Plan::of(mode.into_iter().chain(rest))
+    pub(crate) fn commit(options: PutOptions, stamp: Option<Version>, sync: FileSync) -> Plan {
+        Plan::finish(options, stamp, sync).publish(options.existing)
     }
 
-    pub(crate) fn delete() -> Plan {
-        Plan::of([vec![Call::Unlink, Call::SyncDir]])
+    fn publish(mut self, existing: Existing) -> Plan {
+        let (compare, publish) = existing.publish();
+        self.stages.extend(compare.map(|call| vec![call]));
+        self.stages.push_back(vec![publish, Call::SyncDir]);
+        self
+    }
+
+    /// Removes a file, if it has the version `expected`.
+    pub(crate) fn delete(expected: Option<Version>, evidence: Version) -> Plan {
+        let compare = expected.map(|expected| vec![Call::Compare { expected }]);
+        let mut plan = Plan::of(compare.into_iter().chain([vec![Call::Unlink]]));
+        plan.stages.append(&mut Plan::sync_dir(Some(evidence)).stages);
+        plan
+    }
+
+    /// Syncs a directory, after changes that removed a name if there is `evidence` of it to leave.
+    pub(crate) fn sync_dir(evidence: Option<Version>) -> Plan {
+        let stamp = evidence.map(|version| vec![Call::StampDir { version }]);
+        Plan::of(stamp.into_iter().chain([vec![Call::SyncDir]]))
     }
 
     /// A rename within one directory, or between two. The directory that gains the name is synced first: if the
     /// power goes between the two syncs, the file has two names rather than none.
-    pub(crate) fn rename(between_dirs: bool) -> Plan {
-        let mut plan = Plan::of([vec![Call::Move, Call::SyncDir]]);
+    pub(crate) fn rename(between_dirs: bool, evidence: Version) -> Plan {
+        let mut plan = Plan::of([vec![Call::Move]]);
+        plan.stages.append(&mut Plan::sync_dir(Some(evidence)).stages);
         if between_dirs {
             plan.stages.push_back(vec![Call::SyncSourceDir]);
         }
@@ -221,114 +294,13 @@ impl Plan {
     }
 }
 
-/// A plan being executed: hands out stages, takes what became of them, decides what is next.
-#[derive(Debug)]
-pub(crate) struct Run {
-    stages: VecDeque<Stage>,
-    log: Vec<(Call, Fate)>,
-}
-
-impl Run {
-    pub(crate) fn new(plan: Plan) -> Run {
-        debug_assert!(plan.stages.iter().all(|stage| stage_is_safe(stage)), "{plan:?}");
-        Run { stages: plan.stages, log: Vec::new() }
-    }
-
-    /// The calls to run now, in order; `None` when the plan is finished or has failed.
-    pub(crate) fn next_stage(&mut self) -> Option<Stage> {
-        self.stages.pop_front()
-    }
-
-    /// Takes what became of the calls of `stage`, one fate a call.
-    pub(crate) fn record(&mut self, stage: Stage, fates: Vec<Fate>) {
-        debug_assert_eq!(stage.len(), fates.len());
-        let mut outcomes = stage.into_iter().zip(fates).collect::<VecDeque<_>>();
-        while let Some((call, fate)) = outcomes.pop_front() {
-            let visible =
-                outcomes.iter().any(|(call, fate)| call.is_visible() && matches!(fate, Fate::Done(_) | Fate::Lost));
-            match (unwritten(&call, &fate), fate) {
-                // A rename behind a write that is not whole: the chain did not hold. Say so, whatever the write says.
-                (Some(_), _) if visible => self.log.push((call, Fate::Failed(Errno::EIO))),
-                (Some(rest), fate) => {
-                    self.log.push((call, fate));
-                    return self.finish_write(rest, outcomes.into_iter().map(|(call, _)| call));
-                }
-                (None, Fate::Done(0)) if matches!(&call, Call::Write { range, .. } if !range.is_empty()) => {
-                    // A file that takes no more bytes and gives no reason.
-                    self.log.push((call, Fate::Failed(Errno::EIO)));
-                }
-                (None, fate @ Fate::Done(_)) => {
-                    self.log.push((call, fate));
-                    continue;
-                }
-                (None, Fate::Failed(Errno::EINVAL)) if call == Call::REFUSE && !outcomes.iter().any(is_failed_sync) => {
-                    // This filesystem, or this system, has no rename that refuses to replace; a link refuses.
-                    self.log.push((call, Fate::Failed(Errno::EINVAL)));
-                    self.stages = [vec![Call::PublishByLink], vec![Call::SyncDir], vec![Call::RemoveTemp]].into();
-                    return;
-                }
-                (None, fate) => self.log.push((call, fate)),
-            }
-            // A failure ends the plan. What ran behind it is kept: a rename that happened is never forgotten.
-            self.log.extend(outcomes);
-            return self.stages.clear();
-        }
-    }
-
-    /// Puts what is left of a stage whose write was cut short in front of the remaining stages, taken apart so that
-    /// an explicit fsync covers every byte before anything is renamed.
-    fn finish_write(&mut self, rest: Range<usize>, behind: impl Iterator<Item = Call>) {
-        let mut calls: Vec<Call> = writes(rest).collect();
-        let mut published = Vec::new();
-        for call in behind {
-            match call {
-                Call::CloseFile if !calls.contains(&Call::SyncFile) => calls.extend([Call::SyncFile, Call::CloseFile]),
-                Call::Publish { .. } | Call::SyncDir => published.push(call),
-                other => calls.push(other),
-            }
-        }
-        if !published.is_empty() {
-            self.stages.push_front(published);
-        }
-        for stage in split(calls).into_iter().rev() {
-            self.stages.push_front(stage);
-        }
-    }
-
-    pub(crate) fn finish(self) -> Report {
-        Report::of(self.log)
-    }
-}
-
-fn writes(range: Range<usize>) -> impl Iterator<Item = Call> {
+pub(crate) fn writes(range: Range<usize>) -> impl Iterator<Item = Call> {
     let end = range.end;
     range.step_by(WRITE_MAX).map(move |start| Call::Write { range: start..end.min(start + WRITE_MAX), sync: false })
 }
 
-fn split(calls: Vec<Call>) -> Vec<Stage> {
+pub(crate) fn split(calls: Vec<Call>) -> Vec<Stage> {
     calls.chunks(STAGE_MAX).map(<[Call]>::to_vec).collect()
-}
-
-/// What an engine needs that hands jobs to another thread, which can be lost.
-#[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
-impl Run {
-    /// The same, if `can` says that the caller can run it.
-    pub(crate) fn next_stage_if(&mut self, can: impl Fn(&Stage) -> bool) -> Option<Stage> {
-        if self.stages.front().is_some_and(can) { self.stages.pop_front() } else { None }
-    }
-
-    /// Gives back a stage of which nothing ran.
-    pub(crate) fn put_back(&mut self, stage: Stage) {
-        self.stages.push_front(stage);
-    }
-
-    /// Ends a run whose engine was lost before the plan was finished: nothing more will be submitted.
-    pub(crate) fn abandon(mut self) -> Report {
-        if let Some(call) = self.next_stage().and_then(|stage| stage.into_iter().next()) {
-            self.log.push((call, Fate::Skipped));
-        }
-        self.finish()
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a put is to leave behind.
 
 use crate::plan::Existing;
+use crate::version::Version;
 
 /// How one file is put: [`Store::put_with`](crate::Store::put_with), [`Store::create`](crate::Store::create).
 ///
@@ -46,6 +47,13 @@ impl PutOptions {
     /// replacing it. The check is part of the rename: of several writers exactly one succeeds.
     pub fn create_new(mut self, create_new: bool) -> PutOptions {
         self.existing = if create_new { Existing::Refuse } else { Existing::Replace };
+        self
+    }
+
+    /// Fail with [`Error::is_version_mismatch`](crate::Error::is_version_mismatch) unless the key has this version. In a store
+    /// only: a single [`write`](crate::WriteOptions) has no versions.
+    pub fn expect_version(mut self, expected: Version) -> PutOptions {
+        self.existing = Existing::Match(expected);
         self
     }
 }

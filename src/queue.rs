@@ -1,130 +1,364 @@
-//! Group commit: callers queue up, one of them leads and works for all that are waiting, then hands the lead on.
+//! The queue of the group commit: bounded, first come first served, one worker. Nothing here does I/O.
 //!
-//! No thread of its own: a caller who is alone leads a batch of one on its own thread, and pays for no hand-over. What
-//! queues up while a leader works is the next batch. Nothing here does I/O.
+//! A caller hands in work and waits, blocking or as a future, for its result. What queues up while the worker is busy is its
+//! next batch. Where the queue is full, callers stand in line, in order. A caller that finds nobody else may work for itself:
+//! [`Queue::alone`].
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 #[cfg(loom)]
 use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 #[cfg(not(loom))]
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+/// How much of something: the limits of a queue, and what a piece of work takes of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) files: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Load {
+    pub(crate) fn plus(self, other: Load) -> Load {
+        Load { files: self.files + other.files, bytes: self.bytes.saturating_add(other.bytes) }
+    }
+
+    fn minus(self, other: Load) -> Load {
+        Load { files: self.files - other.files, bytes: self.bytes - other.bytes }
+    }
+
+    fn within(self, limit: Load) -> bool {
+        self.files <= limit.files && self.bytes <= limit.bytes
+    }
+}
+
 /// Work of many callers, in the order in which they came.
 #[derive(Debug)]
 pub(crate) struct Queue<T, R> {
     state: Mutex<State<T, R>>,
-    /// The most that one leader takes at once.
-    batch_max: usize,
+    /// For the worker: there is work, or whoever worked alone has finished.
+    news: Condvar,
+    limit: Load,
 }
 
 #[derive(Debug)]
 struct State<T, R> {
-    waiting: VecDeque<(T, Arc<Ticket<R>>)>,
-    /// Somebody leads, or has been told to.
-    led: bool,
+    waiting: VecDeque<Entry<T, R>>,
+    /// Waiting or being worked on.
+    held: Load,
+    /// What there is no room for yet.
+    line: VecDeque<Entry<T, R>>,
+    /// The worker has a batch in hand.
+    busy: bool,
+    /// A caller works for itself.
+    alone: bool,
+    /// How many pieces of work the last batch had.
+    last_batch: usize,
+    /// The worker sleeps until so much is waiting.
+    wanted: usize,
+    end: End,
 }
 
-/// One caller's place in the queue.
-#[derive(Debug)]
-struct Ticket<R> {
-    news: Mutex<News<R>>,
-    told: Condvar,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    None,
+    /// What is there is still done.
+    Closed,
+    /// The worker is gone.
+    Lost,
 }
+
+/// A piece of work in the worker's hands. Dropping it without an answer tells its caller that it was lost.
+#[derive(Debug)]
+pub(crate) struct Entry<T, R> {
+    pub(crate) work: T,
+    pub(crate) load: Load,
+    pub(crate) answer: Answer<R>,
+}
+
+/// Where a result goes.
+#[derive(Debug)]
+pub(crate) struct Answer<R>(Arc<Ticket<R>>);
+
+#[derive(Debug)]
+struct Ticket<R>(Mutex<News<R>>);
 
 #[derive(Debug)]
 enum News<R> {
-    None,
-    /// Its work is the next in the queue, and it is to lead.
-    Lead,
+    None(Option<Waker>),
     Done(R),
-    /// The leader panicked over it.
+    /// There will be no result, and nobody knows how far the work came.
     Lost,
 }
 
 impl<T, R> Queue<T, R> {
-    pub(crate) fn new(batch_max: usize) -> Queue<T, R> {
-        Queue { state: Mutex::new(State { waiting: VecDeque::new(), led: false }), batch_max }
+    pub(crate) fn new(limit: Load) -> Queue<T, R> {
+        let state = State {
+            waiting: VecDeque::new(),
+            held: Load::default(),
+            line: VecDeque::new(),
+            busy: false,
+            alone: false,
+            last_batch: 0,
+            wanted: 1,
+            end: End::None,
+        };
+        Queue { state: Mutex::new(state), news: Condvar::new(), limit }
     }
 
-    /// Has `work` done, by whoever leads: `run` is called with a batch, in order, and returns one result for each. `None` if
-    /// the leader panicked, and nobody knows how far it came.
-    pub(crate) fn join(&self, work: T, run: impl FnOnce(Vec<T>) -> Vec<R>) -> Option<R> {
-        let ticket = Arc::new(Ticket { news: Mutex::new(News::None), told: Condvar::new() });
-        let leads = {
-            let mut state = lock(&self.state);
-            state.waiting.push_back((work, Arc::clone(&ticket)));
-            !std::mem::replace(&mut state.led, true)
-        };
-        let news = if leads { News::Lead } else { ticket.wait() };
-        match news {
-            News::Done(result) => Some(result),
-            News::Lost => None,
-            News::Lead | News::None => {
-                self.lead(run);
-                // The leader's own work was at the head of the queue, and so in its batch.
-                match ticket.wait() {
-                    News::Done(result) => Some(result),
-                    News::Lost | News::Lead | News::None => None,
-                }
+    /// The right to work for oneself, if nobody else is here and nobody was a moment ago. Until it is dropped the worker
+    /// publishes nothing.
+    pub(crate) fn alone(&self) -> Option<Alone<'_, T, R>> {
+        let mut state = self.lock();
+        let others = state.busy || state.alone || !state.waiting.is_empty() || state.last_batch > 1;
+        if others || state.end != End::None {
+            return None;
+        }
+        state.alone = true;
+        Some(Alone(self))
+    }
+
+    /// How much is waiting or being worked on, and how many callers stand in line.
+    pub(crate) fn depth(&self) -> (Load, usize) {
+        let state = self.lock();
+        (state.held, state.line.len())
+    }
+
+    /// Lets the worker do what is there, and then end.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        if state.end == End::None {
+            state.end = End::Closed;
+        }
+        self.news.notify_one();
+    }
+
+    /// Takes work in, or puts it in line.
+    fn enter(&self, work: T, load: Load) -> Option<Arc<Ticket<R>>> {
+        let mut state = self.lock();
+        if state.end != End::None {
+            return None;
+        }
+        let ticket = Arc::new(Ticket(Mutex::new(News::None(None))));
+        state.line.push_back(Entry { work, load, answer: Answer(Arc::clone(&ticket)) });
+        self.admit(&mut state);
+        Some(ticket)
+    }
+
+    /// Lets in from the line, in order, what there is room for. More than the limit goes when nothing else is held.
+    fn admit(&self, state: &mut State<T, R>) {
+        while state.line.front().is_some_and(|first| self.has_room(state.held, first.load)) {
+            let entry = state.line.pop_front().expect("just seen");
+            state.held = state.held.plus(entry.load);
+            state.waiting.push_back(entry);
+            if state.waiting.len() >= state.wanted {
+                self.news.notify_one();
             }
         }
     }
 
-    fn lead(&self, run: impl FnOnce(Vec<T>) -> Vec<R>) {
-        let (batch, tickets): (Vec<T>, VecDeque<_>) = {
-            let mut state = lock(&self.state);
-            let len = state.waiting.len().min(self.batch_max);
-            state.waiting.drain(..len).unzip()
-        };
-        // Whatever happens in `run`, somebody leads on, and nobody is left waiting.
-        let mut led = Led { queue: self, tickets };
-        let results = run(batch);
-        assert_eq!(results.len(), led.tickets.len(), "one result for each");
-        for result in results {
-            let ticket = led.tickets.pop_front().expect("just counted");
-            ticket.tell(News::Done(result));
+    /// Takes out of the line what its caller has given up; what is further stays.
+    fn leave(&self, ticket: &Arc<Ticket<R>>) {
+        let mut state = self.lock();
+        let found = state.line.iter().position(|entry| Arc::ptr_eq(&entry.answer.0, ticket));
+        let entry = found.and_then(|at| state.line.remove(at));
+        self.admit(&mut state);
+        drop((state, entry));
+    }
+
+    fn has_room(&self, held: Load, load: Load) -> bool {
+        held == Load::default() || held.plus(load).within(self.limit)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T, R>> {
+        lock(&self.state)
+    }
+}
+
+/// What the worker does.
+impl<T, R> Queue<T, R> {
+    /// Waits for work, and takes it; `None` when the queue is closed and empty.
+    pub(crate) fn wait(&self, most: Load) -> Option<Vec<Entry<T, R>>> {
+        let mut state = self.lock();
+        state.wanted = 1;
+        while state.waiting.is_empty() {
+            if state.end != End::None {
+                return None;
+            }
+            state = self.news.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        state.busy = true;
+        Some(take(&mut state, most))
+    }
+
+    /// What has come meanwhile.
+    pub(crate) fn more(&self, most: Load) -> Vec<Entry<T, R>> {
+        take(&mut self.lock(), most)
+    }
+
+    /// Waits until so much is waiting, but not longer than this.
+    #[cfg(not(loom))]
+    pub(crate) fn gather(&self, wanted: usize, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut state = self.lock();
+        state.wanted = wanted;
+        while state.waiting.len() < wanted && state.end == End::None {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.news.wait_timeout(state, left).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
+        state.wanted = 1;
+    }
+
+    /// Waits until nobody works for himself. Nobody will, before the batch is over.
+    pub(crate) fn wait_for_alone(&self) {
+        let mut state = self.lock();
+        while state.alone {
+            state = self.news.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 
-    /// Gives the lead to whoever has waited longest.
-    fn hand_on(&self) {
-        let mut state = lock(&self.state);
-        match state.waiting.front() {
-            Some((_, next)) => next.tell(News::Lead),
-            None => state.led = false,
+    /// How many pieces of work the last batch had.
+    pub(crate) fn last_batch(&self) -> usize {
+        self.lock().last_batch
+    }
+
+    /// The batch is over: its room is free. To be called before its callers are told, so that they find it.
+    pub(crate) fn over(&self, pieces: usize, load: Load) {
+        let mut state = self.lock();
+        state.busy = false;
+        state.last_batch = pieces;
+        state.held = state.held.minus(load);
+        self.admit(&mut state);
+    }
+
+    /// The worker is gone: nobody waits for it any longer.
+    pub(crate) fn lose(&self) {
+        let mut state = self.lock();
+        state.end = End::Lost;
+        state.busy = false;
+        let lost = (mem::take(&mut state.waiting), mem::take(&mut state.line));
+        drop(state);
+        drop(lost);
+    }
+}
+
+fn take<T, R>(state: &mut State<T, R>, most: Load) -> Vec<Entry<T, R>> {
+    let mut taken = Vec::new();
+    let mut load = Load::default();
+    while let Some(next) = state.waiting.front() {
+        load = load.plus(next.load);
+        if !taken.is_empty() && !load.within(most) {
+            break;
+        }
+        taken.extend(state.waiting.pop_front());
+    }
+    taken
+}
+
+impl<R> Answer<R> {
+    pub(crate) fn tell(self, result: R) {
+        self.0.tell(News::Done(result));
+    }
+}
+
+impl<R> Drop for Answer<R> {
+    fn drop(&mut self) {
+        if matches!(*lock(&self.0.0), News::None(_)) {
+            self.0.tell(News::Lost);
         }
     }
 }
 
 impl<R> Ticket<R> {
-    fn wait(&self) -> News<R> {
-        let mut news = lock(&self.news);
-        while matches!(*news, News::None) {
-            news = self.told.wait(news).unwrap_or_else(|poisoned| poisoned.into_inner());
+    fn tell(&self, news: News<R>) {
+        // Woken outside of the lock: what is woken takes it at once.
+        if let News::None(Some(waker)) = mem::replace(&mut *lock(&self.0), news) {
+            waker.wake();
         }
-        std::mem::replace(&mut *news, News::None)
-    }
-
-    fn tell(&self, what: News<R>) {
-        *lock(&self.news) = what;
-        self.told.notify_one();
     }
 }
 
-/// A batch that is being worked on, and who waits for it.
-struct Led<'a, T, R> {
-    queue: &'a Queue<T, R>,
-    tickets: VecDeque<Arc<Ticket<R>>>,
-}
+/// See [`Queue::alone`].
+#[derive(Debug)]
+pub(crate) struct Alone<'a, T, R>(&'a Queue<T, R>);
 
-impl<T, R> Drop for Led<'_, T, R> {
+impl<T, R> Drop for Alone<'_, T, R> {
     fn drop(&mut self) {
-        // Those left have got no result: the leader panicked.
-        for ticket in self.tickets.drain(..) {
-            ticket.tell(News::Lost);
+        let mut state = self.0.lock();
+        state.alone = false;
+        // Nobody but the worker can be waiting for that, and only if it has work.
+        if state.busy {
+            self.0.news.notify_one();
         }
-        self.queue.hand_on();
+    }
+}
+
+/// Work on its way: a place in the line, then one in the queue, then the result. `None` if the worker is gone, and nobody
+/// knows how far it came.
+///
+/// Nothing happens before it is first polled. Dropped while it stands in line, the work is not done; dropped later, it is
+/// done, and its result is forgotten.
+#[derive(Debug)]
+pub(crate) struct Submission<T, R> {
+    queue: Arc<Queue<T, R>>,
+    stage: Stage<T, R>,
+}
+
+#[derive(Debug)]
+enum Stage<T, R> {
+    New(T, Load),
+    Under(Arc<Ticket<R>>),
+    Over,
+}
+
+impl<T, R> Submission<T, R> {
+    pub(crate) fn new(queue: &Arc<Queue<T, R>>, work: T, load: Load) -> Submission<T, R> {
+        Submission { queue: Arc::clone(queue), stage: Stage::New(work, load) }
+    }
+}
+
+// Nothing in it is pinned.
+impl<T, R> Unpin for Submission<T, R> {}
+
+impl<T, R> Future for Submission<T, R> {
+    type Output = Option<R>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<R>> {
+        let ticket = match mem::replace(&mut self.stage, Stage::Over) {
+            Stage::New(work, load) => match self.queue.enter(work, load) {
+                Some(ticket) => ticket,
+                None => return Poll::Ready(None),
+            },
+            Stage::Under(ticket) => ticket,
+            Stage::Over => panic!("polled after it was ready"),
+        };
+        let mut news = lock(&ticket.0);
+        match mem::replace(&mut *news, News::Lost) {
+            News::None(_) => {
+                *news = News::None(Some(context.waker().clone()));
+                drop(news);
+                self.stage = Stage::Under(ticket);
+                Poll::Pending
+            }
+            News::Done(result) => Poll::Ready(Some(result)),
+            News::Lost => Poll::Ready(None),
+        }
+    }
+}
+
+impl<T, R> Drop for Submission<T, R> {
+    fn drop(&mut self) {
+        if let Stage::Under(ticket) = &self.stage {
+            self.queue.leave(ticket);
+        }
     }
 }
 

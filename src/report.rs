@@ -85,6 +85,11 @@ impl Report {
         Verdict::Unchanged { step, errno, temp_left }
     }
 
+    /// What became of a call.
+    pub(crate) fn fate_of(&self, wanted: &Call) -> Fate {
+        self.log.iter().find(|(call, _)| call == wanted).map_or(Fate::Lost, |(_, fate)| fate.clone())
+    }
+
     /// Whether the sync of a directory failed, whatever else did: it has used up an error that others may not be told.
     #[cfg(test)]
     pub(crate) fn dir_sync_failed(&self) -> bool {

@@ -12,9 +12,10 @@ use crate::dir::Dir;
 use crate::engine::{Engine, select};
 use crate::error::{Error, Kind, Result, Step};
 use crate::key;
+use crate::plan::FileSync;
 use crate::put_options::PutOptions;
 use crate::temp::Maker;
-use crate::writer::Writer;
+use crate::writer::{Content, Writer};
 
 /// Durably replaces the content of the file at `path`, or creates it, with the defaults of [`WriteOptions`].
 ///
@@ -110,7 +111,8 @@ impl WriteOptions {
     /// `SIGXFSZ`: the signal's default ends the process.
     pub fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Bytes>) -> Result<()> {
         let (writer, dir, name) = self.prepare(path.as_ref())?;
-        writer.put(&dir, &name, bytes.into(), self.put)
+        let content = Content { bytes: bytes.into(), options: self.put, stamp: None, sync: FileSync::Fsync };
+        writer.put(&dir, &name, &content)
     }
 
     /// Begins a file that is written piece by piece.

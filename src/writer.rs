@@ -10,15 +10,25 @@ use bytes::Bytes;
 use nix::errno::Errno;
 
 use crate::dir::Dir;
-use crate::engine::{Job, Selected};
+use crate::engine::{Done, Job, Selected};
 use crate::error::{Error, Kind, Outcome, Result, Step};
-use crate::plan::{Plan, Replace};
+use crate::plan::{FileSync, Plan, Replace};
 use crate::put_options::PutOptions;
 use crate::report::{Report, Verdict, is_ambiguous};
 use crate::temp::{self, Maker};
+use crate::version::Version;
 
 /// How often a name for a temporary file may be taken before we give up: each is random, so one is more than enough.
 pub(crate) const NAME_ATTEMPTS: usize = 8;
+
+/// What one file is to hold, and how it is made durable.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub(crate) bytes: Bytes,
+    pub(crate) options: PutOptions,
+    pub(crate) stamp: Option<Version>,
+    pub(crate) sync: FileSync,
+}
 
 /// An engine and the latch of the writes that go through it.
 #[derive(Debug)]
@@ -69,22 +79,17 @@ impl Writer {
     }
 
     /// One durable replace of `name` in `dir`.
-    pub(crate) fn put(&self, dir: &Arc<Dir>, name: &CStr, bytes: Bytes, options: PutOptions) -> Result<()> {
-        let (verdict, temp) = self.write(dir, name, bytes, options, Plan::replace);
-        self.settle(verdict, dir, name, &temp)
+    pub(crate) fn put(&self, dir: &Arc<Dir>, name: &CStr, content: &Content) -> Result<()> {
+        let (done, temp) = self.write(dir, name, content, Plan::replace);
+        self.settle(self.judge(&done.report), dir, name, &temp)
     }
 
-    /// Writes a temporary file, durably if `sync`, that is still to be published.
-    pub(crate) fn stage(
-        &self,
-        dir: &Arc<Dir>,
-        name: &CStr,
-        bytes: Bytes,
-        options: PutOptions,
-        sync: bool,
-    ) -> Result<CString> {
-        let (verdict, temp) = self.write(dir, name, bytes, options, |replace| Plan::stage(replace, sync));
-        self.settle(verdict, dir, name, &temp).map(|()| temp)
+    /// Writes a temporary file that is still to be synced and published; its name, and the open file.
+    pub(crate) fn stage(&self, dir: &Arc<Dir>, name: &CStr, content: &Content) -> Result<(CString, OwnedFd)> {
+        let (done, temp) = self.write(dir, name, content, Plan::stage);
+        self.settle(self.judge(&done.report), dir, name, &temp)?;
+        let file = done.file.ok_or_else(|| Error::from_errno(Errno::EBADF, Step::Write, dir.path_of(&temp)))?;
+        Ok((temp, file))
     }
 
     /// Runs a plan that begins with a temporary file; under another name if the first is taken.
@@ -92,45 +97,44 @@ impl Writer {
         &self,
         dir: &Arc<Dir>,
         name: &CStr,
-        bytes: Bytes,
-        options: PutOptions,
+        content: &Content,
         plan: impl Fn(Replace) -> Plan,
-    ) -> (Verdict, CString) {
+    ) -> (Done, CString) {
+        let Content { bytes, options, stamp, sync } = content;
         for attempt in 1.. {
             let fuse = self.engine.interpreter.links() && dir.sync_writes();
-            let plan = plan(Replace { len: bytes.len(), options, fuse });
+            let plan = plan(Replace { len: bytes.len(), options: *options, stamp: *stamp, sync: *sync, fuse });
             let temp = temp::fresh(self.maker, attempt);
             let job = Job { name: name.into(), temp: temp.clone(), bytes: bytes.clone(), ..self.job(plan, dir) };
-            let report = self.engine.interpreter.run(job);
-            if report.sync_write_refused() {
+            let done = self.engine.interpreter.run(job);
+            if done.report.sync_write_refused() {
                 dir.refuse_sync_writes();
             }
-            let verdict = self.judge(&report);
+            let verdict = done.report.verdict();
             if attempt >= NAME_ATTEMPTS || !self.is_worth_another_name(verdict, dir, &temp) {
-                return (verdict, temp);
+                return (done, temp);
             }
         }
         unreachable!("the last attempt returns")
     }
 
-    /// Runs a plan on a temporary file that is written and still open: [`Plan::commit`], or [`Plan::finish`].
+    /// Runs a plan on a temporary file that is written and still open: [`Plan::commit`], for example.
     pub(crate) fn complete(&self, dir: &Arc<Dir>, name: &CStr, temp: &CStr, file: OwnedFd, plan: Plan) -> Result<()> {
         let job = Job { name: name.into(), temp: temp.into(), file: Some(file), ..self.job(plan, dir) };
-        let report = self.engine.interpreter.run(job);
-        self.settle(self.judge(&report), dir, name, temp)
+        let done = self.engine.interpreter.run(job);
+        self.settle(self.judge(&done.report), dir, name, temp)
     }
 
     /// Durably removes `name` from `dir`.
-    pub(crate) fn delete(&self, dir: &Arc<Dir>, name: &CStr) -> Result<()> {
-        let job = Job { name: name.into(), ..self.job(Plan::delete(), dir) };
-        self.settle_in_place(&self.engine.interpreter.run(job), dir, name)
+    pub(crate) fn delete(&self, dir: &Arc<Dir>, name: &CStr, plan: Plan) -> Result<()> {
+        let job = Job { name: name.into(), ..self.job(plan, dir) };
+        self.settle_in_place(&self.engine.interpreter.run(job).report, dir, name)
     }
 
     /// Durably renames `source` to `name` in `dir`, replacing what is there.
-    pub(crate) fn rename(&self, source: (Arc<Dir>, CString), dir: &Arc<Dir>, name: &CStr) -> Result<()> {
-        let plan = Plan::rename(!Arc::ptr_eq(&source.0, dir));
+    pub(crate) fn rename(&self, source: (Arc<Dir>, CString), dir: &Arc<Dir>, name: &CStr, plan: Plan) -> Result<()> {
         let job = Job { name: name.into(), source: Some(source), ..self.job(plan, dir) };
-        self.settle_in_place(&self.engine.interpreter.run(job), dir, name)
+        self.settle_in_place(&self.engine.interpreter.run(job).report, dir, name)
     }
 
     pub(crate) fn settle_in_place(&self, report: &Report, dir: &Dir, name: &CStr) -> Result<()> {
@@ -160,7 +164,7 @@ impl Writer {
             return Err(self.unknown(step, errno, dir));
         }
         let at = match step {
-            Step::Rename => dir.path_of(name),
+            Step::Compare | Step::Rename => dir.path_of(name),
             Step::SyncFilesystem => dir.path().to_owned(),
             _ => dir.path_of(temp),
         };
@@ -184,7 +188,7 @@ impl Writer {
 
     pub(crate) fn remove_temp(&self, dir: &Arc<Dir>, temp: &CStr) -> Temp {
         let job = Job { temp: temp.into(), ..self.job(Plan::remove_temp(), dir) };
-        match self.engine.interpreter.run(job).verdict() {
+        match self.engine.interpreter.run(job).report.verdict() {
             Verdict::Durable => Temp::Gone,
             Verdict::Unchanged { errno: Errno::ENOENT, .. } => Temp::WasGone,
             _ => {

@@ -6,17 +6,29 @@ use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, futimens};
 use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 
-use super::Job;
-use crate::plan::{Call, Existing};
+use super::{Done, Job};
+use crate::plan::{Call, Existing, Plan};
 use crate::report::Fate;
+use crate::run::Run;
 use crate::sys;
+use crate::version::Version;
 
 /// The flags of a temporary file: fresh, or an error; never through a symbolic link.
 pub(super) const TEMP_FLAGS: OFlag =
     OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_EXCL).union(OFlag::O_NOFOLLOW);
+
+/// Runs a whole plan on this thread.
+pub(super) fn run_job(mut job: Job) -> Done {
+    let mut run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
+    while let Some(stage) = run.next_stage() {
+        let fates = run_stage(&stage, &mut job);
+        run.record(stage, fates);
+    }
+    Done { report: run.finish(), file: job.file }
+}
 
 /// Runs the calls of a stage in order, up to the first that fails.
 pub(super) fn run_stage(stage: &[Call], job: &mut Job) -> Vec<Fate> {
@@ -55,9 +67,16 @@ fn run(call: &Call, job: &mut Job) -> nix::Result<usize> {
         // Only a chain asks for a synced write; a plain interpreter has an fsync in its plan.
         Call::Write { sync: true, .. } => Err(Errno::EOPNOTSUPP),
         Call::Write { range, sync: false } => write(job, range.clone()),
+        Call::Stamp { version } => {
+            let time = version.to_time();
+            futimens(file(job)?, &time, &time).map(|()| 0)
+        }
+        Call::StartSync => sys::start_sync(file(job)?).map(|()| 0),
         Call::SyncFile => sys::sync_file(file(job)?).map(|()| 0),
+        Call::SyncRange => sys::sync_range(file(job)?).map(|()| 0),
         Call::SyncFilesystem => sys::sync_filesystem(job.dir.fd()).map(|()| 0),
         Call::CloseFile => close_file(job.file.take().ok_or(Errno::EBADF)?),
+        Call::Compare { expected } => compare(job, *expected),
         Call::Publish { existing } => rename(job, *existing),
         Call::PublishByLink => linkat(job.dir.fd(), &*job.temp, job.dir.fd(), &*job.name, AtFlags::empty()).map(|()| 0),
         Call::Move => {
@@ -65,9 +84,25 @@ fn run(call: &Call, job: &mut Job) -> nix::Result<usize> {
             sys::rename(source.fd(), name, job.dir.fd(), &job.name, Existing::Replace).map(|()| 0)
         }
         Call::Unlink => unlinkat(job.dir.fd(), &*job.name, UnlinkatFlags::NoRemoveDir).map(|()| 0),
+        Call::StampDir { version } => {
+            let time = version.to_time();
+            // Refused to who does not own the directory.
+            let _ = futimens(job.dir.fd(), &time, &time);
+            Ok(0)
+        }
         Call::SyncDir => sys::sync_dir(job.dir.fd()).map(|()| 0),
         Call::SyncSourceDir => sys::sync_dir(job.source.as_ref().ok_or(Errno::EBADF)?.0.fd()).map(|()| 0),
         Call::RemoveTemp => unlinkat(job.dir.fd(), &*job.temp, UnlinkatFlags::NoRemoveDir).map(|()| 0),
+    }
+}
+
+/// `Errno::ESTALE` unless there is a file under the name, and it has this version.
+fn compare(job: &Job, expected: Version) -> nix::Result<usize> {
+    match fstatat(job.dir.fd(), &*job.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG => Err(Errno::ESTALE),
+        Ok(stat) if Version::of(&stat) == expected => Ok(0),
+        Ok(_) | Err(Errno::ENOENT) => Err(Errno::ESTALE),
+        Err(errno) => Err(errno),
     }
 }
 

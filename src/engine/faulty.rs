@@ -4,9 +4,10 @@ use std::sync::Mutex;
 
 use nix::errno::Errno;
 
-use super::{Interpreter, Job, calls};
-use crate::plan::{Call, Plan, Run};
-use crate::report::{Fate, Report};
+use super::{Done, Interpreter, Job, calls};
+use crate::plan::{Call, Plan};
+use crate::report::Fate;
+use crate::run::Run;
 
 /// Decides of the n-th call (from 0) whether it fails, and how: it does not run then.
 type Fault = dyn FnMut(usize, &Call) -> Option<Errno> + Send;
@@ -32,30 +33,21 @@ impl Faulty {
 }
 
 impl Interpreter for Faulty {
-    fn run(&self, mut job: Job) -> Report {
-        let mut state = self.state.lock().unwrap();
+    fn run(&self, mut job: Job) -> Done {
         let mut run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
         while let Some(stage) = run.next_stage() {
-            let mut fates = Vec::new();
+            let mut fates: Vec<Fate> = Vec::new();
             for call in &stage {
                 let failed = fates.last().is_some_and(|fate| !matches!(fate, Fate::Done(_)));
-                let n = state.ran.len();
-                fates.push(match (failed, (state.fault)(n, call)) {
-                    (true, _) => Fate::Skipped,
-                    (false, Some(errno)) => {
-                        state.ran.push(call.clone());
-                        job.watch(call, true);
-                        Fate::Failed(errno)
-                    }
-                    (false, None) => {
-                        state.ran.push(call.clone());
-                        calls::run_stage(std::slice::from_ref(call), &mut job).remove(0)
-                    }
-                });
+                fates.push(if failed { Fate::Skipped } else { self.call(call, &mut job) });
             }
             run.record(stage, fates);
         }
-        run.finish()
+        Done { report: run.finish(), file: job.file }
+    }
+
+    fn run_all(&self, jobs: Vec<Job>) -> Vec<Done> {
+        jobs.into_iter().map(|job| self.run(job)).collect()
     }
 
     fn call(&self, call: &Call, job: &mut Job) -> Fate {

@@ -12,6 +12,8 @@ mod calls;
 #[cfg(test)]
 mod faulty;
 #[cfg(feature = "portable")]
+mod pool;
+#[cfg(feature = "portable")]
 mod portable;
 mod select;
 #[cfg(all(feature = "uring", target_os = "linux"))]
@@ -87,8 +89,12 @@ impl fmt::Display for EngineInfo {
 
 /// Interprets plans.
 pub(crate) trait Interpreter: Send + Sync + fmt::Debug {
-    /// Runs the plan to its end, and returns what happened, call by call.
-    fn run(&self, job: Job) -> Report;
+    /// Runs the plan to its end.
+    fn run(&self, job: Job) -> Done;
+
+    /// Runs many plans that know nothing of one another, all at the same time as far as it can: what waits for the device
+    /// waits together. The results are in the order of the jobs.
+    fn run_all(&self, jobs: Vec<Job>) -> Vec<Done>;
 
     /// Runs a single call of a batch. Plain calls on the caller's thread, whatever the engine: renames and syncs of
     /// directories through a ring measured slower.
@@ -98,6 +104,15 @@ pub(crate) trait Interpreter: Send + Sync + fmt::Debug {
 
     /// Whether it submits a whole stage at once, so that one chain can carry a replace.
     fn links(&self) -> bool;
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// What happened, call by call.
+    pub(crate) report: Report,
+    /// The temporary file, if it is still open.
+    pub(crate) file: Option<OwnedFd>,
 }
 
 /// A plan and everything it works on. Whoever runs it owns it: nothing in it is borrowed from a caller, who may be

@@ -1,20 +1,20 @@
-//! The engine of plain system calls, on the caller's thread.
+//! The engine of plain system calls: one job on the caller's thread, many on a few more.
 
-use super::{Interpreter, Job, calls};
-use crate::plan::{Plan, Run};
-use crate::report::Report;
+use super::pool::Pool;
+use super::{Done, Interpreter, Job, calls};
 
-#[derive(Debug)]
-pub(super) struct Portable;
+#[derive(Debug, Default)]
+pub(super) struct Portable {
+    pool: Pool,
+}
 
 impl Interpreter for Portable {
-    fn run(&self, mut job: Job) -> Report {
-        let mut run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
-        while let Some(stage) = run.next_stage() {
-            let fates = calls::run_stage(&stage, &mut job);
-            run.record(stage, fates);
-        }
-        run.finish()
+    fn run(&self, job: Job) -> Done {
+        calls::run_job(job)
+    }
+
+    fn run_all(&self, jobs: Vec<Job>) -> Vec<Done> {
+        self.pool.map(jobs, calls::run_job)
     }
 
     fn links(&self) -> bool {

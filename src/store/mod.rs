@@ -1,6 +1,6 @@
-//! A directory of durable files with one writer and many readers.
+//! A directory with one writer and many readers.
 
-mod dirs;
+mod asynchronous;
 mod open;
 mod reader;
 mod tree;
@@ -12,19 +12,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
-use nix::libc;
-use nix::sys::stat::{SFlag, fstatat};
+use nix::sys::stat::fstatat;
 
 use crate::atomic_file::{AtomicFile, Owner};
-use crate::commit::{Barrier, Committer};
-use crate::dir::Dir;
+use crate::barrier::Barrier;
+use crate::batch::Batch;
+use crate::commit::{Change, Committer};
 use crate::engine::{Engine, EngineInfo};
-use crate::error::{Error, Outcome, Result, Step};
+use crate::error::{Error, Result, Step};
 use crate::key::Key;
 use crate::plan::Existing;
 use crate::put_options::PutOptions;
-use crate::writer::Writer;
-use dirs::Dirs;
+use crate::queue::Load;
+use crate::stats::Stats;
+use crate::version::Version;
 use open::Session;
 pub use reader::{Metadata, Reader};
 pub use tree::List;
@@ -58,21 +59,20 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
-/// What the store shares with the files that are being written to it. Dropped in this order: the engine finishes what it
-/// has in flight before the session ends.
+/// What the store shares with the files that are being written to it, and with futures. Dropped in this order: what is queued
+/// is committed before the session ends.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) committer: Committer,
-    dirs: Dirs,
     reader: Reader,
     session: Session,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if !self.committer.writer.is_tidy() {
-            self.session.leave_untidy();
-        }
+        self.committer.drain();
+        let core = self.committer.core();
+        self.session.end(core.writer.is_tidy(), core.clock.last());
     }
 }
 
@@ -83,8 +83,12 @@ pub struct StoreBuilder {
     path: PathBuf,
     engine: Engine,
     barrier: Barrier,
+    queue: Load,
     create: bool,
 }
+
+/// What a store's queue holds unless it is told otherwise.
+const QUEUE: Load = Load { files: 16_384, bytes: 64 << 20 };
 
 impl StoreBuilder {
     /// The engine to use; [`Engine::Auto`] by default.
@@ -93,9 +97,17 @@ impl StoreBuilder {
         self
     }
 
-    /// How files of puts that meet are made durable; [`Barrier::PerFile`] by default.
+    /// How files of changes that meet are made durable; [`Barrier::Auto`] by default.
     pub fn barrier(mut self, barrier: Barrier) -> StoreBuilder {
         self.barrier = barrier;
+        self
+    }
+
+    /// How many changes, and how many bytes of content, may wait to be committed or be under way; 16,384 and 64 MiB by default.
+    /// Beyond that a blocking call waits and a future is pending, first come first served. What is larger by itself goes
+    /// through alone.
+    pub fn queue_limit(mut self, changes: usize, bytes: usize) -> StoreBuilder {
+        self.queue = Load { files: changes, bytes };
         self
     }
 
@@ -134,18 +146,24 @@ impl Store {
             path: path.as_ref().to_owned(),
             engine: Engine::Auto,
             barrier: Barrier::default(),
+            queue: QUEUE,
             create: false,
         }
     }
 
     /// The directory, as it was named when it was opened.
     pub fn path(&self) -> &Path {
-        self.shared.dirs.root().path()
+        self.shared.committer.core().dirs.root().path()
     }
 
     /// Which engine runs, and why. Where io_uring is not used, this tries whether it would work.
     pub fn engine(&self) -> &EngineInfo {
-        self.writer().engine.info()
+        self.shared.committer.core().writer.engine.info()
+    }
+
+    /// What the store has done since it was opened, and how long it took.
+    pub fn stats(&self) -> Stats {
+        self.shared.committer.stats()
     }
 
     /// Durably replaces the content of `key`, or creates it. The new file has mode 0600 less the umask, whatever the old one
@@ -155,7 +173,7 @@ impl Store {
     ///
     /// An [`Error`] that names the failed step. [`Error::outcome`] tells whether the old content is still there; after
     /// [`Outcome::Unknown`] this store refuses further writes until it is reopened.
-    pub fn put(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> Result<()> {
+    pub fn put(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new())
     }
 
@@ -164,8 +182,19 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::is_already_exists`] if there is such a key; otherwise as [`put`](Store::put).
-    pub fn put_new(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> Result<()> {
+    pub fn put_new(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new().create_new(true))
+    }
+
+    /// Durably replaces the content of `key` if it still has the version `expected`: compare and swap. Of several writers
+    /// that expect the same version exactly one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_version_mismatch`] if it has another or is not there; [`Error::is_unsupported_version`] on a filesystem
+    /// that does not keep times exactly enough; otherwise as [`put`](Store::put).
+    pub fn put_if(&self, key: impl AsRef<str>, expected: Version, bytes: impl Into<Bytes>) -> Result<Version> {
+        self.put_with(key, bytes, PutOptions::new().expect_version(expected))
     }
 
     /// A [`put`](Store::put) with options.
@@ -173,10 +202,8 @@ impl Store {
     /// # Errors
     ///
     /// As [`put`](Store::put).
-    pub fn put_with(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>, options: PutOptions) -> Result<()> {
-        let key = Key::parse(key.as_ref())?;
-        let (name, bytes) = (key.name(), bytes.into());
-        self.in_dir(&key, |dir| self.shared.committer.put(dir, &name, bytes.clone(), options))
+    pub fn put_with(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>, options: PutOptions) -> Result<Version> {
+        self.shared.committer.make(Change::put(key.as_ref(), bytes.into(), options)).map(versioned)
     }
 
     /// Begins a new version of `key` that is written piece by piece, for content that does not fit into memory. Nothing is
@@ -186,16 +213,24 @@ impl Store {
     ///
     /// As [`put`](Store::put). Create-only, it fails at once if the key exists, and at the commit if it does by then.
     pub fn create(&self, key: impl AsRef<str>, options: PutOptions) -> Result<AtomicFile> {
+        let core = self.shared.committer.core();
+        core.check()?;
         let key = Key::parse(key.as_ref())?;
-        self.in_dir(&key, |dir| {
+        core.again_if_moved(&[&key], || {
+            let dir = core.ensure(&key)?;
             if options.existing == Existing::Refuse
                 && fstatat(dir.fd(), &*key.name(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
             {
                 return Err(Error::from_errno(Errno::EEXIST, Step::Rename, dir.path_of(&key.name())));
             }
-            let owner = Owner::Store(Arc::clone(&self.shared));
-            AtomicFile::begin(owner, Arc::clone(dir), key.name(), options)
+            let owner = Owner::Store(Arc::clone(&self.shared), key.as_str().to_owned());
+            AtomicFile::begin(owner, dir, key.name(), options)
         })
+    }
+
+    /// Changes of several keys, committed together: one barrier, and an answer for each. See [`Batch`].
+    pub fn batch(&self) -> Batch {
+        Batch::new(&self.shared)
     }
 
     /// The content of `key`. Never waits for a writer.
@@ -207,7 +242,16 @@ impl Store {
         self.shared.reader.get(key)
     }
 
-    /// Length, time and mode of `key`.
+    /// The content of `key` and its version, both of the same put. Never waits for a writer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::get`].
+    pub fn get_versioned(&self, key: impl AsRef<str>) -> Result<(Bytes, Version)> {
+        self.shared.reader.get_versioned(key)
+    }
+
+    /// Length, time, mode and version of `key`.
     ///
     /// # Errors
     ///
@@ -222,15 +266,16 @@ impl Store {
     ///
     /// [`Error::is_not_found`] if there is no such key, [`Error::is_a_directory`]; otherwise as [`put`](Store::put).
     pub fn delete(&self, key: impl AsRef<str>) -> Result<()> {
-        let key = Key::parse(key.as_ref())?;
-        self.again_if_moved(&[&key], || {
-            let dir = self.shared.dirs.find(&key)?;
-            self.shared.committer.delete(&dir, &key.name()).map_err(|error| match error.raw_os_error() {
-                // What POSIX has for a directory, and macOS too; Linux says EISDIR at once.
-                Some(libc::EPERM) => look(&dir, &key).err().unwrap_or(error),
-                _ => error,
-            })
-        })
+        self.shared.committer.make(Change::delete(key.as_ref(), None)).map(drop)
+    }
+
+    /// Durably removes `key` if it still has the version `expected`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_version_mismatch`] if it has another or is not there; otherwise as [`put_if`](Store::put_if).
+    pub fn delete_if(&self, key: impl AsRef<str>, expected: Version) -> Result<()> {
+        self.shared.committer.make(Change::delete(key.as_ref(), Some(expected))).map(drop)
     }
 
     /// Durably renames a key; what is at `to` is replaced. If both are names of one file already (hard links), nothing happens,
@@ -241,17 +286,7 @@ impl Store {
     /// [`Error::is_not_found`] if there is no key `from`, [`Error::is_a_directory`] if either is a directory; otherwise
     /// as [`put`](Store::put).
     pub fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
-        let (from, to) = (Key::parse(from.as_ref())?, Key::parse(to.as_ref())?);
-        let (writer, dirs) = (self.writer(), &self.shared.dirs);
-        self.again_if_moved(&[&from, &to], || {
-            let source = dirs.find(&from)?;
-            look(&source, &from)?;
-            let dir = self.ensure(&to)?;
-            let _shape = dirs.freeze();
-            // A rename of a directory would succeed, and move every key in it.
-            look(&source, &from)?;
-            writer.rename((source, from.name()), &dir, &to.name())
-        })
+        self.shared.committer.make(Change::rename(from.as_ref(), to.as_ref())).map(drop)
     }
 
     /// The keys that begin with `prefix`, in the order of their bytes; `""` lists all. See [`Reader::list`].
@@ -268,65 +303,20 @@ impl Store {
         self.shared.reader.clone()
     }
 
-    /// Finishes what is in flight and gives up the lock. Dropping the store does the same; a file that is still being
-    /// written keeps the store locked until it is committed or dropped.
+    /// Commits what is queued and gives up the lock. Dropping the store does the same; a file that is still being
+    /// written, a batch, and a future that was polled and has not ended keep the store open until they are gone.
     ///
     /// # Errors
     ///
     /// [`Error::is_poisoned`] if a directory sync has failed since the store was opened.
     pub fn close(self) -> Result<()> {
-        self.check()
-    }
-
-    fn writer(&self) -> &Writer {
-        &self.shared.committer.writer
-    }
-
-    fn check(&self) -> Result<()> {
-        self.writer().check(self.shared.dirs.root())
-    }
-
-    fn in_dir<T>(&self, key: &Key<'_>, act: impl Fn(&Arc<Dir>) -> Result<T>) -> Result<T> {
-        self.again_if_moved(&[key], || act(&self.ensure(key)?))
-    }
-
-    /// The directory of a key, created if need be.
-    fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
-        self.shared.dirs.ensure(key, |error| self.writer().latch(error), || self.check())
-    }
-
-    /// Does something in the directories of `keys`. Once more if one of them was held open and has been removed in the
-    /// meantime, or if the directories held open are what leaves no descriptor.
-    fn again_if_moved<T>(&self, keys: &[&Key<'_>], act: impl Fn() -> Result<T>) -> Result<T> {
-        self.check()?;
-        let dirs = &self.shared.dirs;
-        match act() {
-            Err(error) if error.outcome() == Outcome::Unknown => Err(error),
-            Err(error) if error.is_directory_removed() && keys.iter().any(|key| !key.parent().is_empty()) => {
-                keys.iter().for_each(|key| dirs.forget(key));
-                act()
-            }
-            Err(error) if error.is_too_many_open_files() => {
-                dirs.release();
-                act()
-            }
-            result => result,
-        }
+        self.shared.committer.core().check()
     }
 }
 
-/// That there is something under a key, and that it is no directory.
-fn look(dir: &Dir, key: &Key<'_>) -> Result<()> {
-    let name = key.name();
-    let fail = |errno| Error::from_errno(errno, Step::OpenFile, dir.path_of(&name));
-    match fstatat(dir.fd(), &*name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(stat) if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR => {
-            Err(fail(Errno::EISDIR))
-        }
-        Ok(_) => Ok(()),
-        Err(Errno::ENOENT) => Err(fail(Errno::ENOENT).with_kind(dir.not_found())),
-        Err(errno) => Err(fail(errno)),
-    }
+/// Every put has a version.
+fn versioned(version: Option<Version>) -> Version {
+    version.expect("a put gives a version")
 }
 
 impl fmt::Display for Store {

@@ -7,27 +7,29 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstat, fstatat, futimens};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::dirs::Dirs;
 use super::reader::Reader;
 use super::tree::{Tree, Visit};
 use super::{Shared, StoreBuilder};
-use crate::commit::{Barrier, Committer};
+use crate::commit::{Committer, Setup};
 use crate::dir::Dir;
+use crate::dirs::Dirs;
 use crate::engine::select;
 use crate::error::{Error, Kind, Result, Step};
+use crate::plan::FileSync;
 use crate::put_options::PutOptions;
-use crate::sys;
 use crate::temp::{self, Maker};
+use crate::version::{Clock, Version};
 use crate::write::make_in;
-use crate::writer::Writer;
+use crate::writer::{Content, Writer};
+use crate::{sys, trace};
 
 /// Our own directory in the root.
 pub(super) const OWN: &str = ".ringbolt";
@@ -35,24 +37,46 @@ pub(super) const OWN: &str = ".ringbolt";
 /// What `.ringbolt/format` holds. It is the first file that a store makes, through the whole protocol.
 const FORMAT: &str = "ringbolt store 1\n";
 
-/// There while no writer has the store, if the last one left nothing to recover.
+/// There while no writer has the store, if the last one left nothing to recover. Its time of modification is the last version
+/// that was given.
 const CLEAN: &CStr = c"clean";
+const CLEAN_NEW: &CStr = c"clean.new";
 
 /// A writer's hold on the store. Dropping it says that the store was left in order, if it was, and gives up the lock.
 #[derive(Debug)]
 pub(super) struct Session {
     own: Arc<Dir>,
-    /// Something may have been left to recover.
-    untidy: AtomicBool,
     lock: Option<Flock<File>>,
     /// Whose session it is: a forked child has no part in it.
     process: u32,
 }
 
 impl Session {
-    /// The next open must look through the whole store.
-    pub(super) fn leave_untidy(&self) {
-        self.untidy.store(true, Ordering::Relaxed);
+    /// Whether a file here keeps a version exactly. Who may not set times on the lock, which another user made, is believed
+    /// that it does.
+    fn keeps_versions(&self, version: Version) -> bool {
+        let Some(lock) = &self.lock else { return true };
+        let time = version.to_time();
+        match futimens(&**lock, &time, &time) {
+            Ok(()) => fstat(&**lock).is_ok_and(|stat| Version::of(&stat) == version),
+            Err(errno) => errno == Errno::EPERM,
+        }
+    }
+
+    /// Says in what order the store is left, and which version was the last.
+    pub(super) fn end(&self, tidy: bool, last: Version) {
+        if !tidy || self.process != std::process::id() {
+            return;
+        }
+        // Not synced: without it, the next open only takes longer. It cannot become durable before what it stands for, since
+        // all that has been acknowledged is durable by now. It gets its name when it is whole.
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let marker = || {
+            let file = openat(self.own.fd(), CLEAN_NEW, flags, Mode::from_bits_truncate(0o600))?;
+            futimens(&file, &last.to_time(), &last.to_time())?;
+            renameat(self.own.fd(), CLEAN_NEW, self.own.fd(), CLEAN)
+        };
+        let _: nix::Result<()> = marker();
     }
 }
 
@@ -60,23 +84,16 @@ impl Drop for Session {
     fn drop(&mut self) {
         if self.process != std::process::id() {
             // The lock is shared with the parent: giving it up would take it from there.
-            return std::mem::forget(self.lock.take());
-        }
-        if !self.untidy.load(Ordering::Relaxed) {
-            // Not synced: without it, the next open only takes longer. And it cannot become durable before what it stands
-            // for, since all that has been acknowledged is durable by now.
-            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let _ = openat(self.own.fd(), CLEAN, flags, Mode::from_bits_truncate(0o600));
+            std::mem::forget(self.lock.take());
         }
     }
 }
 
 pub(super) fn open(builder: StoreBuilder) -> Result<Shared> {
-    let StoreBuilder { path, engine, barrier, create } = builder;
+    let begin = Instant::now();
+    let StoreBuilder { path, engine, barrier, queue, create } = builder;
     let root = Arc::new(open_root(&path, create)?);
-    if barrier == Barrier::Filesystem && !(root.sync_writes() && sys::syncfs_tells_errors()) {
-        return Err(Error::new(Kind::UnsupportedBarrier, Step::Check, path));
-    }
+    let allowed = barrier.resolve(&root)?;
     let own = match open_own(&root) {
         Err(error) if error.is_not_found() => {
             // Refuse before anything is created.
@@ -92,28 +109,36 @@ pub(super) fn open(builder: StoreBuilder) -> Result<Shared> {
         return Err(Error::new(Kind::UnknownFormat(format.clone()), Step::Check, root.path()));
     }
     let writer = Writer::new(select(engine)?, Maker::Store);
-    let session = Session { own, untidy: AtomicBool::new(true), lock: Some(lock), process: std::process::id() };
+    let session = Session { own, lock: Some(lock), process: std::process::id() };
     let own = &session.own;
-    let clean = match unlinkat(own.fd(), CLEAN, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) => true,
-        Err(Errno::ENOENT) => false,
-        Err(errno) => return Err(Error::from_errno(errno, Step::Sweep, own.path_of(CLEAN))),
-    };
+    let clean = take_marker(own)?;
     // Durably gone before the first change; and where this succeeds, the filesystem can sync a directory.
     own.sync()?;
-    if !clean {
-        recover(&root)?;
-    }
+    let floor = match clean {
+        Some(last) => last,
+        None => recover(&root)?,
+    };
+    let clock = Clock::above(floor);
+    let keeps_versions = session.keeps_versions(clock.next());
     if format.is_none() {
         initialise(&root, own, &writer)?;
     }
-    if barrier == Barrier::Filesystem {
-        // An error of somebody else's that nobody has been told of yet must not fail our first batch.
-        let _ = sys::sync_filesystem(root.fd());
-    }
-    session.untidy.store(false, Ordering::Relaxed);
-    let committer = Committer::new(writer, barrier, Arc::clone(&root));
-    Ok(Shared { committer, dirs: Dirs::new(Arc::clone(&root)), reader: Reader::new(root), session })
+    let dirs = Dirs::new(Arc::clone(&root));
+    let setup = Setup { writer, dirs, clock, keeps_versions, barrier: (barrier, allowed), limit: queue };
+    trace::opened(root.path(), clean.is_some(), begin.elapsed());
+    Ok(Shared { committer: Committer::new(setup), reader: Reader::new(root), session })
+}
+
+/// Removes the marker of an orderly end; `None` if there was none, else the last version that was given.
+fn take_marker(own: &Dir) -> Result<Option<Version>> {
+    let fail = |errno| Error::from_errno(errno, Step::Sweep, own.path_of(CLEAN));
+    let last = match fstatat(own.fd(), CLEAN, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => Version::of(&stat),
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(errno) => return Err(fail(errno)),
+    };
+    unlinkat(own.fd(), CLEAN, UnlinkatFlags::NoRemoveDir).map_err(fail)?;
+    Ok(Some(last))
 }
 
 fn open_root(path: &Path, create: bool) -> Result<Dir> {
@@ -171,7 +196,9 @@ fn read_format(own: &Dir) -> Result<Option<String>> {
 fn initialise(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<()> {
     root.sync_parent()?;
     root.sync()?;
-    writer.put(own, c"format", Bytes::from_static(FORMAT.as_bytes()), PutOptions::new())
+    let bytes = Bytes::from_static(FORMAT.as_bytes());
+    let content = Content { bytes, options: PutOptions::new(), stamp: None, sync: FileSync::Fsync };
+    writer.put(own, c"format", &content)
 }
 
 /// Removes what an interrupted writer has left, and makes durable what it has left half durable: a name that it has made
@@ -179,11 +206,20 @@ fn initialise(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<()> {
 /// directory is synced; one without changes costs little.
 ///
 /// No temporary is in use, because the lock is held. (Those of single writes have names of their own.)
-fn recover(root: &Arc<Dir>) -> Result<()> {
+///
+/// Returns a version that is not less than any that was ever given: of the files that are there, and for those that are not any
+/// more, of the directories that they were in.
+fn recover(root: &Arc<Dir>) -> Result<Version> {
+    let mut last = Version::at(0, 0);
     for visit in Tree::new(Arc::clone(root)) {
         let Visit { dir, path, files } = visit.map_err(|error| error.at_step(Step::Sweep))?;
-        for name in files.iter().filter(|name| temp::is_swept(name)) {
-            match unlinkat(&dir, &**name, UnlinkatFlags::NoRemoveDir) {
+        for name in files {
+            if !temp::is_swept(&name) {
+                let stat = fstatat(&dir, &*name, AtFlags::AT_SYMLINK_NOFOLLOW);
+                last = stat.map_or(last, |stat| last.max(Version::of(&stat)));
+                continue;
+            }
+            match unlinkat(&dir, &*name, UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(errno) => {
                     return Err(Error::from_errno(errno, Step::Sweep, path.join(OsStr::from_bytes(name.to_bytes()))));
@@ -191,6 +227,7 @@ fn recover(root: &Arc<Dir>) -> Result<()> {
             }
         }
         sys::sync_dir(&dir).map_err(|errno| Error::from_errno(errno, Step::SyncDir, path))?;
+        last = fstat(&dir).map_or(last, |stat| last.max(Version::of(&stat)));
     }
-    Ok(())
+    Ok(last)
 }

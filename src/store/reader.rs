@@ -16,6 +16,7 @@ use crate::dir::Dir;
 use crate::error::{Error, Kind, Result, Step};
 use crate::key::Key;
 use crate::sys;
+use crate::version::Version;
 
 /// Reads a directory of durable files, beside its writer or without one. Takes no lock and changes nothing.
 ///
@@ -44,10 +45,12 @@ pub struct Reader {
 pub struct Metadata {
     /// Length in bytes.
     pub len: u64,
-    /// When this content was written.
+    /// When this content was written; the version as a time. Where the clock was set back, it is later than that.
     pub modified: SystemTime,
     /// Permission bits (`0o7777`).
     pub mode: u32,
+    /// Which content this is. Of a file that no store has put, it is what its time of modification happens to be.
+    pub version: Version,
 }
 
 impl Reader {
@@ -77,6 +80,19 @@ impl Reader {
         Ok(bytes.into())
     }
 
+    /// The content of `key` and its version, both of the same put.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Reader::get).
+    pub fn get_versioned(&self, key: impl AsRef<str>) -> Result<(Bytes, Version)> {
+        let key = key.as_ref();
+        let (mut file, found) = self.open_file(key)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| self.cannot_read(error, key))?;
+        Ok((bytes.into(), version(&found)))
+    }
+
     /// The file of `key`, open for reading. It stays this content even if the key is replaced or deleted meanwhile.
     ///
     /// # Errors
@@ -86,7 +102,7 @@ impl Reader {
         self.open_file(key.as_ref()).map(|(file, _)| file)
     }
 
-    /// Length, time and mode of `key`.
+    /// Length, time, mode and version of `key`.
     ///
     /// # Errors
     ///
@@ -95,7 +111,7 @@ impl Reader {
         let key = key.as_ref();
         let (_, found) = self.open_file(key)?;
         let modified = found.modified().map_err(|error| self.cannot_read(error, key))?;
-        Ok(Metadata { len: found.len(), modified, mode: found.mode() & 0o7777 })
+        Ok(Metadata { len: found.len(), modified, mode: found.mode() & 0o7777, version: version(&found) })
     }
 
     /// The keys that begin with `prefix` (`"a/"` for those in a directory, `""` for all), in the order of their bytes.
@@ -143,4 +159,8 @@ impl Reader {
     fn cannot_read(&self, error: io::Error, key: &str) -> Error {
         Error::from_io(error, Step::Read, self.root.path().join(key))
     }
+}
+
+fn version(found: &std::fs::Metadata) -> Version {
+    Version::at(found.mtime(), found.mtime_nsec())
 }

@@ -24,6 +24,18 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     }
 }
 
+/// There is no such call here; nothing depends on it.
+pub(crate) fn start_sync(file: impl AsFd) -> nix::Result<()> {
+    let _ = file;
+    Ok(())
+}
+
+/// There is no such call here.
+pub(crate) fn sync_range(file: impl AsFd) -> nix::Result<()> {
+    let _ = file;
+    Err(Errno::ENOSYS)
+}
+
 /// There is no such call here.
 pub(crate) fn sync_filesystem(dir: impl AsFd) -> nix::Result<()> {
     let _ = dir;
@@ -39,7 +51,7 @@ pub(crate) fn rename(
     existing: Existing,
 ) -> nix::Result<()> {
     match existing {
-        Existing::Replace => renameat(from, old, to, new),
+        Existing::Replace | Existing::Match(_) => renameat(from, old, to, new),
         Existing::Refuse => Err(Errno::EINVAL),
     }
 }
@@ -49,6 +61,14 @@ pub(crate) fn is_proven(_: impl AsFd) -> bool {
     false
 }
 
-pub(crate) fn syncfs_tells_errors() -> bool {
-    false
+pub(crate) fn no_syncfs(_: impl AsFd) -> Option<String> {
+    Some("there is no syncfs on this system".into())
+}
+
+pub(crate) fn no_journal(_: impl AsFd) -> Option<String> {
+    Some("the journal barrier needs sync_file_range, which Linux alone has".into())
+}
+
+pub(crate) fn dirty_bytes() -> Option<u64> {
+    None
 }

@@ -5,11 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, renameat};
+use nix::libc;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
 use nix::sys::utsname::uname;
 use nix::unistd::fsync;
 
-use super::walk;
+pub(crate) use super::journal::no_journal;
+use super::{range, walk};
 use crate::plan::Existing;
 
 /// Opens `path` beneath `root`; no component of it may be a symbolic link. `openat2` since Linux 5.6; refused by some
@@ -41,6 +43,19 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     fsync(dir)
 }
 
+/// Begins to write a file back, without waiting.
+pub(crate) fn start_sync(file: impl AsFd) -> nix::Result<()> {
+    range::sync(file.as_fd(), libc::SYNC_FILE_RANGE_WRITE)
+}
+
+/// Writes a file's data to the device and waits for it; neither flushes the device's cache nor syncs what tells where the data
+/// is (sync_file_range(2)).
+pub(crate) fn sync_range(file: impl AsFd) -> nix::Result<()> {
+    let flags =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    range::sync(file.as_fd(), flags)
+}
+
 /// Writes back and flushes everything on the filesystem of `dir`.
 pub(crate) fn sync_filesystem(dir: impl AsFd) -> nix::Result<()> {
     nix::unistd::syncfs(dir)
@@ -55,7 +70,7 @@ pub(crate) fn rename(
     existing: Existing,
 ) -> nix::Result<()> {
     match existing {
-        Existing::Replace => renameat(from, old, to, new),
+        Existing::Replace | Existing::Match(_) => renameat(from, old, to, new),
         Existing::Refuse => rename_refuse(from, old, to, new),
     }
 }
@@ -82,9 +97,29 @@ pub(crate) fn is_proven(dir: impl AsFd) -> bool {
     })
 }
 
-/// Whether `syncfs` reports whatever goes wrong: pages since Linux 5.8, the journal and the flush since 5.17.
-pub(crate) fn syncfs_tells_errors() -> bool {
+/// Why one `syncfs` does not make everything durable on the filesystem of `dir`; `None` where it does.
+pub(crate) fn no_syncfs(dir: impl AsFd) -> Option<String> {
+    if !is_proven(dir) {
+        return Some("syncfs is as good as an fsync of each file on ext4, xfs and btrfs only, not on this filesystem".into());
+    }
+    let (release, version) = release();
+    // Errors of pages are reported since Linux 5.8, those of the journal and the flush since 5.17.
+    (version < (5, 17)).then(|| format!("syncfs reports every error since Linux 5.17 only, and this is {release}"))
+}
+
+fn release() -> (String, (u32, u32)) {
     let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
-    (parts.next(), parts.next()) >= (Some(5), Some(17))
+    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    (release, version)
+}
+
+/// How much the system has still to write back, if it tells (proc_meminfo(5)).
+pub(crate) fn dirty_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    Some((field("Dirty:")? + field("Writeback:")?) * 1024)
 }

@@ -4,9 +4,13 @@
 #[cfg(target_vendor = "apple")]
 mod apple;
 #[cfg(target_os = "linux")]
+mod journal;
+#[cfg(target_os = "linux")]
 mod linux;
 #[cfg(not(any(target_vendor = "apple", target_os = "linux")))]
 mod posix;
+#[cfg(target_os = "linux")]
+mod range;
 mod walk;
 
 #[cfg(target_vendor = "apple")]

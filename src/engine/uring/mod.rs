@@ -7,13 +7,14 @@ mod setup;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use super::select::NoEngine;
-use super::{Interpreter, Job, calls};
-use crate::plan::{Plan, Run};
+use super::{Done, Interpreter, Job, calls};
+use crate::plan::Plan;
 use crate::report::Report;
+use crate::run::Run;
 use request::has_request;
 use ring::Passage;
 use setup::Failure;
@@ -52,33 +53,63 @@ impl Uring {
         Ok((Uring { inbox, thread: Some(thread) }, found))
     }
 
-    /// One passage through the ring; `None` when the ring was lost with the job in flight.
-    fn pass(&self, run: Run, job: Job) -> Option<Answer> {
-        let (reply, answer) = sync_channel(1);
-        match self.inbox.put(Passage { run, job, reply }) {
-            Ok(()) => answer.recv().ok(),
-            Err(passage) => Some(Answer { run: passage.run, job: passage.job, retired: true }),
+    /// Runs what needs no ring, and sends the job on its way through it. What comes back first is told by the receiver.
+    fn depart(&self, mut run: Run, mut job: Job) -> Way {
+        while let Some(stage) = run.next_stage() {
+            if has_request(&stage) {
+                run.put_back(stage);
+                let (reply, answer) = sync_channel(1);
+                return match self.inbox.put(Passage { run, job, reply }) {
+                    Ok(()) => Way::Under(answer),
+                    Err(passage) => Way::Through(Done { report: passage.run.abandon(), file: passage.job.file }),
+                };
+            }
+            let fates = calls::run_stage(&stage, &mut job);
+            run.record(stage, fates);
+        }
+        Way::Through(Done { report: run.finish(), file: job.file })
+    }
+
+    /// Follows a job to its end, passage by passage.
+    fn follow(&self, mut way: Way) -> Done {
+        loop {
+            let answer = match way {
+                Way::Through(done) => return done,
+                Way::Under(answer) => answer,
+            };
+            way = match answer.recv() {
+                Ok(Answer { run, job, retired: false }) => self.depart(run, job),
+                Ok(Answer { run, job, retired: true }) => {
+                    Way::Through(Done { report: run.abandon(), file: job.file })
+                }
+                // The ring was lost with the job in flight.
+                Err(_) => Way::Through(Done { report: Report::lost(), file: None }),
+            };
         }
     }
 }
 
+/// How far a job is.
+enum Way {
+    /// In the ring, which will answer.
+    Under(Receiver<Answer>),
+    Through(Done),
+}
+
 impl Interpreter for Uring {
-    fn run(&self, mut job: Job) -> Report {
-        let mut run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
-        while let Some(stage) = run.next_stage() {
-            if !has_request(&stage) {
-                let fates = calls::run_stage(&stage, &mut job);
-                run.record(stage, fates);
-                continue;
-            }
-            run.put_back(stage);
-            let Some(answer) = self.pass(run, job) else { return Report::lost() };
-            if answer.retired {
-                return answer.run.abandon();
-            }
-            Answer { run, job, .. } = answer;
-        }
-        run.finish()
+    fn run(&self, mut job: Job) -> Done {
+        let run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
+        self.follow(self.depart(run, job))
+    }
+
+    /// All are sent off before the first is waited for: up to as many chains in flight as the ring has slots.
+    fn run_all(&self, jobs: Vec<Job>) -> Vec<Done> {
+        let depart = |mut job: Job| {
+            let run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
+            self.depart(run, job)
+        };
+        let under: Vec<Way> = jobs.into_iter().map(depart).collect();
+        under.into_iter().map(|way| self.follow(way)).collect()
     }
 
     fn links(&self) -> bool {

@@ -10,10 +10,14 @@ use crate::engine::{Job, calls};
 use crate::plan::{Call, Existing, Stage};
 
 /// Whether every call of the stage is a request that this ring makes. The rest are plain calls on the caller's thread:
-/// there is no request for `fchmod`, and a link or the removal of a temporary file is too rare to be worth one.
+/// there is no request for `fchmod`, `futimens` or `syncfs`, and a link or the removal of a temporary file is too rare to be
+/// worth one.
 pub(super) fn has_request(stage: &Stage) -> bool {
-    !stage.iter().any(|call| {
-        matches!(call, Call::SetMode { .. } | Call::SyncFilesystem | Call::PublishByLink | Call::RemoveTemp)
+    stage.iter().all(|call| match call {
+        Call::CreateTemp { .. } | Call::Write { .. } | Call::SyncFile | Call::CloseFile => true,
+        Call::Publish { .. } | Call::Move | Call::Unlink | Call::SyncDir | Call::SyncSourceDir => true,
+        Call::SetMode { .. } | Call::Stamp { .. } | Call::StartSync | Call::SyncRange | Call::Compare { .. } => false,
+        Call::SyncFilesystem | Call::PublishByLink | Call::StampDir { .. } | Call::RemoveTemp => false,
     })
 }
 
@@ -47,7 +51,8 @@ pub(super) fn request(call: &Call, job: &Job, slot: u32) -> Entry {
         },
         Call::Publish { existing } => {
             let flags = match existing {
-                Existing::Replace => 0,
+                // What must match has been compared before.
+                Existing::Replace | Existing::Match(_) => 0,
                 Existing::Refuse => libc::RENAME_NOREPLACE,
             };
             opcode::RenameAt::new(dir, job.temp.as_ptr(), dir, job.name.as_ptr()).flags(flags).build()
@@ -63,8 +68,6 @@ pub(super) fn request(call: &Call, job: &Job, slot: u32) -> Entry {
             let (source, _) = job.source.as_ref().expect("a move has a source");
             opcode::Fsync::new(types::Fd(source.fd().as_raw_fd())).build()
         }
-        Call::SetMode { .. } | Call::SyncFilesystem | Call::PublishByLink | Call::RemoveTemp => {
-            unreachable!("has_request says so")
-        }
+        _ => unreachable!("has_request says so"),
     }
 }

@@ -21,8 +21,9 @@ use nix::sys::eventfd::EventFd;
 use super::Answer;
 use super::request::{has_request, request};
 use crate::engine::Job;
-use crate::plan::{Call, Run, Stage};
+use crate::plan::{Call, Stage};
 use crate::report::Fate;
+use crate::run::Run;
 
 /// How many plans can be in flight at once, each with a slot of the file table.
 pub(super) const SLOTS: u32 = 64;

@@ -16,11 +16,9 @@ const HELD_MAX: usize = 256;
 
 /// The root, and a bounded number of directories beneath it, the least recently used going first.
 #[derive(Debug)]
-pub(super) struct Dirs {
+pub(crate) struct Dirs {
     root: Arc<Dir>,
     held: Mutex<Held>,
-    /// Held while a directory is made, and while a file is moved that must not become a directory meanwhile.
-    shape: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -50,11 +48,11 @@ impl Held {
 }
 
 impl Dirs {
-    pub(super) fn new(root: Arc<Dir>) -> Dirs {
-        Dirs { root, held: Mutex::default(), shape: Mutex::default() }
+    pub(crate) fn new(root: Arc<Dir>) -> Dirs {
+        Dirs { root, held: Mutex::default() }
     }
 
-    pub(super) fn root(&self) -> &Arc<Dir> {
+    pub(crate) fn root(&self) -> &Arc<Dir> {
         &self.root
     }
 
@@ -62,7 +60,7 @@ impl Dirs {
     ///
     /// The lock is kept throughout: nobody else may put into a directory whose own entry is not durable yet. A failed sync is
     /// passed to `latch` before the lock is given up, and whoever then finds the directory is stopped by `check`.
-    pub(super) fn ensure(
+    pub(crate) fn ensure(
         &self,
         key: &Key<'_>,
         latch: impl Fn(&Error),
@@ -80,7 +78,6 @@ impl Dirs {
                 Ok(dir) => return check().map(|()| dir),
             }
         }
-        let _shape = self.freeze();
         let mut held = lock(&self.held);
         let mut parent = Arc::clone(&self.root);
         for end in path.match_indices('/').map(|(slash, _)| slash).chain([path.len()]) {
@@ -98,13 +95,8 @@ impl Dirs {
         check().map(|()| parent)
     }
 
-    /// No directory is made while this is held.
-    pub(super) fn freeze(&self) -> MutexGuard<'_, ()> {
-        lock(&self.shape)
-    }
-
     /// The directory that holds `key`, if it exists.
-    pub(super) fn find(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
+    pub(crate) fn find(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
         let path = key.parent();
         if path.is_empty() {
             return Ok(Arc::clone(&self.root));
@@ -120,12 +112,12 @@ impl Dirs {
     }
 
     /// Lets go of every directory, for their descriptors. Who works in one keeps it.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         lock(&self.held).by_path.clear();
     }
 
     /// Lets go of the directories on the way to `key`: one of them is not the one that the path names any more.
-    pub(super) fn forget(&self, key: &Key<'_>) {
+    pub(crate) fn forget(&self, key: &Key<'_>) {
         let path = key.parent();
         lock(&self.held).by_path.retain(|held, _| !(path == held || path.starts_with(&format!("{held}/"))));
     }

@@ -1,0 +1,239 @@
+//! `Barrier::Auto`: which barrier costs less here, for as many files at once, learnt from what commits cost lately.
+//!
+//! The cost of a commit is its time a file, by classes of size: the powers of two. Where the one not chosen was not tried for
+//! a while, it is tried again, but only out of a budget: a twentieth of the time that commits take. What an experiment costs
+//! beyond the expected comes out of it, and while it is overdrawn nothing is tried.
+
+use std::time::Duration;
+
+use crate::barrier::{Allowed, Barrier, BarrierKind};
+use crate::stats::BarrierStats;
+
+/// Classes of sizes: 1, 2–3, 4–7, … and all from 2^11.
+const CLASSES: usize = 12;
+
+/// The share of the time that experiments may take.
+const SHARE: f64 = 1.0 / 20.0;
+
+/// What may be saved up for experiments, and is there at the beginning.
+const BUDGET_MAX: Duration = Duration::from_millis(100);
+
+/// After so many commits in a class, what was not chosen is tried again.
+const STALE_AFTER: u32 = 64;
+
+/// How much of a new cost goes into the estimate.
+const WEIGHT: f64 = 0.3;
+
+#[derive(Debug)]
+pub(super) struct Auto {
+    configured: Barrier,
+    allowed: Allowed,
+    classes: [Class; CLASSES],
+    budget_s: f64,
+    last: Option<BarrierKind>,
+    batches: [u64; 3],
+    experiments: u64,
+}
+
+/// What is known of commits of about one size.
+#[derive(Clone, Copy, Debug, Default)]
+struct Class {
+    /// Seconds a file.
+    per_file: Option<f64>,
+    filesystem: Option<f64>,
+    /// Commits since the one not chosen was tried.
+    since: u32,
+}
+
+/// What a commit is to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) kind: BarrierKind,
+    experiment: bool,
+}
+
+impl Auto {
+    pub(super) fn new(configured: Barrier, allowed: Allowed) -> Auto {
+        Auto {
+            configured,
+            allowed,
+            classes: Default::default(),
+            budget_s: BUDGET_MAX.as_secs_f64(),
+            last: None,
+
+            batches: [0; 3],
+            experiments: 0,
+        }
+    }
+
+    /// What a commit of about so many files is to use. `quiet` is asked before an experiment with `syncfs`: whether the
+    /// system has little to write back.
+    pub(super) fn choose(&mut self, files: usize, quiet: impl FnOnce() -> bool) -> Choice {
+        let plain = |kind| Choice { kind, experiment: false };
+        match &self.allowed {
+            Allowed::Only(kind) => return plain(*kind),
+            Allowed::Either { no_filesystem: Some(_) } => return plain(BarrierKind::PerFile),
+            Allowed::Either { no_filesystem: None } if files < 2 => return plain(BarrierKind::PerFile),
+            Allowed::Either { no_filesystem: None } => {}
+        }
+        let class = &mut self.classes[class_of(files)];
+        class.since += 1;
+        let (Some(per_file), filesystem) = (class.per_file, class.filesystem) else {
+            return plain(BarrierKind::PerFile);
+        };
+        let filesystem_costs = filesystem.unwrap_or(2.0 * per_file);
+        let best = if filesystem_costs < per_file { BarrierKind::Filesystem } else { BarrierKind::PerFile };
+        let due = class.since >= STALE_AFTER || filesystem.is_none();
+        let extra_s = (filesystem_costs - per_file).abs() * files as f64;
+        if !due || self.budget_s < extra_s {
+            return plain(best);
+        }
+        let other = if best == BarrierKind::PerFile { BarrierKind::Filesystem } else { BarrierKind::PerFile };
+        if other == BarrierKind::Filesystem && !quiet() {
+            // Ask again after some more commits.
+            class.since = 0;
+            return plain(best);
+        }
+        Choice { kind: other, experiment: true }
+    }
+
+    /// Learns what a commit cost.
+    pub(super) fn learn(&mut self, choice: Choice, files: usize, took: Duration) {
+        self.batches[choice.kind as usize] += 1;
+        self.last = Some(choice.kind);
+        let (took_s, files) = (took.as_secs_f64(), files.max(1));
+        let class = &mut self.classes[class_of(files)];
+        let (cost, other) = match choice.kind {
+            BarrierKind::PerFile => (&mut class.per_file, class.filesystem),
+            BarrierKind::Filesystem => (&mut class.filesystem, class.per_file),
+            BarrierKind::Journal => return,
+        };
+        let now = took_s / files as f64;
+        // Of an experiment the news counts, not what was known long ago.
+        *cost = Some(match *cost {
+            Some(before) if !choice.experiment => before + WEIGHT * (now - before),
+            _ => now,
+        });
+        self.budget_s = (self.budget_s + took_s * SHARE).min(BUDGET_MAX.as_secs_f64());
+        if choice.experiment {
+            class.since = 0;
+            self.experiments += 1;
+            self.budget_s -= other.map_or(0.0, |other| (took_s - other * files as f64).max(0.0));
+        }
+    }
+
+    /// Whether it is worth a journal's shortcut for a put that is alone.
+    pub(super) fn is_journal(&self) -> bool {
+        self.allowed == Allowed::Only(BarrierKind::Journal)
+    }
+
+    pub(super) fn stats(&self) -> BarrierStats {
+        BarrierStats {
+            configured: self.configured,
+            last: self.last,
+            reason: self.reason(),
+            per_file: self.batches[BarrierKind::PerFile as usize],
+            filesystem: self.batches[BarrierKind::Filesystem as usize],
+            journal: self.batches[BarrierKind::Journal as usize],
+            experiments: self.experiments,
+        }
+    }
+
+    fn reason(&self) -> String {
+        match &self.allowed {
+            Allowed::Only(kind) if self.configured == Barrier::JournalOrAuto => format!("{kind} holds here"),
+            Allowed::Only(_) => "asked for".into(),
+            Allowed::Either { no_filesystem: Some(why) } => format!("per-file: {why}"),
+            Allowed::Either { no_filesystem: None } => {
+                let known = self.classes.iter().enumerate().filter_map(|(i, class)| {
+                    let (per_file, filesystem) = (class.per_file? * 1e6, class.filesystem? * 1e6);
+                    let best = if filesystem < per_file { BarrierKind::Filesystem } else { BarrierKind::PerFile };
+                    let least = 1 << i;
+                    Some(format!("{least}+ files: {best} (per-file {per_file:.0} us a file, filesystem {filesystem:.0})"))
+                });
+                let known = known.collect::<Vec<_>>().join("; ");
+                if known.is_empty() { "per-file: nothing else was tried yet".into() } else { known }
+            }
+        }
+    }
+}
+
+fn class_of(files: usize) -> usize {
+    (files.max(1).ilog2() as usize).min(CLASSES - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn either() -> Auto {
+        Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: None })
+    }
+
+    /// Runs commits of `files` files, with the cost in microseconds a file; returns the share of `syncfs`, and that of
+    /// the time that experiments took beyond the best.
+    fn run(auto: &mut Auto, files: usize, commits: usize, cost_us: impl Fn(BarrierKind) -> u64) -> (f64, f64) {
+        let (mut filesystem, mut total, mut wasted) = (0, 0, 0);
+        let best = cost_us(BarrierKind::PerFile).min(cost_us(BarrierKind::Filesystem));
+        for _ in 0..commits {
+            let choice = auto.choose(files, || true);
+            let cost = cost_us(choice.kind) * files as u64;
+            auto.learn(choice, files, Duration::from_micros(cost));
+            filesystem += usize::from(choice.kind == BarrierKind::Filesystem);
+            total += cost;
+            wasted += cost - best * files as u64;
+        }
+        (filesystem as f64 / commits as f64, wasted as f64 / total as f64)
+    }
+
+    #[test]
+    fn it_takes_what_costs_less() {
+        let mut auto = either();
+        let syncfs_wins = |kind| if kind == BarrierKind::Filesystem { 80 } else { 150 };
+        let (share, _) = run(&mut auto, 64, 1000, syncfs_wins);
+        assert!(share > 0.9, "{share}");
+        assert!(auto.stats().reason.contains("64+ files: filesystem"), "{}", auto.stats().reason);
+        // Few files at once are another matter.
+        let (share, _) = run(&mut auto, 4, 1000, |kind| if kind == BarrierKind::Filesystem { 400 } else { 150 });
+        assert!(share < 0.1, "{share}");
+        assert_eq!(auto.choose(1, || true).kind, BarrierKind::PerFile);
+    }
+
+    /// Somebody else begins to write: `syncfs` is given up after one commit, and is hardly tried while that lasts; when it
+    /// is over, it is found out.
+    #[test]
+    fn it_notices_when_the_filesystem_becomes_busy_and_quiet_again() {
+        let mut auto = either();
+        run(&mut auto, 64, 200, |kind| if kind == BarrierKind::Filesystem { 80 } else { 150 });
+        let busy = |kind| if kind == BarrierKind::Filesystem { 20_000 } else { 200 };
+        let (share, _) = run(&mut auto, 64, 1, busy);
+        assert!(share > 0.9);
+        let (share, wasted) = run(&mut auto, 64, 20_000, busy);
+        assert!(share < 0.01 && wasted < 1.5 * SHARE, "{share} {wasted}");
+        let (share, _) = run(&mut auto, 64, 20_000, |kind| if kind == BarrierKind::Filesystem { 80 } else { 150 });
+        assert!(share > 0.2, "{share}");
+    }
+
+    #[test]
+    fn experiments_take_a_bounded_share() {
+        for dear in [151, 300, 2_000, 100_000] {
+            let mut auto = either();
+            let (_, wasted) = run(&mut auto, 64, 50_000, |kind| if kind == BarrierKind::Filesystem { dear } else { 150 });
+            assert!(wasted < 1.5 * SHARE, "{dear}: {wasted}");
+            assert!(auto.stats().experiments > 0);
+        }
+    }
+
+    #[test]
+    fn nothing_is_tried_where_it_does_not_hold_or_much_is_dirty() {
+        let mut auto = Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: Some("not here".into()) });
+        assert_eq!(run(&mut auto, 64, 1000, |_| 1).0, 0.0);
+        assert!(auto.stats().reason.contains("not here"));
+        let mut auto = either();
+        for _ in 0..1000 {
+            let choice = auto.choose(64, || false);
+            assert_eq!(choice.kind, BarrierKind::PerFile);
+            auto.learn(choice, 64, Duration::from_millis(1));
+        }
+    }
+}

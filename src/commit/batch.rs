@@ -1,0 +1,313 @@
+//! One batch: stage all files, one barrier, change the names group by group, sync each directory once, answer everybody.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::auto::Choice;
+use super::staged::{File, Made};
+use super::{Answer, Core, Unit};
+use crate::barrier::BarrierKind;
+use crate::dir::Dir;
+use crate::engine::Job;
+use crate::error::{Error, Kind, Step};
+use crate::plan::{Call, FileSync, Plan};
+use crate::queue::{self, Entry, Load};
+use crate::report::{Fate, Report};
+use crate::stats::Part;
+use crate::{sys, trace};
+
+/// The most that is committed at once; a caller's own batch may be larger.
+pub(super) const MOST: Load = Load { files: 1024, bytes: 64 << 20 };
+
+/// Files that are held open at the same time, between their write and their sync.
+const OPEN_MAX: usize = 128;
+
+/// While the system has more than this to write back, `syncfs` is not tried out.
+const QUIET_BYTES: u64 = 64 << 20;
+
+/// The longest wait for those who were in the last batch and will be back in a moment.
+const PATIENCE_MAX: Duration = Duration::from_millis(2);
+
+/// Commits what has queued up, and what comes while it is being written.
+pub(super) fn run(core: &Core, first: Vec<Entry<Unit, Vec<Answer>>>) {
+    let begin = Instant::now();
+    let last = core.queue.last_batch();
+    let expected = first.iter().map(|entry| entry.load.files).sum::<usize>().max(last);
+    let choice = core.auto().choose(expected, || sys::dirty_bytes().is_none_or(|bytes| bytes < QUIET_BYTES));
+    if choice.kind == BarrierKind::Filesystem {
+        core.prime();
+    }
+    let mut batch = Batch::new(core, choice.kind);
+    batch.add(first);
+    loop {
+        let more = core.queue.more(batch.room());
+        if more.is_empty() {
+            break;
+        }
+        batch.add(more);
+    }
+    batch.commit(begin, choice);
+}
+
+struct Batch<'a> {
+    core: &'a Core,
+    kind: BarrierKind,
+    items: Vec<Item>,
+    entries: Vec<Pending>,
+    load: Load,
+    /// Items whose file is open.
+    open: usize,
+}
+
+/// Who waits for the answers to some items.
+struct Pending {
+    answer: queue::Answer<Vec<Answer>>,
+    since: Instant,
+    /// The first group in which something has failed: later ones are not attempted.
+    failed: Option<usize>,
+}
+
+/// A change, and how far it is.
+struct Item {
+    entry: usize,
+    group: usize,
+    bytes: usize,
+    state: State,
+}
+
+enum State {
+    Made(Box<Made>),
+    Over(Answer),
+}
+
+impl<'a> Batch<'a> {
+    fn new(core: &'a Core, kind: BarrierKind) -> Batch<'a> {
+        Batch { core, kind, items: Vec::new(), entries: Vec::new(), load: Load::default(), open: 0 }
+    }
+
+    /// What still fits.
+    fn room(&self) -> Load {
+        Load {
+            files: MOST.files.saturating_sub(self.load.files),
+            bytes: MOST.bytes.saturating_sub(self.load.bytes),
+        }
+    }
+
+    /// Stages what some callers want.
+    fn add(&mut self, entries: Vec<Entry<Unit, Vec<Answer>>>) {
+        for Entry { work: Unit { groups, since }, load, answer } in entries {
+            self.load = self.load.plus(load);
+            let entry = self.entries.len();
+            self.entries.push(Pending { answer, since, failed: None });
+            for (group, changes) in groups.into_iter().enumerate() {
+                for change in changes {
+                    let bytes = change.load().bytes;
+                    let state = match Made::stage(self.core, self.kind, change) {
+                        Ok(made) => State::Made(Box::new(made)),
+                        Err(error) => self.fail(entry, group, error),
+                    };
+                    self.open += usize::from(matches!(&state, State::Made(made) if matches!(made.file, File::Open(..))));
+                    self.items.push(Item { entry, group, bytes, state });
+                    if self.open >= OPEN_MAX {
+                        self.harden();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes the open files durable, all at the same time.
+    fn harden(&mut self) {
+        self.open = 0;
+        let core = self.core;
+        let mut jobs = Vec::new();
+        let mut whose = Vec::new();
+        for (i, item) in self.items.iter_mut().enumerate() {
+            let State::Made(made) = &mut item.state else { continue };
+            if !matches!(made.file, File::Open(..)) {
+                continue;
+            }
+            let File::Open(plan, sync) = std::mem::replace(&mut made.file, File::Durable) else { continue };
+            match sync {
+                FileSync::Fsync => core.recorder.files.add(1),
+                FileSync::Range => core.recorder.ranges.add(1),
+            }
+            jobs.push(Job { plan, file: made.job.file.take(), ..core.writer.job(Plan::empty(), &made.job.dir) });
+            whose.push(i);
+        }
+        // Writeback of all has been started; waiting for each in turn is as good as for all at once, where nothing is flushed.
+        let in_turn = self.kind == BarrierKind::Journal;
+        let engine = &core.writer.engine.interpreter;
+        let done = if in_turn { jobs.into_iter().map(|job| engine.run(job)).collect() } else { engine.run_all(jobs) };
+        for (i, done) in whose.into_iter().zip(done) {
+            let State::Made(made) = &self.items[i].state else { continue };
+            let verdict = core.writer.judge(&done.report);
+            if let Err(error) = core.writer.settle(verdict, &made.job.dir, &made.job.name, &made.job.temp) {
+                let Item { entry, group, .. } = self.items[i];
+                self.items[i].state = self.fail(entry, group, error);
+            }
+        }
+    }
+
+    /// One sync for every file that waits for it. If it fails, nobody's file is trusted, and none is published.
+    fn sync_filesystem(&mut self) {
+        let core = self.core;
+        let waits = |item: &Item| matches!(&item.state, State::Made(made) if made.file == File::Written);
+        if !self.items.iter().any(waits) {
+            return;
+        }
+        let mut job = core.writer.job(Plan::empty(), core.dirs.root());
+        let fate = core.writer.engine.interpreter.call(&Call::SyncFilesystem, &mut job);
+        core.recorder.filesystems.add(1);
+        for i in 0..self.items.len() {
+            let State::Made(made) = &mut self.items[i].state else { continue };
+            if std::mem::replace(&mut made.file, File::Durable) != File::Written {
+                continue;
+            }
+            let report = Report::of(vec![(Call::SyncFilesystem, fate.clone())]);
+            if let Err(error) =
+                core.writer.settle(report.verdict(), &made.job.dir, &made.job.name, &made.job.temp)
+            {
+                let Item { entry, group, .. } = self.items[i];
+                self.items[i].state = self.fail(entry, group, error);
+            }
+        }
+    }
+
+    fn commit(mut self, begin: Instant, choice: Choice) {
+        let core = self.core;
+        let staged = Instant::now();
+        self.harden();
+        self.sync_filesystem();
+        let hardened = Instant::now();
+        core.queue.wait_for_alone();
+        let mut publishing = Duration::ZERO;
+        let mut syncing = Duration::ZERO;
+        let groups = self.items.iter().map(|item| item.group + 1).max().unwrap_or(0);
+        for group in 0..groups {
+            let begin = Instant::now();
+            self.publish(group);
+            let published = Instant::now();
+            self.sync_dirs(group);
+            self.settle(group);
+            publishing += published - begin;
+            syncing += published.elapsed();
+        }
+        let took = begin.elapsed();
+        core.auto().learn(choice, self.items.len(), took);
+        let times = [
+            (Part::Stage, staged - begin),
+            (Part::Barrier, hardened - staged),
+            (Part::Publish, publishing),
+            (Part::SyncDirs, syncing),
+        ];
+        self.answer(times, took);
+    }
+
+    /// Changes the names of a group, in order.
+    fn publish(&mut self, group: usize) {
+        let core = self.core;
+        for i in 0..self.items.len() {
+            let item = &mut self.items[i];
+            let State::Made(made) = &mut item.state else { continue };
+            if item.group != group {
+                continue;
+            }
+            let refused = if self.entries[item.entry].failed.is_some_and(|failed| failed < group) {
+                Err(Error::new(Kind::NotAttempted, Step::Check, made.job.dir.path_of(&made.job.name)))
+            } else {
+                core.check()
+            };
+            if let Err(error) = refused {
+                if made.stamp.is_some() {
+                    core.writer.remove_temp(&made.job.dir, &made.job.temp);
+                }
+                item.state = State::Over(Err(error));
+                continue;
+            }
+            made.publish(core);
+        }
+    }
+
+    /// Syncs each directory once, after all its changes. Its descriptor is what it is known by, not its path.
+    fn sync_dirs(&mut self, group: usize) {
+        let core = self.core;
+        let mut dirs: Vec<(Arc<Dir>, bool)> = Vec::new();
+        for item in &self.items {
+            let State::Made(made) = &item.state else { continue };
+            if item.group != group || !made.needs_sync() {
+                continue;
+            }
+            let removes = matches!(made.call, Call::Unlink | Call::Move);
+            match dirs.iter_mut().find(|(dir, _)| Arc::ptr_eq(dir, &made.job.dir)) {
+                Some((_, stamp)) => *stamp |= removes,
+                None => dirs.push((Arc::clone(&made.job.dir), removes)),
+            }
+        }
+        core.recorder.directories.add(dirs.len());
+        let jobs = dirs.iter().map(|(dir, removes)| {
+            core.writer.job(Plan::sync_dir(removes.then(|| core.clock.next())), dir)
+        });
+        let done = core.writer.engine.interpreter.run_all(jobs.collect());
+        for item in &mut self.items {
+            let State::Made(made) = &mut item.state else { continue };
+            if item.group != group || !made.needs_sync() {
+                continue;
+            }
+            let at = dirs.iter().position(|(dir, _)| Arc::ptr_eq(dir, &made.job.dir));
+            let fate = at.map_or(Fate::Lost, |at| done[at].report.fate_of(&Call::SyncDir));
+            made.log.push((Call::SyncDir, fate));
+            if made.log.iter().any(|(call, _)| *call == Call::PublishByLink) {
+                let fate = core.writer.engine.interpreter.call(&Call::RemoveTemp, &mut made.job);
+                made.log.push((Call::RemoveTemp, fate));
+            }
+        }
+    }
+
+    fn settle(&mut self, group: usize) {
+        for i in 0..self.items.len() {
+            let item = &mut self.items[i];
+            if item.group != group || !matches!(item.state, State::Made(_)) {
+                continue;
+            }
+            let State::Made(made) = std::mem::replace(&mut item.state, State::Over(Ok(None))) else { continue };
+            let entry = item.entry;
+            self.items[i].state = match made.settle(self.core) {
+                Ok(version) => State::Over(Ok(version)),
+                Err(error) => self.fail(entry, group, error),
+            };
+        }
+    }
+
+    fn fail(&mut self, entry: usize, group: usize, error: Error) -> State {
+        let failed = &mut self.entries[entry].failed;
+        *failed = Some(failed.map_or(group, |earlier| earlier.min(group)));
+        State::Over(Err(error))
+    }
+
+    /// Tells everybody; first what a caller may look at when it is told.
+    fn answer(self, times: [(Part, Duration); 4], took: Duration) {
+        let Batch { core, kind, items, entries, load, .. } = self;
+        let mut answers: Vec<Vec<Answer>> = entries.iter().map(|_| Vec::new()).collect();
+        let (count, mut failed) = (items.len(), 0);
+        for item in items {
+            let answer = match item.state {
+                State::Over(answer) => answer,
+                State::Made(_) => Err(Error::new(Kind::EngineLost, Step::Check, core.dirs.root().path())),
+            };
+            failed += usize::from(answer.is_err());
+            core.note(&answer, item.bytes);
+            answers[item.entry].push(answer);
+        }
+        let recorder = &core.recorder;
+        recorder.batches.add(1);
+        recorder.batched.add(count);
+        recorder.largest_batch.raise(count);
+        recorder.times(times.into_iter().chain(entries.iter().map(|entry| (Part::Change, entry.since.elapsed()))));
+        trace::batch(core.dirs.root().path(), kind, count, failed, took);
+        core.queue.over(count, load);
+        for (entry, answers) in entries.into_iter().zip(answers) {
+            entry.answer.tell(answers);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Changes, as callers hand them in; and how one is made by its caller alone.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::libc;
+use nix::sys::stat::{SFlag, fstatat};
+
+use super::{Answer, Core};
+use crate::dir::Dir;
+use crate::error::{Error, Kind, Result, Step};
+use crate::key::Key;
+use crate::plan::{Existing, FileSync, Plan};
+use crate::put_options::PutOptions;
+use crate::queue::Load;
+use crate::version::Version;
+use crate::writer::Content;
+
+/// A change of one key.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// Checked to be one; or the reason why it is none, which is then the answer.
+    pub(crate) key: Result<String>,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Put {
+        bytes: Bytes,
+        options: PutOptions,
+    },
+    /// Publishes a temporary file that is written and still open.
+    Publish {
+        dir: Arc<Dir>,
+        temp: CString,
+        file: OwnedFd,
+        options: PutOptions,
+    },
+    Delete {
+        expected: Option<Version>,
+    },
+    Rename {
+        to: Result<String>,
+    },
+}
+
+impl Change {
+    pub(crate) fn put(key: &str, bytes: Bytes, options: PutOptions) -> Change {
+        Change { key: check(key), what: What::Put { bytes, options } }
+    }
+
+    pub(crate) fn delete(key: &str, expected: Option<Version>) -> Change {
+        Change { key: check(key), what: What::Delete { expected } }
+    }
+
+    pub(crate) fn rename(from: &str, to: &str) -> Change {
+        Change { key: check(from), what: What::Rename { to: check(to) } }
+    }
+
+    /// What it takes of the queue.
+    pub(crate) fn load(&self) -> Load {
+        let bytes = match &self.what {
+            What::Put { bytes, .. } => bytes.len(),
+            _ => 0,
+        };
+        Load { files: 1, bytes }
+    }
+}
+
+fn check(key: &str) -> Result<String> {
+    Key::parse(key).map(|key| key.as_str().to_owned())
+}
+
+/// Changes that are handed in together: groups in order, each durable before the next becomes visible.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    pub(crate) groups: Vec<Vec<Change>>,
+    pub(crate) since: Instant,
+}
+
+impl Unit {
+    pub(crate) fn one(change: Change) -> Unit {
+        Unit::of(vec![vec![change]])
+    }
+
+    pub(crate) fn of(groups: Vec<Vec<Change>>) -> Unit {
+        Unit { groups, since: Instant::now() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.groups.iter().map(Vec::len).sum()
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        self.groups.iter().flatten().map(Change::load).fold(Load::default(), Load::plus)
+    }
+}
+
+impl Core {
+    /// Makes a change by the strict plan, on the caller's thread.
+    pub(super) fn make_alone(&self, change: Change) -> Answer {
+        let key = change.key?;
+        let key = Key::parse(&key)?;
+        let (name, writer) = (key.name(), &self.writer);
+        match change.what {
+            What::Put { bytes, options } => {
+                self.supports(options)?;
+                self.again_if_moved(&[&key], || {
+                    let dir = self.ensure(&key)?;
+                    let (stamp, sync) = (self.clock.next(), self.file_sync(&dir, self.auto().is_journal()));
+                    let content = Content { bytes: bytes.clone(), options, stamp: Some(stamp), sync };
+                    self.count_file(sync);
+                    writer.put(&dir, &name, &content)?;
+                    Ok(Some(stamp))
+                })
+            }
+            What::Publish { dir, temp, file, options } => {
+                let (stamp, sync) = (self.clock.next(), self.file_sync(&dir, self.auto().is_journal()));
+                self.count_file(sync);
+                writer.complete(&dir, &name, &temp, file, Plan::commit(options, Some(stamp), sync))?;
+                Ok(Some(stamp))
+            }
+            What::Delete { expected } => self.again_if_moved(&[&key], || {
+                self.keeps(expected)?;
+                let dir = self.dirs.find(&key)?;
+                self.recorder.directories.add(1);
+                writer
+                    .delete(&dir, &name, Plan::delete(expected, self.clock.next()))
+                    .map_err(|error| explain_delete(error, &dir, &key))?;
+                Ok(None)
+            }),
+            What::Rename { to } => {
+                let to = to?;
+                let to = Key::parse(&to)?;
+                self.again_if_moved(&[&key, &to], || {
+                    let source = self.dirs.find(&key)?;
+                    look(&source, &key)?;
+                    let dir = self.ensure(&to)?;
+                    // A rename of a directory would succeed, and move every key in it.
+                    look(&source, &key)?;
+                    let between = !Arc::ptr_eq(&source, &dir);
+                    self.recorder.directories.add(1 + usize::from(between));
+                    writer.rename((source, name.clone()), &dir, &to.name(), Plan::rename(between, self.clock.next()))?;
+                    Ok(None)
+                })
+            }
+        }
+    }
+
+    pub(super) fn count_file(&self, sync: FileSync) {
+        match sync {
+            FileSync::Fsync => self.recorder.files.add(1),
+            FileSync::Range => self.recorder.ranges.add(1),
+        }
+        self.recorder.directories.add(1);
+    }
+
+    pub(super) fn supports(&self, options: PutOptions) -> Result<()> {
+        let expected = if let Existing::Match(version) = options.existing { Some(version) } else { None };
+        self.keeps(expected)
+    }
+
+    /// Nothing can be compared where versions are not kept.
+    pub(super) fn keeps(&self, expected: Option<Version>) -> Result<()> {
+        if expected.is_some() && !self.keeps_versions {
+            return Err(Error::new(Kind::UnsupportedVersion, Step::Compare, self.dirs.root().path()));
+        }
+        Ok(())
+    }
+}
+
+/// What POSIX says of the unlink of a directory, and macOS too, is EPERM; Linux says EISDIR at once.
+pub(super) fn explain_delete(error: Error, dir: &Dir, key: &Key<'_>) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => look(dir, key).err().unwrap_or(error),
+        _ => error,
+    }
+}
+
+/// That there is something under a key, and that it is no directory.
+pub(super) fn look(dir: &Dir, key: &Key<'_>) -> Result<()> {
+    let name = key.name();
+    let fail = |errno| Error::from_errno(errno, Step::OpenFile, dir.path_of(&name));
+    match fstatat(dir.fd(), &*name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR => {
+            Err(fail(Errno::EISDIR))
+        }
+        Ok(_) => Ok(()),
+        Err(Errno::ENOENT) => Err(fail(Errno::ENOENT).with_kind(dir.not_found())),
+        Err(errno) => Err(fail(errno)),
+    }
+}

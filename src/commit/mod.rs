@@ -1,0 +1,271 @@
+//! Group commit: changes that meet are made durable together.
+//!
+//! A caller who finds nobody else makes its change by the strict plan on its own thread, and pays for nothing. All others
+//! hand theirs to the queue; one thread takes what has queued up, writes the files, makes them durable with one barrier,
+//! changes the names in the order in which they came, syncs each directory once, and tells each caller what became of its own
+//! change.
+
+mod auto;
+mod batch;
+mod change;
+mod staged;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use crate::barrier::{Allowed, Barrier};
+use crate::block::block_on;
+use crate::dir::Dir;
+use crate::dirs::Dirs;
+use crate::error::{Error, Kind, Outcome, Result, Step};
+use crate::key::Key;
+use crate::plan::FileSync;
+use crate::queue::{Load, Queue, Submission};
+use crate::stats::{Part, QueueStats, Recorder, Stats};
+use crate::{sys, trace};
+use crate::version::{Clock, Version};
+use crate::writer::Writer;
+use auto::Auto;
+pub(crate) use change::{Change, Unit, What};
+
+/// What became of a change: the version of what was put.
+pub(crate) type Answer = Result<Option<Version>>;
+
+/// A writer whose changes meet those of others.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    core: Arc<Core>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Whose thread it is: a forked child has none.
+    process: u32,
+}
+
+/// What the callers and the thread share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) writer: Writer,
+    pub(crate) dirs: Dirs,
+    pub(crate) clock: Clock,
+    /// Whether the filesystem keeps versions.
+    keeps_versions: bool,
+    queue: Arc<Queue<Unit, Vec<Answer>>>,
+    auto: Mutex<Auto>,
+    /// Whether a `syncfs` was made for which nobody waited.
+    primed: AtomicBool,
+    recorder: Recorder,
+}
+
+/// How a committer is made.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) writer: Writer,
+    pub(crate) dirs: Dirs,
+    pub(crate) clock: Clock,
+    pub(crate) keeps_versions: bool,
+    pub(crate) barrier: (Barrier, Allowed),
+    pub(crate) limit: Load,
+}
+
+impl Committer {
+    pub(crate) fn new(setup: Setup) -> Committer {
+        let Setup { writer, dirs, clock, keeps_versions, barrier: (configured, allowed), limit } = setup;
+        let core = Core {
+            writer,
+            dirs,
+            clock,
+            keeps_versions,
+            queue: Arc::new(Queue::new(limit)),
+            auto: Mutex::new(Auto::new(configured, allowed)),
+            primed: AtomicBool::new(false),
+            recorder: Recorder::default(),
+        };
+        Committer { core: Arc::new(core), thread: Mutex::new(None), process: std::process::id() }
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Makes one change, and waits until it is durable.
+    pub(crate) fn make(&self, change: Change) -> Answer {
+        let core = &*self.core;
+        core.check()?;
+        let Some(alone) = core.queue.alone() else {
+            return self.commit(Unit::one(change)).remove(0);
+        };
+        let begin = Instant::now();
+        let guard = PoisonOnPanic(core);
+        let load = change.load();
+        let answer = core.make_alone(change);
+        drop((guard, alone));
+        core.recorder.alone.add(1);
+        core.note(&answer, load.bytes);
+        core.recorder.times([(Part::Change, begin.elapsed())]);
+        answer
+    }
+
+    /// Commits changes together, and waits until they are durable: an answer to each, in their order.
+    pub(crate) fn commit(&self, unit: Unit) -> Vec<Answer> {
+        let count = unit.len();
+        match self.submit(unit) {
+            Ok(submission) => block_on(submission).unwrap_or_else(|| self.lost(count)),
+            Err(error) => refused(error, count),
+        }
+    }
+
+    /// The same for a task.
+    pub(crate) async fn commit_async(&self, unit: Unit) -> Vec<Answer> {
+        let count = unit.len();
+        match self.submit(unit) {
+            Ok(submission) => submission.await.unwrap_or_else(|| self.lost(count)),
+            Err(error) => refused(error, count),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let (held, in_line) = self.core.queue.depth();
+        let queue = QueueStats { changes: held.files, bytes: held.bytes, in_line };
+        self.core.recorder.stats(queue, self.core.auto().stats())
+    }
+
+    fn submit(&self, unit: Unit) -> Result<Submission<Unit, Vec<Answer>>> {
+        self.core.check()?;
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_none() {
+            let core = Arc::clone(&self.core);
+            let started = thread::Builder::new().name("ringbolt-commit".into()).spawn(move || work(&core));
+            *thread = Some(started.map_err(|error| self.core.error_at_root(error))?);
+        }
+        drop(thread);
+        let load = unit.load();
+        Ok(Submission::new(&self.core.queue, unit, load))
+    }
+
+    /// The thread is gone, and nobody knows how far it came.
+    fn lost(&self, count: usize) -> Vec<Answer> {
+        let path = self.core.dirs.root().path();
+        let lost = || Error::new(Kind::EngineLost, Step::Rename, path).with_outcome(Outcome::Unknown);
+        (0..count).map(|_| Err(lost())).collect()
+    }
+}
+
+/// One error for many: the first change has it, the others were not attempted either.
+fn refused(error: Error, count: usize) -> Vec<Answer> {
+    let others = (1..count).map(|_| Err(Error::new(Kind::NotAttempted, Step::Check, error.path()))).collect::<Vec<_>>();
+    let mut answers = vec![Err(error)];
+    answers.extend(others);
+    answers
+}
+
+impl Committer {
+    /// Commits what is queued, and takes nothing more.
+    pub(crate) fn drain(&self) {
+        self.core.queue.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // In a forked child there is no such thread; and a waker may have brought us here on that thread itself.
+            if self.process == std::process::id() && thread.thread().id() != thread::current().id() {
+                // A panic of the thread was an error for everyone who waited for it.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// The life of the thread.
+fn work(core: &Core) {
+    let _lose = LoseAtEnd(core);
+    let _poison = PoisonOnPanic(core);
+    while let Some(entries) = core.queue.wait(batch::MOST) {
+        batch::run(core, entries);
+    }
+}
+
+/// Whoever still waits when the thread ends is told so.
+struct LoseAtEnd<'a>(&'a Core);
+
+impl Drop for LoseAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.queue.lose();
+    }
+}
+
+/// After a panic nobody knows how far a change came.
+struct PoisonOnPanic<'a>(&'a Core);
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.writer.poison();
+        }
+    }
+}
+
+impl Core {
+    /// Refuses when an earlier directory sync has failed.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.writer.check(self.dirs.root())
+    }
+
+    /// The directory of a key, created if need be.
+    pub(crate) fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
+        self.dirs.ensure(key, |error| self.writer.latch(error), || self.check())
+    }
+
+    /// How files in a directory are made durable: not by the journal's shortcut where another filesystem is mounted within.
+    fn file_sync(&self, dir: &Dir, journal: bool) -> FileSync {
+        if journal && dir.device() == self.dirs.root().device() { FileSync::Range } else { FileSync::Fsync }
+    }
+
+    /// Does something in the directories of `keys`. Once more if one of them was held open and has been removed in the
+    /// meantime, or if the directories held open are what leaves no descriptor.
+    pub(crate) fn again_if_moved<T>(&self, keys: &[&Key<'_>], act: impl Fn() -> Result<T>) -> Result<T> {
+        match act() {
+            Err(error) if error.outcome() == Outcome::Unknown => Err(error),
+            Err(error) if error.is_directory_removed() && keys.iter().any(|key| !key.parent().is_empty()) => {
+                self.recorder.fallbacks.add(1);
+                keys.iter().for_each(|key| self.dirs.forget(key));
+                act()
+            }
+            Err(error) if error.is_too_many_open_files() => {
+                self.recorder.fallbacks.add(1);
+                self.dirs.release();
+                act()
+            }
+            result => result,
+        }
+    }
+
+    /// An error of somebody else's that nobody has been told of yet must not fail our first batch.
+    fn prime(&self) {
+        if !self.primed.swap(true, Ordering::AcqRel) {
+            let _ = sys::sync_filesystem(self.dirs.root().fd());
+        }
+    }
+
+    fn note(&self, answer: &Answer, bytes: usize) {
+        match answer {
+            Ok(_) => {
+                self.recorder.changes.add(1);
+                self.recorder.bytes.add(bytes);
+            }
+            Err(error) => {
+                self.recorder.failed.add(1);
+                trace::failed(error);
+            }
+        }
+    }
+
+    fn auto(&self) -> MutexGuard<'_, Auto> {
+        self.auto.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error_at_root(&self, error: std::io::Error) -> Error {
+        Error::from_io(error, Step::StartEngine, self.dirs.root().path())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! A change whose file is written, on its way through a batch: publishing it, and what that comes to for its caller.
+
+use std::sync::Arc;
+
+use nix::errno::Errno;
+
+use super::change::{explain_delete, look};
+use super::{Answer, Change, Core, What};
+use crate::barrier::BarrierKind;
+use crate::engine::Job;
+use crate::error::Result;
+use crate::key::Key;
+use crate::plan::{Call, FileSync, Plan};
+use crate::report::{Fate, Report};
+use crate::version::Version;
+use crate::writer::Content;
+
+/// A change that is ready to be published, or will be after the barrier.
+pub(super) struct Made {
+    pub(super) job: Job,
+    /// What changes the name, behind what looks whether it may.
+    pub(super) compare: Option<Call>,
+    pub(super) call: Call,
+    pub(super) stamp: Option<Version>,
+    pub(super) file: File,
+    key: String,
+    pub(super) log: Vec<(Call, Fate)>,
+}
+
+/// How durable the file behind a change is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum File {
+    /// There is none, or it is.
+    Durable,
+    /// Open; this makes it durable.
+    Open(Plan, FileSync),
+    /// Closed; the sync of the filesystem makes it durable.
+    Written,
+}
+
+impl Made {
+    /// Writes the file of a change, as far as it can be done before the barrier.
+    pub(super) fn stage(core: &Core, kind: BarrierKind, change: Change) -> Result<Made> {
+        core.check()?;
+        let text = change.key?;
+        let key = Key::parse(&text)?;
+        let name = key.name();
+        let made = |job: Job, compare, call, stamp, file| Made {
+            job: Job { name: name.clone(), ..job },
+            compare,
+            call,
+            stamp,
+            file,
+            key: text.clone(),
+            log: Vec::new(),
+        };
+        match change.what {
+            What::Put { bytes, options } => {
+                core.supports(options)?;
+                let stage = || {
+                    let dir = core.ensure(&key)?;
+                    let sync = core.file_sync(&dir, kind == BarrierKind::Journal);
+                    let stamp = core.clock.next();
+                    let content = Content { bytes: bytes.clone(), options, stamp: Some(stamp), sync };
+                    let (temp, file) = core.writer.stage(&dir, &name, &content)?;
+                    Ok((dir, temp, file, stamp, sync))
+                };
+                let (dir, temp, file, stamp, sync) = core.again_if_moved(&[&key], stage)?;
+                let job = Job { temp, file: Some(file), ..core.writer.job(Plan::empty(), &dir) };
+                let (compare, publish) = options.existing.publish();
+                made(job, compare, publish, Some(stamp), File::Open(Plan::harden(sync), sync)).wrote(core, kind)
+            }
+            What::Publish { dir, temp, file, options } => {
+                let sync = core.file_sync(&dir, kind == BarrierKind::Journal);
+                let stamp = core.clock.next();
+                let plan = Plan::finish(options, Some(stamp), sync);
+                let job = Job { temp, file: Some(file), ..core.writer.job(Plan::empty(), &dir) };
+                let (compare, publish) = options.existing.publish();
+                Ok(made(job, compare, publish, Some(stamp), File::Open(plan, sync)))
+            }
+            What::Delete { expected } => {
+                core.keeps(expected)?;
+                let dir = core.again_if_moved(&[&key], || core.dirs.find(&key))?;
+                let compare = expected.map(|expected| Call::Compare { expected });
+                Ok(made(core.writer.job(Plan::empty(), &dir), compare, Call::Unlink, None, File::Durable))
+            }
+            What::Rename { to } => {
+                let to = to?;
+                let to = Key::parse(&to)?;
+                let find = || Ok((core.dirs.find(&key)?, core.ensure(&to)?));
+                let (source, dir) = core.again_if_moved(&[&key, &to], find)?;
+                let job = Job { source: Some((source, name.clone())), ..core.writer.job(Plan::empty(), &dir) };
+                let made = made(job, None, Call::Move, None, File::Durable);
+                Ok(Made { job: Job { name: to.name(), ..made.job }, ..made })
+            }
+        }
+    }
+
+    /// Closes the file if the filesystem will be synced, else begins to write it back.
+    fn wrote(mut self, core: &Core, kind: BarrierKind) -> Result<Made> {
+        // The barrier is for the root's filesystem; another may be mounted within.
+        let shared = kind == BarrierKind::Filesystem && self.job.dir.device() == core.dirs.root().device();
+        let call = if shared { Call::CloseFile } else { Call::StartSync };
+        let fate = core.writer.engine.interpreter.call(&call, &mut self.job);
+        if shared {
+            self.file = File::Written;
+        }
+        let verdict = Report::of(vec![(call, fate)]).verdict();
+        core.writer.settle(verdict, &self.job.dir, &self.job.name, &self.job.temp)?;
+        Ok(self)
+    }
+
+    /// Changes the name, if it may.
+    pub(super) fn publish(&mut self, core: &Core) {
+        let engine = &core.writer.engine.interpreter;
+        if let Some(compare) = &self.compare {
+            let fate = engine.call(compare, &mut self.job);
+            let matches = matches!(fate, Fate::Done(_));
+            self.log.push((compare.clone(), fate));
+            if !matches {
+                return;
+            }
+        }
+        // A rename of a directory would succeed, and move every key in it. Nobody but this batch changes names now.
+        if let (Call::Move, Some((source, _)), Ok(key)) = (&self.call, &self.job.source, Key::parse(&self.key))
+            && let Err(error) = look(source, &key)
+        {
+            let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+            return self.log.push((Call::Move, Fate::Failed(errno)));
+        }
+        let fate = engine.call(&self.call, &mut self.job);
+        let by_link = self.call == Call::REFUSE && fate == Fate::Failed(Errno::EINVAL);
+        self.log.push((self.call.clone(), fate));
+        if by_link {
+            self.log.push((Call::PublishByLink, engine.call(&Call::PublishByLink, &mut self.job)));
+        }
+        self.leave_source(core);
+    }
+
+    /// A rename between two directories is made durable at once, the directory that gains the name first: if the power goes
+    /// between the two syncs, the file has two names rather than none.
+    fn leave_source(&mut self, core: &Core) {
+        let between = self.job.source.as_ref().is_some_and(|(source, _)| !Arc::ptr_eq(source, &self.job.dir));
+        if !between || !matches!(self.log.last(), Some((Call::Move, Fate::Done(_)))) {
+            return;
+        }
+        for call in [Call::StampDir { version: core.clock.next() }, Call::SyncDir, Call::SyncSourceDir] {
+            let fate = core.writer.engine.interpreter.call(&call, &mut self.job);
+            let done = matches!(fate, Fate::Done(_));
+            self.log.push((call, fate));
+            if !done {
+                return;
+            }
+        }
+        core.recorder.directories.add(2);
+    }
+
+    /// Whether its name was changed, and its directory is still to be synced.
+    pub(super) fn needs_sync(&self) -> bool {
+        matches!(self.log.last(), Some((call, Fate::Done(_))) if call.is_visible())
+    }
+
+    /// What it comes to for its caller.
+    pub(super) fn settle(self: Box<Self>, core: &Core) -> Answer {
+        let Made { job, call, stamp, key, log, .. } = *self;
+        let report = Report::of(log);
+        if stamp.is_some() {
+            core.writer.settle(core.writer.judge(&report), &job.dir, &job.name, &job.temp)?;
+            return Ok(stamp);
+        }
+        let settled = core.writer.settle_in_place(&report, &job.dir, &job.name);
+        match (call, Key::parse(&key)) {
+            (Call::Unlink, Ok(key)) => settled.map_err(|error| explain_delete(error, &job.dir, &key))?,
+            _ => settled?,
+        }
+        Ok(None)
+    }
+}

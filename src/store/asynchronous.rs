@@ -1,0 +1,81 @@
+//! The changes of a store as futures.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Store, versioned};
+use crate::commit::{Answer, Change, Unit};
+use crate::error::Result;
+use crate::put_options::PutOptions;
+use crate::version::Version;
+
+/// The same for tasks, on any runtime: no future here ever blocks the thread that polls it. They are `Send` and borrow nothing,
+/// and each keeps the store open until it ends.
+///
+/// A future does nothing before it is first polled. Where the queue is full it waits for room, first come first served, and
+/// dropping it then undoes it; once there was room, dropping it cancels nothing: the change is made, and nobody is
+/// told.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// let store = ringbolt::Store::open(dir.path())?;
+/// let (a, b) = tokio::join!(store.put_async("a", "1"), store.put_async("b", "2")); // one commit
+/// assert_ne!(a?, b?);
+/// # Ok::<(), ringbolt::Error>(())
+/// # })?;
+/// # Ok(())
+/// # }
+/// ```
+impl Store {
+    /// As [`put`](Store::put).
+    pub fn put_async<K: AsRef<str>, B: Into<Bytes>>(&self, key: K, bytes: B) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
+        let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new()));
+        async move { made.await.map(versioned) }
+    }
+
+    /// As [`put_new`](Store::put_new).
+    pub fn put_new_async<K: AsRef<str>, B: Into<Bytes>>(&self, key: K, bytes: B) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
+        let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new().create_new(true)));
+        async move { made.await.map(versioned) }
+    }
+
+    /// As [`put_if`](Store::put_if).
+    pub fn put_if_async<K: AsRef<str>, B: Into<Bytes>>(&self, key: K, expected: Version, bytes: B) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
+        let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new().expect_version(expected)));
+        async move { made.await.map(versioned) }
+    }
+
+    /// As [`put_with`](Store::put_with).
+    pub fn put_with_async<K: AsRef<str>, B: Into<Bytes>>(&self, key: K, bytes: B, options: PutOptions) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
+        let made = self.make_async(Change::put(key.as_ref(), bytes.into(), options));
+        async move { made.await.map(versioned) }
+    }
+
+    /// As [`delete`](Store::delete).
+    pub fn delete_async<K: AsRef<str>>(&self, key: K) -> impl Future<Output = Result<()>> + Send + 'static + use<K> {
+        let made = self.make_async(Change::delete(key.as_ref(), None));
+        async move { made.await.map(drop) }
+    }
+
+    /// As [`delete_if`](Store::delete_if).
+    pub fn delete_if_async<K: AsRef<str>>(&self, key: K, expected: Version) -> impl Future<Output = Result<()>> + Send + 'static + use<K> {
+        let made = self.make_async(Change::delete(key.as_ref(), Some(expected)));
+        async move { made.await.map(drop) }
+    }
+
+    /// As [`rename`](Store::rename).
+    pub fn rename_async<K: AsRef<str>, L: AsRef<str>>(&self, from: K, to: L) -> impl Future<Output = Result<()>> + Send + 'static + use<K, L> {
+        let made = self.make_async(Change::rename(from.as_ref(), to.as_ref()));
+        async move { made.await.map(drop) }
+    }
+
+    fn make_async(&self, change: Change) -> impl Future<Output = Answer> + Send + 'static + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.committer.commit_async(Unit::one(change)).await.remove(0) }
+    }
+}

@@ -1,0 +1,183 @@
+//! Where `Barrier::Journal` holds: filesystems whose one journal commit, behind data that has been written out, makes both
+//! durable. By allow-list; what is not known to hold is refused, with the reason.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
+
+use nix::libc;
+use nix::sys::stat::fstat;
+
+/// Mount options and features, as text, each with a comma on either side.
+struct Options(String);
+
+impl Options {
+    fn has(&self, option: &str) -> bool {
+        self.0.split(',').any(|found| found == option)
+    }
+
+    fn begins(&self, option: &str) -> bool {
+        self.0.split(',').any(|found| found.starts_with(option))
+    }
+}
+
+/// Why the journal barrier does not hold on the filesystem of `dir`; `None` where it does.
+pub(crate) fn no_journal(dir: impl AsFd) -> Option<String> {
+    let Ok(stat) = fstat(dir) else { return Some("the directory cannot be looked at".into()) };
+    let device = (libc::major(stat.st_dev), libc::minor(stat.st_dev));
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let Some((kind, options)) = mount(&mountinfo, device) else {
+        return Some("the journal barrier holds on ext4 and xfs only; what this filesystem is cannot be told".into());
+    };
+    match kind {
+        "ext4" => no_ext4_journal(device),
+        "xfs" => xfs_objection(&Options(options.into())),
+        other => Some(format!("the journal barrier holds on ext4 and xfs only, and this is {other}")),
+    }
+}
+
+/// The type and the options of the filesystem on a device (proc_pid_mountinfo(5)).
+fn mount(mountinfo: &str, (major, minor): (u32, u32)) -> Option<(&str, &str)> {
+    let device = format!("{major}:{minor}");
+    let line = mountinfo.lines().find(|line| line.split(' ').nth(2) == Some(&device))?;
+    let mut fields = line.split_once(" - ")?.1.split(' ');
+    Some((fields.next()?, fields.nth(1)?))
+}
+
+fn xfs_objection(options: &Options) -> Option<String> {
+    let objection = if options.begins("rtdev=") {
+        "this xfs has a realtime device"
+    } else if options.begins("logdev=") {
+        "this xfs has an external log"
+    } else if options.has("nobarrier") {
+        "this xfs is mounted with nobarrier"
+    } else {
+        return None;
+    };
+    Some(format!("the journal barrier does not hold here: {objection}"))
+}
+
+fn no_ext4_journal((major, minor): (u32, u32)) -> Option<String> {
+    let unknown = |what: &str| Some(format!("the journal barrier does not hold here, as far as can be told: {what}"));
+    let Ok(link) = fs::read_link(format!("/sys/dev/block/{major}:{minor}")) else {
+        return unknown("the filesystem's device cannot be found in /sys");
+    };
+    let name = link.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Ok(options) = fs::read_to_string(format!("/proc/fs/ext4/{name}/options")) else {
+        return unknown(&format!("/proc/fs/ext4/{name}/options cannot be read"));
+    };
+    let options = Options(options.lines().collect::<Vec<_>>().join(","));
+    // The name of an internal journal ends in the number of its inode.
+    let has_journal = fs::exists(format!("/proc/fs/jbd2/{name}-8")).unwrap_or(false);
+    ext4_objection(&options, has_journal, || fast_commits(&name))
+        .map(|why| format!("the journal barrier does not hold here: {why}"))
+}
+
+fn ext4_objection(
+    options: &Options,
+    internal_journal: bool,
+    fast_commits: impl FnOnce() -> Option<bool>,
+) -> Option<&'static str> {
+    if !internal_journal {
+        return Some("this ext4 has no journal of its own");
+    }
+    if !options.has("barrier") || options.has("nobarrier") {
+        return Some("this ext4 is mounted without barriers");
+    }
+    if options.has("journal_async_commit") {
+        return Some("this ext4 is mounted with journal_async_commit");
+    }
+    if !options.has("data=ordered") {
+        return Some("this ext4 is not mounted with data=ordered");
+    }
+    if options.has("fc_debug_force") {
+        return Some("this ext4 has fast_commit");
+    }
+    match fast_commits() {
+        Some(false) => None,
+        Some(true) => Some("this ext4 has fast_commit"),
+        None => Some("whether this ext4 has fast_commit cannot be told without reading its device"),
+    }
+}
+
+/// Whether an ext4 has the feature `fast_commit`: from the superblock, where the device may be read; else from its
+/// statistics, which are all zero, for ever, without it. `None`: nobody knows.
+fn fast_commits(device: &str) -> Option<bool> {
+    if let Some(superblock) = superblock(device) {
+        return has_fast_commit(&superblock);
+    }
+    match fs::read_to_string(format!("/proc/fs/ext4/{device}/fc_info")) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(false), // before Linux 5.10
+        Ok(text) if text.split_whitespace().filter_map(|word| word.parse::<u64>().ok()).any(|n| n > 0) => Some(true),
+        // That is also what it says before the first sync.
+        _ => None,
+    }
+}
+
+fn superblock(device: &str) -> Option<[u8; 1024]> {
+    let mut file = fs::File::open(format!("/dev/{}", device.replace('!', "/"))).ok()?;
+    let mut superblock = [0; 1024];
+    file.seek(SeekFrom::Start(1024)).ok()?;
+    file.read_exact(&mut superblock).ok()?;
+    Some(superblock)
+}
+
+/// Documentation/filesystems/ext4/super.rst: `s_magic` at 0x38, `s_feature_compat` at 0x5c, COMPAT_FAST_COMMIT 0x400.
+fn has_fast_commit(superblock: &[u8; 1024]) -> Option<bool> {
+    let word = |at: usize| u32::from_le_bytes(superblock[at..at + 4].try_into().expect("four bytes"));
+    (superblock[0x38..0x3a] == [0x53, 0xef]).then(|| word(0x5c) & 0x400 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro
+63 43 7:0 / /mnt rw,relatime - xfs /dev/loop0 rw,inode64,logbufs=8
+64 43 0:44 / /tmp rw - tmpfs tmpfs rw,size=4g
+";
+
+    #[test]
+    fn mounts_are_found_by_device() {
+        assert_eq!(mount(MOUNTS, (254, 1)), Some(("ext4", "rw,errors=remount-ro")));
+        assert_eq!(mount(MOUNTS, (7, 0)), Some(("xfs", "rw,inode64,logbufs=8")));
+        assert_eq!(mount(MOUNTS, (0, 44)).unwrap().0, "tmpfs");
+        assert_eq!(mount(MOUNTS, (7, 1)), None);
+    }
+
+    #[test]
+    fn every_objection_is_made() {
+        let ext4 = |options: &str, journal, fast| ext4_objection(&Options(options.into()), journal, || fast);
+        let good = "rw,delalloc,barrier,data=ordered";
+        assert_eq!(ext4(good, true, Some(false)), None);
+        assert!(ext4(good, false, Some(false)).unwrap().contains("no journal"));
+        assert!(ext4(good, true, Some(true)).unwrap().contains("fast_commit"));
+        assert!(ext4(good, true, None).unwrap().contains("cannot be told"));
+        for (bad, why) in [
+            ("rw,nobarrier,data=ordered", "barriers"),
+            ("rw,data=ordered", "barriers"),
+            ("rw,barrier,data=writeback", "data=ordered"),
+            ("rw,barrier,data=journal", "data=ordered"),
+            ("rw,barrier,data=ordered,journal_async_commit", "async"),
+            ("rw,barrier,data=ordered,fc_debug_force", "fast_commit"),
+        ] {
+            assert!(ext4(bad, true, Some(false)).unwrap().contains(why), "{bad}");
+        }
+        let xfs = |options: &str| xfs_objection(&Options(options.into()));
+        assert_eq!(xfs("rw,inode64,logbufs=8,noquota"), None);
+        assert!(xfs("rw,rtdev=/dev/sdb").unwrap().contains("realtime"));
+        assert!(xfs("rw,logdev=/dev/sdb").unwrap().contains("log"));
+        assert!(xfs("rw,nobarrier").unwrap().contains("nobarrier"));
+    }
+
+    #[test]
+    fn a_superblock_tells() {
+        let mut superblock = [0; 1024];
+        assert_eq!(has_fast_commit(&superblock), None);
+        superblock[0x38..0x3a].copy_from_slice(&[0x53, 0xef]);
+        assert_eq!(has_fast_commit(&superblock), Some(false));
+        superblock[0x5d] = 0x04;
+        assert_eq!(has_fast_commit(&superblock), Some(true));
+    }
+}
