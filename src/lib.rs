@@ -13,6 +13,7 @@ mod error;
 mod key;
 mod kind;
 mod plan;
+mod pool;
 mod put_options;
 mod queue;
 mod report;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::barrier::{Allowed, Barrier, BarrierKind};
 use crate::stats::BarrierStats;
 
-/// Classes of sizes: 1, 2–3, 4–7, … and all from 2^11.
+/// Classes of sizes: around the powers of two (48 to 95 are about 64), and all from 1,536.
 const CLASSES: usize = 12;
 
 /// The share of the time that experiments may take.
@@ -20,6 +20,9 @@ const BUDGET_MAX: Duration = Duration::from_millis(100);
 
 /// After so many commits in a class, what was not chosen is tried again.
 const STALE_AFTER: u32 = 64;
+
+/// After so many more, if it was never tried, or the system was too busy to.
+const UNKNOWN_AFTER: u32 = 4;
 
 /// How much of a new cost goes into the estimate.
 const WEIGHT: f64 = 0.3;
@@ -82,8 +85,8 @@ impl Auto {
             return plain(BarrierKind::PerFile);
         };
         let filesystem_costs = filesystem.unwrap_or(2.0 * per_file);
-        let best = if filesystem_costs < per_file { BarrierKind::Filesystem } else { BarrierKind::PerFile };
-        let due = class.since >= STALE_AFTER || filesystem.is_none();
+        let best = cheaper(per_file, filesystem_costs);
+        let due = class.since >= if filesystem.is_none() { UNKNOWN_AFTER } else { STALE_AFTER };
         let extra_s = (filesystem_costs - per_file).abs() * files as f64;
         if !due || self.budget_s < extra_s {
             return plain(best);
@@ -147,9 +150,8 @@ impl Auto {
             Allowed::Either { no_filesystem: None } => {
                 let known = self.classes.iter().enumerate().filter_map(|(i, class)| {
                     let (per_file, filesystem) = (class.per_file? * 1e6, class.filesystem? * 1e6);
-                    let best = if filesystem < per_file { BarrierKind::Filesystem } else { BarrierKind::PerFile };
-                    let least = 1 << i;
-                    Some(format!("{least}+ files: {best} (per-file {per_file:.0} us a file, filesystem {filesystem:.0})"))
+                    let best = cheaper(per_file, filesystem);
+                    Some(format!("about {} files: {best} (per-file {per_file:.0} us a file, filesystem {filesystem:.0})", 1 << i))
                 });
                 let known = known.collect::<Vec<_>>().join("; ");
                 if known.is_empty() { "per-file: nothing else was tried yet".into() } else { known }
@@ -158,8 +160,14 @@ impl Auto {
     }
 }
 
+/// About equal is as good as less: `syncfs` takes far fewer flushes, and they wear the device.
+fn cheaper(per_file: f64, filesystem: f64) -> BarrierKind {
+    if filesystem < per_file * 1.1 { BarrierKind::Filesystem } else { BarrierKind::PerFile }
+}
+
 fn class_of(files: usize) -> usize {
-    (files.max(1).ilog2() as usize).min(CLASSES - 1)
+    let files = files.max(1);
+    ((files + files / 3).ilog2() as usize).min(CLASSES - 1)
 }
 
 #[cfg(test)]
@@ -192,7 +200,7 @@ mod tests {
         let syncfs_wins = |kind| if kind == BarrierKind::Filesystem { 80 } else { 150 };
         let (share, _) = run(&mut auto, 64, 1000, syncfs_wins);
         assert!(share > 0.9, "{share}");
-        assert!(auto.stats().reason.contains("64+ files: filesystem"), "{}", auto.stats().reason);
+        assert!(auto.stats().reason.contains("about 64 files: filesystem"), "{}", auto.stats().reason);
         // Few files at once are another matter.
         let (share, _) = run(&mut auto, 4, 1000, |kind| if kind == BarrierKind::Filesystem { 400 } else { 150 });
         assert!(share < 0.1, "{share}");

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use super::auto::Choice;
 use super::staged::{File, Made};
-use super::{Answer, Core, Unit};
+use super::{Answer, Change, Core, Unit};
 use crate::barrier::BarrierKind;
 use crate::dir::Dir;
 use crate::engine::Job;
-use crate::error::{Error, Kind, Step};
+use crate::error::{Error, Kind, Result, Step};
 use crate::plan::{Call, FileSync, Plan};
 use crate::queue::{self, Entry, Load};
 use crate::report::{Fate, Report};
 use crate::stats::Part;
+use crate::version::Version;
 use crate::{sys, trace};
 
 /// The most that is committed at once; a caller's own batch may be larger.
@@ -22,6 +23,9 @@ pub(super) const MOST: Load = Load { files: 1024, bytes: 64 << 20 };
 /// Files that are held open at the same time, between their write and their sync.
 const OPEN_MAX: usize = 128;
 
+/// From so many changes on, or so many bytes, more than one thread writes the files.
+const SHARED_FROM: Load = Load { files: 8, bytes: 256 << 10 };
+
 /// While the system has more than this to write back, `syncfs` is not tried out.
 const QUIET_BYTES: u64 = 64 << 20;
 
@@ -29,7 +33,7 @@ const QUIET_BYTES: u64 = 64 << 20;
 const PATIENCE_MAX: Duration = Duration::from_millis(2);
 
 /// Commits what has queued up, and what comes while it is being written.
-pub(super) fn run(core: &Core, first: Vec<Entry<Unit, Vec<Answer>>>) {
+pub(super) fn run(core: &Arc<Core>, first: Vec<Entry<Unit, Vec<Answer>>>) {
     let begin = Instant::now();
     let last = core.queue.last_batch();
     let expected = first.iter().map(|entry| entry.load.files).sum::<usize>().max(last);
@@ -50,7 +54,7 @@ pub(super) fn run(core: &Core, first: Vec<Entry<Unit, Vec<Answer>>>) {
 }
 
 struct Batch<'a> {
-    core: &'a Core,
+    core: &'a Arc<Core>,
     kind: BarrierKind,
     items: Vec<Item>,
     entries: Vec<Pending>,
@@ -69,10 +73,30 @@ struct Pending {
 
 /// A change, and how far it is.
 struct Item {
+    place: Place,
+    state: State,
+}
+
+/// Where a change belongs.
+#[derive(Clone, Copy)]
+struct Place {
     entry: usize,
     group: usize,
     bytes: usize,
-    state: State,
+}
+
+/// A change that is to be staged, for whichever thread does it.
+struct Work {
+    core: Arc<Core>,
+    kind: BarrierKind,
+    version: Version,
+    change: Change,
+}
+
+impl Work {
+    fn stage(self) -> Result<Made> {
+        Made::stage(&self.core, self.kind, self.version, self.change)
+    }
 }
 
 enum State {
@@ -81,7 +105,7 @@ enum State {
 }
 
 impl<'a> Batch<'a> {
-    fn new(core: &'a Core, kind: BarrierKind) -> Batch<'a> {
+    fn new(core: &'a Arc<Core>, kind: BarrierKind) -> Batch<'a> {
         Batch { core, kind, items: Vec::new(), entries: Vec::new(), load: Load::default(), open: 0 }
     }
 
@@ -95,23 +119,39 @@ impl<'a> Batch<'a> {
 
     /// Stages what some callers want.
     fn add(&mut self, entries: Vec<Entry<Unit, Vec<Answer>>>) {
+        let mut todo = Vec::new();
         for Entry { work: Unit { groups, since }, load, answer } in entries {
             self.load = self.load.plus(load);
             let entry = self.entries.len();
             self.entries.push(Pending { answer, since, failed: None });
             for (group, changes) in groups.into_iter().enumerate() {
-                for change in changes {
+                // In order: of two puts of a key, the later has the greater version.
+                todo.extend(changes.into_iter().map(|change| {
                     let bytes = change.load().bytes;
-                    let state = match Made::stage(self.core, self.kind, change) {
-                        Ok(made) => State::Made(Box::new(made)),
-                        Err(error) => self.fail(entry, group, error),
-                    };
-                    self.open += usize::from(matches!(&state, State::Made(made) if matches!(made.file, File::Open(..))));
-                    self.items.push(Item { entry, group, bytes, state });
-                    if self.open >= OPEN_MAX {
-                        self.harden();
-                    }
-                }
+                    let work = Work { core: Arc::clone(self.core), kind: self.kind, version: self.core.clock.next(), change };
+                    (Place { entry, group, bytes }, work)
+                }));
+            }
+        }
+        while !todo.is_empty() {
+            let rest = todo.split_off(todo.len().min(OPEN_MAX - self.open));
+            let (places, work): (Vec<Place>, Vec<Work>) = std::mem::replace(&mut todo, rest).into_iter().unzip();
+            let bytes: usize = places.iter().map(|place| place.bytes).sum();
+            let shared = work.len() >= SHARED_FROM.files || (work.len() > 1 && bytes >= SHARED_FROM.bytes);
+            let staged: Vec<Result<Made>> = match shared {
+                true => self.core.stagers.map(work, Work::stage),
+                false => work.into_iter().map(Work::stage).collect(),
+            };
+            for (place, made) in places.into_iter().zip(staged) {
+                let state = match made {
+                    Ok(made) => State::Made(Box::new(made)),
+                    Err(error) => self.fail(place, error),
+                };
+                self.open += usize::from(matches!(&state, State::Made(made) if matches!(made.file, File::Open(..))));
+                self.items.push(Item { place, state });
+            }
+            if self.open >= OPEN_MAX {
+                self.harden();
             }
         }
     }
@@ -143,8 +183,7 @@ impl<'a> Batch<'a> {
             let State::Made(made) = &self.items[i].state else { continue };
             let verdict = core.writer.judge(&done.report);
             if let Err(error) = core.writer.settle(verdict, &made.job.dir, &made.job.name, &made.job.temp) {
-                let Item { entry, group, .. } = self.items[i];
-                self.items[i].state = self.fail(entry, group, error);
+                self.items[i].state = self.fail(self.items[i].place, error);
             }
         }
     }
@@ -168,8 +207,7 @@ impl<'a> Batch<'a> {
             if let Err(error) =
                 core.writer.settle(report.verdict(), &made.job.dir, &made.job.name, &made.job.temp)
             {
-                let Item { entry, group, .. } = self.items[i];
-                self.items[i].state = self.fail(entry, group, error);
+                self.items[i].state = self.fail(self.items[i].place, error);
             }
         }
     }
@@ -183,7 +221,7 @@ impl<'a> Batch<'a> {
         core.queue.wait_for_alone();
         let mut publishing = Duration::ZERO;
         let mut syncing = Duration::ZERO;
-        let groups = self.items.iter().map(|item| item.group + 1).max().unwrap_or(0);
+        let groups = self.items.iter().map(|item| item.place.group + 1).max().unwrap_or(0);
         for group in 0..groups {
             let begin = Instant::now();
             self.publish(group);
@@ -204,16 +242,13 @@ impl<'a> Batch<'a> {
         self.answer(times, took);
     }
 
-    /// Changes the names of a group, in order.
+    /// Changes the names of a group, in order, on this thread: more threads measured no faster, since a directory lets in
+    /// one at a time.
     fn publish(&mut self, group: usize) {
         let core = self.core;
-        for i in 0..self.items.len() {
-            let item = &mut self.items[i];
+        for item in self.items.iter_mut().filter(|item| item.place.group == group) {
             let State::Made(made) = &mut item.state else { continue };
-            if item.group != group {
-                continue;
-            }
-            let refused = if self.entries[item.entry].failed.is_some_and(|failed| failed < group) {
+            let refused = if self.entries[item.place.entry].failed.is_some_and(|failed| failed < group) {
                 Err(Error::new(Kind::NotAttempted, Step::Check, made.job.dir.path_of(&made.job.name)))
             } else {
                 core.check()
@@ -235,7 +270,7 @@ impl<'a> Batch<'a> {
         let mut dirs: Vec<(Arc<Dir>, bool)> = Vec::new();
         for item in &self.items {
             let State::Made(made) = &item.state else { continue };
-            if item.group != group || !made.needs_sync() {
+            if item.place.group != group || !made.needs_sync() {
                 continue;
             }
             let removes = matches!(made.call, Call::Unlink | Call::Move);
@@ -251,7 +286,7 @@ impl<'a> Batch<'a> {
         let done = core.writer.engine.interpreter.run_all(jobs.collect());
         for item in &mut self.items {
             let State::Made(made) = &mut item.state else { continue };
-            if item.group != group || !made.needs_sync() {
+            if item.place.group != group || !made.needs_sync() {
                 continue;
             }
             let at = dirs.iter().position(|(dir, _)| Arc::ptr_eq(dir, &made.job.dir));
@@ -267,21 +302,21 @@ impl<'a> Batch<'a> {
     fn settle(&mut self, group: usize) {
         for i in 0..self.items.len() {
             let item = &mut self.items[i];
-            if item.group != group || !matches!(item.state, State::Made(_)) {
+            if item.place.group != group || !matches!(item.state, State::Made(_)) {
                 continue;
             }
             let State::Made(made) = std::mem::replace(&mut item.state, State::Over(Ok(None))) else { continue };
-            let entry = item.entry;
+            let place = item.place;
             self.items[i].state = match made.settle(self.core) {
                 Ok(version) => State::Over(Ok(version)),
-                Err(error) => self.fail(entry, group, error),
+                Err(error) => self.fail(place, error),
             };
         }
     }
 
-    fn fail(&mut self, entry: usize, group: usize, error: Error) -> State {
-        let failed = &mut self.entries[entry].failed;
-        *failed = Some(failed.map_or(group, |earlier| earlier.min(group)));
+    fn fail(&mut self, place: Place, error: Error) -> State {
+        let failed = &mut self.entries[place.entry].failed;
+        *failed = Some(failed.map_or(place.group, |earlier| earlier.min(place.group)));
         State::Over(Err(error))
     }
 
@@ -296,8 +331,8 @@ impl<'a> Batch<'a> {
                 State::Made(_) => Err(Error::new(Kind::EngineLost, Step::Check, core.dirs.root().path())),
             };
             failed += usize::from(answer.is_err());
-            core.note(&answer, item.bytes);
-            answers[item.entry].push(answer);
+            core.note(&answer, item.place.bytes);
+            answers[item.place.entry].push(answer);
         }
         let recorder = &core.recorder;
         recorder.batches.add(1);

@@ -22,6 +22,7 @@ use crate::dirs::Dirs;
 use crate::error::{Error, Kind, Outcome, Result, Step};
 use crate::key::Key;
 use crate::plan::FileSync;
+use crate::pool::Pool;
 use crate::queue::{Load, Queue, Submission};
 use crate::stats::{Part, QueueStats, Recorder, Stats};
 use crate::{sys, trace};
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     keeps_versions: bool,
     queue: Arc<Queue<Unit, Vec<Answer>>>,
     auto: Mutex<Auto>,
+    /// Threads that write files beside the committing one.
+    stagers: Pool,
     /// Whether a `syncfs` was made for which nobody waited.
     primed: AtomicBool,
     recorder: Recorder,
@@ -78,6 +81,7 @@ impl Committer {
             keeps_versions,
             queue: Arc::new(Queue::new(limit)),
             auto: Mutex::new(Auto::new(configured, allowed)),
+            stagers: Pool::new("ringbolt-stage", stagers()),
             primed: AtomicBool::new(false),
             recorder: Recorder::default(),
         };
@@ -174,8 +178,14 @@ impl Committer {
     }
 }
 
+/// As many as there are processors beside the committing thread's; but files that are created in one directory wait for one
+/// another, so not many.
+fn stagers() -> usize {
+    thread::available_parallelism().map_or(0, |n| n.get() - 1).min(3)
+}
+
 /// The life of the thread.
-fn work(core: &Core) {
+fn work(core: &Arc<Core>) {
     let _lose = LoseAtEnd(core);
     let _poison = PoisonOnPanic(core);
     while let Some(entries) = core.queue.wait(batch::MOST) {

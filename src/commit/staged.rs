@@ -40,7 +40,7 @@ pub(super) enum File {
 
 impl Made {
     /// Writes the file of a change, as far as it can be done before the barrier.
-    pub(super) fn stage(core: &Core, kind: BarrierKind, change: Change) -> Result<Made> {
+    pub(super) fn stage(core: &Core, kind: BarrierKind, version: Version, change: Change) -> Result<Made> {
         core.check()?;
         let text = change.key?;
         let key = Key::parse(&text)?;
@@ -60,23 +60,21 @@ impl Made {
                 let stage = || {
                     let dir = core.ensure(&key)?;
                     let sync = core.file_sync(&dir, kind == BarrierKind::Journal);
-                    let stamp = core.clock.next();
-                    let content = Content { bytes: bytes.clone(), options, stamp: Some(stamp), sync };
+                    let content = Content { bytes: bytes.clone(), options, stamp: Some(version), sync };
                     let (temp, file) = core.writer.stage(&dir, &name, &content)?;
-                    Ok((dir, temp, file, stamp, sync))
+                    Ok((dir, temp, file, sync))
                 };
-                let (dir, temp, file, stamp, sync) = core.again_if_moved(&[&key], stage)?;
+                let (dir, temp, file, sync) = core.again_if_moved(&[&key], stage)?;
                 let job = Job { temp, file: Some(file), ..core.writer.job(Plan::empty(), &dir) };
                 let (compare, publish) = options.existing.publish();
-                made(job, compare, publish, Some(stamp), File::Open(Plan::harden(sync), sync)).wrote(core, kind)
+                made(job, compare, publish, Some(version), File::Open(Plan::harden(sync), sync)).wrote(core, kind)
             }
             What::Publish { dir, temp, file, options } => {
                 let sync = core.file_sync(&dir, kind == BarrierKind::Journal);
-                let stamp = core.clock.next();
-                let plan = Plan::finish(options, Some(stamp), sync);
+                let plan = Plan::finish(options, Some(version), sync);
                 let job = Job { temp, file: Some(file), ..core.writer.job(Plan::empty(), &dir) };
                 let (compare, publish) = options.existing.publish();
-                Ok(made(job, compare, publish, Some(stamp), File::Open(plan, sync)))
+                Ok(made(job, compare, publish, Some(version), File::Open(plan, sync)))
             }
             What::Delete { expected } => {
                 core.keeps(expected)?;

@@ -12,8 +12,6 @@ mod calls;
 #[cfg(test)]
 mod faulty;
 #[cfg(feature = "portable")]
-mod pool;
-#[cfg(feature = "portable")]
 mod portable;
 mod select;
 #[cfg(all(feature = "uring", target_os = "linux"))]

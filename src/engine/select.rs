@@ -90,7 +90,7 @@ fn why_not_uring() -> String {
 
 #[cfg(feature = "portable")]
 fn portable(why: Why) -> Result<Selected, NoEngine> {
-    Ok(Selected::new(super::portable::Portable::default(), EngineKind::Portable, why))
+    Ok(Selected::new(super::portable::Portable::new(), EngineKind::Portable, why))
 }
 
 #[cfg(not(feature = "portable"))]

@@ -1,18 +1,17 @@
-//! Threads that wait for the device in parallel: started when they are first needed, kept until the engine goes.
+//! Threads that work or wait in parallel: started when they are first needed, kept until the pool goes.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// The most threads beside the caller's own. Past a few dozen, more syncs at once did not help (`benches/replace.rs`).
-const THREADS_MAX: usize = 31;
-
 type Task = Box<dyn FnOnce() + Send>;
 
 /// A few threads, and the tasks that wait for one.
-#[derive(Default)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
+    name: &'static str,
+    /// The most threads.
+    most: usize,
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -45,12 +44,17 @@ struct State<T, R> {
 }
 
 impl Pool {
+    /// A pool of up to so many threads, none of which is there yet.
+    pub(crate) fn new(name: &'static str, most: usize) -> Pool {
+        Pool { name, most, shared: Arc::default(), threads: Mutex::default() }
+    }
+
     /// Applies `act` to each, as many at a time as there are threads, one of them the caller's. Results in order.
     ///
     /// # Panics
     ///
     /// If `act` panics.
-    pub(super) fn map<T: Send + 'static, R: Send + 'static>(&self, todo: Vec<T>, act: fn(T) -> R) -> Vec<R> {
+    pub(crate) fn map<T: Send + 'static, R: Send + 'static>(&self, todo: Vec<T>, act: fn(T) -> R) -> Vec<R> {
         if todo.len() < 2 {
             return todo.into_iter().map(act).collect();
         }
@@ -73,11 +77,11 @@ impl Pool {
 
     /// Has up to so many threads lend a hand. Where the system allows no more threads, fewer do.
     fn help(&self, wanted: usize, task: impl Fn() -> Task) {
-        let wanted = wanted.min(THREADS_MAX);
+        let wanted = wanted.min(self.most);
         let mut threads = lock(&self.threads);
         while threads.len() < wanted {
             let shared = Arc::clone(&self.shared);
-            match thread::Builder::new().name("ringbolt-sync".into()).spawn(move || shared.serve()) {
+            match thread::Builder::new().name(self.name.into()).spawn(move || shared.serve()) {
                 Ok(thread) => threads.push(thread),
                 Err(_) => break,
             }
@@ -169,7 +173,7 @@ mod tests {
     #[test]
     fn results_come_in_order_and_the_work_is_done_in_parallel() {
         static MEET: Barrier = Barrier::new(4);
-        let pool = Pool::default();
+        let pool = Pool::new("test", 7);
         // Each waits for three others: that ends only if four are at work at once.
         let meet = |n: u64| {
             MEET.wait();
@@ -180,12 +184,12 @@ mod tests {
         }
         assert_eq!(pool.map((0..1000).collect(), |n: u64| n + 1), (1..=1000).collect::<Vec<_>>());
         assert_eq!(pool.map(vec![7], |n: u64| n), [7]);
-        assert!(lock(&pool.threads).len() <= THREADS_MAX);
+        assert!(lock(&pool.threads).len() <= 7);
     }
 
     #[test]
     fn a_panic_is_the_callers_and_the_pool_goes_on() {
-        let pool = Pool::default();
+        let pool = Pool::new("test", 7);
         let bad = |n: u64| if n == 5 { panic!("on purpose") } else { n };
         assert!(std::panic::catch_unwind(|| pool.map((0..10).collect(), bad)).is_err());
         assert_eq!(pool.map((0..3).collect(), bad), [0, 1, 2]);
