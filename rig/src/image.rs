@@ -1,0 +1,284 @@
+//! The filesystem: a directory with one file, the image.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+};
+use nix::fcntl::FallocateFlags;
+
+use crate::chunks::Chunks;
+use crate::flusher::Flusher;
+
+/// The name of the file.
+pub const IMAGE: &str = "image";
+
+const ROOT: INodeNo = INodeNo::ROOT;
+const FILE: INodeNo = INodeNo(2);
+const BLOCK: u32 = 4096;
+/// Nothing here changes unless the kernel asks for it: it need not ask again.
+const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What was asked of an image so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Reads.
+    pub reads: u64,
+    /// Writes, without discards.
+    pub writes: u64,
+    /// Discards and ranges of zeroes.
+    pub discards: u64,
+    /// Flushes.
+    pub flushes: u64,
+}
+
+/// Counts that are still growing.
+#[derive(Debug, Default)]
+struct Counters {
+    reads: AtomicU64,
+    writes: AtomicU64,
+    discards: AtomicU64,
+    flushes: AtomicU64,
+}
+
+/// A file of fixed size, in memory, of which every `fsync` takes a while.
+#[derive(Debug)]
+pub struct Image {
+    chunks: Mutex<Chunks>,
+    flusher: Flusher,
+    counters: Arc<Counters>,
+    made: SystemTime,
+}
+
+impl Image {
+    /// An image of `size` zeroes. A flush takes `flush_delay`, and what the system takes for it.
+    pub fn new(size: u64, flush_delay: Duration) -> io::Result<Self> {
+        Ok(Self {
+            chunks: Mutex::new(Chunks::new(size)),
+            flusher: Flusher::start(flush_delay)?,
+            counters: Arc::default(),
+            made: SystemTime::now(),
+        })
+    }
+
+    /// Mounts it on a directory, where it is the file [`IMAGE`], and serves it on a thread.
+    pub fn mount(self, dir: &Path) -> io::Result<Mounted> {
+        let file = dir.join(IMAGE);
+        let counters = Arc::clone(&self.counters);
+        let mut config = Config::default();
+        config.mount_options =
+            vec![MountOption::FSName("ringbolt-rig".into()), MountOption::NoSuid, MountOption::NoDev];
+        // One thread serves, so that requests have one order. fuser's default for a write is the most that Linux sends.
+        let session = fuser::spawn_mount(self, dir, &config)?;
+        Ok(Mounted { session, file, counters })
+    }
+
+    fn chunks(&self) -> MutexGuard<'_, Chunks> {
+        // Bytes have no invariant that a panic could have broken.
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attr(&self, ino: INodeNo) -> Option<FileAttr> {
+        let (kind, perm, nlink, size, used) = match ino {
+            ROOT => (FileType::Directory, 0o700, 2, 0, 0),
+            FILE => {
+                let chunks = self.chunks();
+                (FileType::RegularFile, 0o600, 1, chunks.size(), chunks.allocated())
+            }
+            _ => return None,
+        };
+        Some(FileAttr {
+            ino,
+            size,
+            blocks: used / 512,
+            atime: self.made,
+            mtime: self.made,
+            ctime: self.made,
+            crtime: self.made,
+            kind,
+            perm,
+            nlink,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            blksize: BLOCK,
+            flags: 0,
+        })
+    }
+
+    fn reply_attr(&self, ino: INodeNo, reply: ReplyAttr) {
+        match self.attr(ino) {
+            Some(attr) => reply.attr(&FOREVER, &attr),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+}
+
+impl Filesystem for Image {
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.attr(FILE) {
+            Some(attr) if parent == ROOT && name == IMAGE => reply.entry(&FOREVER, &attr, Generation(0)),
+            _ => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        self.reply_attr(ino, reply);
+    }
+
+    /// Succeeds and changes nothing, as truncating a block device does.
+    fn setattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _mode: Option<u32>,
+        _uid: Option<u32>,
+        _gid: Option<u32>,
+        _size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        _mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        self.reply_attr(ino, reply);
+    }
+
+    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match ino {
+            // The device's own cache is enough: without a second one every byte is in memory once, and what is written
+            // comes here when it is written, not some time before the next flush. A close is no flush.
+            FILE => reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH),
+            _ => reply.error(Errno::EISDIR),
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        self.counters.reads.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.chunks().read(offset, size as usize);
+        reply.data(&bytes);
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        match self.chunks().write(offset, data) {
+            0 if !data.is_empty() => reply.error(Errno::ENOSPC),
+            written => reply.written(written as u32),
+        }
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        // FUSE's word for close(2), from kernels that do not know FOPEN_NOFLUSH.
+        reply.ok();
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        self.flusher.answer(reply);
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let mode = FallocateFlags::from_bits_retain(mode);
+        if !mode.intersects(FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_ZERO_RANGE) {
+            return reply.error(Errno::EOPNOTSUPP);
+        }
+        self.counters.discards.fetch_add(1, Ordering::Relaxed);
+        self.chunks().discard(offset, length);
+        reply.ok();
+    }
+
+    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        if ino != ROOT {
+            return reply.error(Errno::ENOTDIR);
+        }
+        let entries =
+            [(ROOT, FileType::Directory, "."), (ROOT, FileType::Directory, ".."), (FILE, FileType::RegularFile, IMAGE)];
+        // An entry's offset is where the next one starts.
+        for (next, (ino, kind, name)) in (1..).zip(entries).skip(offset as usize) {
+            if reply.add(ino, next, kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        // A loop device takes the size of a block here as the granularity of its discards.
+        let blocks = self.chunks().size() / u64::from(BLOCK);
+        reply.statfs(blocks, 0, 0, 2, 0, BLOCK, 255, BLOCK);
+    }
+}
+
+/// An image that is mounted. Dropping it unmounts it, unless it is in use.
+#[derive(Debug)]
+pub struct Mounted {
+    session: BackgroundSession,
+    file: PathBuf,
+    counters: Arc<Counters>,
+}
+
+impl Mounted {
+    /// Where the image is.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What was asked of it so far.
+    pub fn counts(&self) -> Counts {
+        let Counters { reads, writes, discards, flushes } = &*self.counters;
+        let [reads, writes, discards, flushes] =
+            [reads, writes, discards, flushes].map(|count| count.load(Ordering::Relaxed));
+        Counts { reads, writes, discards, flushes }
+    }
+
+    /// Serves it until somebody else has unmounted it, and nobody uses it any more.
+    pub fn join(self) -> io::Result<()> {
+        self.session.join()
+    }
+
+    /// Unmounts it: an error if it is in use.
+    pub fn unmount(self) -> io::Result<()> {
+        self.session.umount_and_join()
+    }
+}
