@@ -9,7 +9,6 @@ use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
 
 #[cfg(loom)]
 use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -55,12 +54,12 @@ struct State<T, R> {
     line: VecDeque<Entry<T, R>>,
     /// The worker has a batch in hand.
     busy: bool,
+    /// The worker waits for work.
+    asleep: bool,
     /// A caller works for itself.
     alone: bool,
     /// How many pieces of work the last batch had.
     last_batch: usize,
-    /// The worker sleeps until so much is waiting.
-    wanted: usize,
     end: End,
 }
 
@@ -103,9 +102,9 @@ impl<T, R> Queue<T, R> {
             held: Load::default(),
             line: VecDeque::new(),
             busy: false,
+            asleep: false,
             alone: false,
             last_batch: 0,
-            wanted: 1,
             end: End::None,
         };
         Queue { state: Mutex::new(state), news: Condvar::new(), limit }
@@ -156,7 +155,7 @@ impl<T, R> Queue<T, R> {
             let entry = state.line.pop_front().expect("just seen");
             state.held = state.held.plus(entry.load);
             state.waiting.push_back(entry);
-            if state.waiting.len() >= state.wanted {
+            if mem::replace(&mut state.asleep, false) {
                 self.news.notify_one();
             }
         }
@@ -185,13 +184,14 @@ impl<T, R> Queue<T, R> {
     /// Waits for work, and takes it; `None` when the queue is closed and empty.
     pub(crate) fn wait(&self, most: Load) -> Option<Vec<Entry<T, R>>> {
         let mut state = self.lock();
-        state.wanted = 1;
         while state.waiting.is_empty() {
             if state.end != End::None {
                 return None;
             }
+            state.asleep = true;
             state = self.news.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
+        state.asleep = false;
         state.busy = true;
         Some(take(&mut state, most))
     }
@@ -199,22 +199,6 @@ impl<T, R> Queue<T, R> {
     /// What has come meanwhile.
     pub(crate) fn more(&self, most: Load) -> Vec<Entry<T, R>> {
         take(&mut self.lock(), most)
-    }
-
-    /// Waits until so much is waiting, but not longer than this.
-    #[cfg(not(loom))]
-    pub(crate) fn gather(&self, wanted: usize, patience: Duration) {
-        let until = Instant::now() + patience;
-        let mut state = self.lock();
-        state.wanted = wanted;
-        while state.waiting.len() < wanted && state.end == End::None {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = self.news.wait_timeout(state, left).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
-        }
-        state.wanted = 1;
     }
 
     /// Waits until nobody works for himself. Nobody will, before the batch is over.

@@ -21,8 +21,11 @@ const BUDGET_MAX: Duration = Duration::from_millis(100);
 /// After so many commits in a class, what was not chosen is tried again.
 const STALE_AFTER: u32 = 64;
 
-/// After so many more, if it was never tried, or the system was too busy to.
+/// The same if it was never tried.
 const UNKNOWN_AFTER: u32 = 4;
+
+/// A `syncfs` that takes no longer is worth an experiment.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How much of a new cost goes into the estimate.
 const WEIGHT: f64 = 0.3;
@@ -69,9 +72,9 @@ impl Auto {
         }
     }
 
-    /// What a commit of about so many files is to use. `quiet` is asked before an experiment with `syncfs`: whether the
-    /// system has little to write back.
-    pub(super) fn choose(&mut self, files: usize, quiet: impl FnOnce() -> bool) -> Choice {
+    /// What a commit of about so many files is to use. `quiet` is asked before an experiment with `syncfs`: whether one takes
+    /// no longer than this now.
+    pub(super) fn choose(&mut self, files: usize, quiet: impl FnOnce(Duration) -> bool) -> Choice {
         let plain = |kind| Choice { kind, experiment: false };
         match &self.allowed {
             Allowed::Only(kind) => return plain(*kind),
@@ -92,9 +95,8 @@ impl Auto {
             return plain(best);
         }
         let other = if best == BarrierKind::PerFile { BarrierKind::Filesystem } else { BarrierKind::PerFile };
-        if other == BarrierKind::Filesystem && !quiet() {
-            // Ask again after some more commits.
-            class.since = 0;
+        let patience = Duration::from_secs_f64(per_file * files as f64).saturating_mul(4).max(PATIENCE);
+        if other == BarrierKind::Filesystem && !quiet(patience) {
             return plain(best);
         }
         Choice { kind: other, experiment: true }
@@ -184,7 +186,7 @@ mod tests {
         let (mut filesystem, mut total, mut wasted) = (0, 0, 0);
         let best = cost_us(BarrierKind::PerFile).min(cost_us(BarrierKind::Filesystem));
         for _ in 0..commits {
-            let choice = auto.choose(files, || true);
+            let choice = auto.choose(files, |_| true);
             let cost = cost_us(choice.kind) * files as u64;
             auto.learn(choice, files, Duration::from_micros(cost));
             filesystem += usize::from(choice.kind == BarrierKind::Filesystem);
@@ -204,7 +206,7 @@ mod tests {
         // Few files at once are another matter.
         let (share, _) = run(&mut auto, 4, 1000, |kind| if kind == BarrierKind::Filesystem { 400 } else { 150 });
         assert!(share < 0.1, "{share}");
-        assert_eq!(auto.choose(1, || true).kind, BarrierKind::PerFile);
+        assert_eq!(auto.choose(1, |_| true).kind, BarrierKind::PerFile);
     }
 
     /// Somebody else begins to write: `syncfs` is given up after one commit, and is hardly tried while that lasts; when it
@@ -233,13 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_tried_where_it_does_not_hold_or_much_is_dirty() {
+    fn nothing_is_tried_where_it_does_not_hold_or_would_take_long() {
         let mut auto = Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: Some("not here".into()) });
         assert_eq!(run(&mut auto, 64, 1000, |_| 1).0, 0.0);
         assert!(auto.stats().reason.contains("not here"));
         let mut auto = either();
         for _ in 0..1000 {
-            let choice = auto.choose(64, || false);
+            let choice = auto.choose(64, |_| false);
             assert_eq!(choice.kind, BarrierKind::PerFile);
             auto.learn(choice, 64, Duration::from_millis(1));
         }

@@ -15,7 +15,7 @@ use crate::queue::{self, Entry, Load};
 use crate::report::{Fate, Report};
 use crate::stats::Part;
 use crate::version::Version;
-use crate::{sys, trace};
+use crate::trace;
 
 /// The most that is committed at once; a caller's own batch may be larger.
 pub(super) const MOST: Load = Load { files: 1024, bytes: 64 << 20 };
@@ -26,18 +26,12 @@ const OPEN_MAX: usize = 128;
 /// From so many changes on, or so many bytes, more than one thread writes the files.
 const SHARED_FROM: Load = Load { files: 8, bytes: 256 << 10 };
 
-/// While the system has more than this to write back, `syncfs` is not tried out.
-const QUIET_BYTES: u64 = 64 << 20;
-
-/// The longest wait for those who were in the last batch and will be back in a moment.
-const PATIENCE_MAX: Duration = Duration::from_millis(2);
-
 /// Commits what has queued up, and what comes while it is being written.
 pub(super) fn run(core: &Arc<Core>, first: Vec<Entry<Unit, Vec<Answer>>>) {
     let begin = Instant::now();
     let last = core.queue.last_batch();
     let expected = first.iter().map(|entry| entry.load.files).sum::<usize>().max(last);
-    let choice = core.auto().choose(expected, || sys::dirty_bytes().is_none_or(|bytes| bytes < QUIET_BYTES));
+    let choice = core.auto().choose(expected, |patience| core.scout.finds_quiet(patience));
     if choice.kind == BarrierKind::Filesystem {
         core.prime();
     }

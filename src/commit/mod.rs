@@ -8,6 +8,7 @@
 mod auto;
 mod batch;
 mod change;
+mod scout;
 mod staged;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,7 @@ use crate::{sys, trace};
 use crate::version::{Clock, Version};
 use crate::writer::Writer;
 use auto::Auto;
+use scout::Scout;
 pub(crate) use change::{Change, Unit, What};
 
 /// What became of a change: the version of what was put.
@@ -55,6 +57,7 @@ pub(crate) struct Core {
     auto: Mutex<Auto>,
     /// Threads that write files beside the committing one.
     stagers: Pool,
+    scout: Scout,
     /// Whether a `syncfs` was made for which nobody waited.
     primed: AtomicBool,
     recorder: Recorder,
@@ -74,6 +77,7 @@ pub(crate) struct Setup {
 impl Committer {
     pub(crate) fn new(setup: Setup) -> Committer {
         let Setup { writer, dirs, clock, keeps_versions, barrier: (configured, allowed), limit } = setup;
+        let root = Arc::clone(dirs.root());
         let core = Core {
             writer,
             dirs,
@@ -82,6 +86,7 @@ impl Committer {
             queue: Arc::new(Queue::new(limit)),
             auto: Mutex::new(Auto::new(configured, allowed)),
             stagers: Pool::new("ringbolt-stage", stagers()),
+            scout: Scout::new(root),
             primed: AtomicBool::new(false),
             recorder: Recorder::default(),
         };

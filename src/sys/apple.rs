@@ -68,7 +68,3 @@ pub(crate) fn no_syncfs(_: impl AsFd) -> Option<String> {
 pub(crate) fn no_journal(_: impl AsFd) -> Option<String> {
     Some("the journal barrier needs sync_file_range, which Linux alone has".into())
 }
-
-pub(crate) fn dirty_bytes() -> Option<u64> {
-    None
-}

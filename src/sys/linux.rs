@@ -113,13 +113,3 @@ fn release() -> (String, (u32, u32)) {
     let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     (release, version)
 }
-
-/// How much the system has still to write back, if it tells (proc_meminfo(5)).
-pub(crate) fn dirty_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-    };
-    Some((field("Dirty:")? + field("Writeback:")?) * 1024)
-}

@@ -1,0 +1,85 @@
+//! Looking ahead of a `syncfs`: how long one takes now, found out on a thread of its own, before anybody waits for one.
+//!
+//! On a filesystem that others keep busy, a `syncfs` can take as long as it takes to write back all that they have written. The
+//! commits go on meanwhile. It also uses up the errors of others that nobody has been told of yet, which must not fail the
+//! first batch that relies on a `syncfs`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::dir::Dir;
+use crate::sys;
+
+#[derive(Debug)]
+pub(super) struct Scout {
+    root: Arc<Dir>,
+    news: Arc<Mutex<News>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum News {
+    /// None was sent out.
+    None,
+    Away,
+    Back { took: Duration, at: Instant },
+}
+
+/// After a long one, the next is sent out when so many times its duration have gone by.
+const REST: u32 = 20;
+
+impl Scout {
+    pub(super) fn new(root: Arc<Dir>) -> Scout {
+        Scout { root, news: Arc::new(Mutex::new(News::None)) }
+    }
+
+    /// Whether a `syncfs` has just taken no longer than this. If nobody knows, it is being found out, and the answer is no.
+    pub(super) fn finds_quiet(&self, patience: Duration) -> bool {
+        let mut news = lock(&self.news);
+        match *news {
+            News::Away => return false,
+            News::Back { took, .. } if took <= patience => {
+                *news = News::None;
+                return true;
+            }
+            News::Back { took, at } if at.elapsed() < took.saturating_mul(REST) => return false,
+            News::None | News::Back { .. } => {}
+        }
+        let (root, tell) = (Arc::clone(&self.root), Arc::clone(&self.news));
+        let go = move || {
+            let begin = Instant::now();
+            let _ = sys::sync_filesystem(root.fd());
+            *lock(&tell) = News::Back { took: begin.elapsed(), at: Instant::now() };
+        };
+        if thread::Builder::new().name("ringbolt-scout".into()).spawn(go).is_ok() {
+            *news = News::Away;
+        }
+        false
+    }
+}
+
+fn lock(news: &Mutex<News>) -> MutexGuard<'_, News> {
+    news.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_sent_out_and_heard_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let scout = Scout::new(Arc::new(Dir::open(dir.path()).unwrap()));
+        assert!(!scout.finds_quiet(Duration::MAX));
+        while matches!(*lock(&scout.news), News::Away) {
+            thread::yield_now();
+        }
+        assert!(scout.finds_quiet(Duration::MAX));
+        assert!(matches!(*lock(&scout.news), News::None));
+        // One that took too long is not heard, and no other follows at once.
+        let now = Instant::now();
+        *lock(&scout.news) = News::Back { took: Duration::from_secs(100), at: now };
+        assert!(!scout.finds_quiet(Duration::from_secs(1)));
+        assert!(matches!(*lock(&scout.news), News::Back { .. }));
+    }
+}
