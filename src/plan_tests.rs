@@ -1,18 +1,32 @@
+use nix::errno::Errno;
+
 use super::*;
 use crate::error::Step;
-use crate::report::Verdict;
+use crate::report::{Fate, Report, Verdict};
+use crate::run::Run;
 
 const KIB: usize = 1024;
 
 fn replace(len: usize, mode: Option<u32>, existing: Existing, fuse: bool) -> Plan {
-    Plan::replace(Replace { len, options: PutOptions { mode, existing }, fuse })
+    let options = PutOptions { mode, existing };
+    Plan::replace(Replace { len, options, stamp: None, sync: FileSync::Fsync, fuse })
 }
 
 fn all_plans() -> Vec<Plan> {
-    let mut plans = vec![Plan::delete(), Plan::rename(false), Plan::rename(true), Plan::remove_temp()];
-    for existing in [Existing::Replace, Existing::Refuse] {
-        plans.push(Plan::commit(PutOptions { mode: None, existing }));
-        plans.push(Plan::commit(PutOptions { mode: Some(0o6755), existing }));
+    let version = Version::MIN;
+    let mut plans = vec![Plan::rename(false, version), Plan::rename(true, version), Plan::remove_temp()];
+    plans.extend([Plan::delete(None, version), Plan::delete(Some(version), version)]);
+    for existing in [Existing::Replace, Existing::Refuse, Existing::Match(version)] {
+        for sync in [FileSync::Fsync, FileSync::Range] {
+            plans.push(Plan::commit(PutOptions { mode: None, existing }, None, sync));
+            plans.push(Plan::commit(PutOptions { mode: Some(0o6755), existing }, Some(version), sync));
+            for (len, mode) in [(0, None), (KIB, None), (KIB, Some(0o6755)), (9 * WRITE_MAX, Some(0o640))] {
+                for stamp in [None, Some(version)] {
+                    let options = PutOptions { mode, existing };
+                    plans.push(Plan::replace(Replace { len, options, stamp, sync, fuse: true }));
+                }
+            }
+        }
         for len in [0, 1, 4 * KIB, WRITE_MAX, WRITE_MAX + 1, 3 * WRITE_MAX, 40 * WRITE_MAX] {
             for (mode, fuse) in [(None, false), (None, true), (Some(0o644), false), (Some(0o6755), true)] {
                 plans.push(replace(len, mode, existing, fuse));
@@ -20,6 +34,10 @@ fn all_plans() -> Vec<Plan> {
         }
     }
     plans
+}
+
+fn is_sync(call: &Call) -> bool {
+    matches!(call, Call::SyncFile | Call::SyncRange)
 }
 
 fn done(call: &Call) -> Fate {
@@ -86,8 +104,13 @@ fn a_plan_without_failures_is_durable_and_syncs_before_it_publishes() {
         let visible = ran.iter().position(|call| call.is_visible());
         let Some(visible) = visible else { continue };
         assert!(ran[visible..].contains(&Call::SyncDir), "{plan:?}");
+        let stamp = ran.iter().position(|call| matches!(call, Call::Stamp { .. }));
+        let write = ran.iter().rposition(|call| matches!(call, Call::Write { .. }));
+        let sync = ran.iter().position(is_sync);
+        // A stamp is of the whole content, and as durable.
+        assert!(stamp.is_none() || (write < stamp && stamp < sync), "{plan:?}");
         if matches!(ran[visible], Call::Publish { .. }) {
-            let synced = |call: &Call| matches!(call, Call::SyncFile | Call::Write { sync: true, .. });
+            let synced = |call: &Call| is_sync(call) || matches!(call, Call::Write { sync: true, .. });
             assert!(ran[..visible].iter().any(synced), "{plan:?}");
         }
     }
@@ -120,7 +143,7 @@ fn a_failure_at_every_call_is_told_truly() {
                     }
                 }
                 // A failed sync is never tried again.
-                assert!(ran.iter().filter(|call| **call == Call::SyncFile).count() <= 1);
+                assert!(ran.iter().filter(|call| is_sync(call)).count() <= 1);
             }
         }
     }
@@ -143,7 +166,7 @@ fn a_short_write_is_finished_and_synced_before_the_rename() {
         }
         let place = |wanted: &dyn Fn(&Call) -> bool| ran.iter().rposition(wanted);
         let last_write = place(&|call| matches!(call, Call::Write { .. })).unwrap();
-        let sync = place(&|call| *call == Call::SyncFile).unwrap();
+        let sync = place(&is_sync).unwrap();
         let publish = place(&|call| matches!(call, Call::Publish { .. })).unwrap();
         assert!(last_write < sync && sync < publish, "{ran:?}");
         assert_eq!(ran.iter().filter(|call| matches!(call, Call::CreateTemp { .. })).count(), 1);

@@ -10,9 +10,9 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-#[cfg(loom)]
+#[cfg(ringbolt_model)]
 use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
-#[cfg(not(loom))]
+#[cfg(not(ringbolt_model))]
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// How much of something: the limits of a queue, and what a piece of work takes of them.
@@ -95,8 +95,11 @@ enum News<R> {
     Lost,
 }
 
+/// A queue as its callers and its worker share it.
+pub(crate) type Handle<T, R> = Arc<Queue<T, R>>;
+
 impl<T, R> Queue<T, R> {
-    pub(crate) fn new(limit: Load) -> Queue<T, R> {
+    pub(crate) fn new(limit: Load) -> Handle<T, R> {
         let state = State {
             waiting: VecDeque::new(),
             held: Load::default(),
@@ -107,7 +110,7 @@ impl<T, R> Queue<T, R> {
             last_batch: 0,
             end: End::None,
         };
-        Queue { state: Mutex::new(state), news: Condvar::new(), limit }
+        Arc::new(Queue { state: Mutex::new(state), news: Condvar::new(), limit })
     }
 
     /// The right to work for oneself, if nobody else is here and nobody was a moment ago. Until it is dropped the worker
@@ -292,7 +295,7 @@ impl<T, R> Drop for Alone<'_, T, R> {
 /// done, and its result is forgotten.
 #[derive(Debug)]
 pub(crate) struct Submission<T, R> {
-    queue: Arc<Queue<T, R>>,
+    queue: Handle<T, R>,
     stage: Stage<T, R>,
 }
 
@@ -304,7 +307,7 @@ enum Stage<T, R> {
 }
 
 impl<T, R> Submission<T, R> {
-    pub(crate) fn new(queue: &Arc<Queue<T, R>>, work: T, load: Load) -> Submission<T, R> {
+    pub(crate) fn new(queue: &Handle<T, R>, work: T, load: Load) -> Submission<T, R> {
         Submission { queue: Arc::clone(queue), stage: Stage::New(work, load) }
     }
 }

@@ -38,6 +38,9 @@ const STEP_NS: u64 = 1_000;
 pub struct Version(u64);
 
 impl Version {
+    /// Less than any that is given.
+    pub(crate) const MIN: Version = Version(0);
+
     /// What a file says.
     pub(crate) fn of(stat: &FileStat) -> Version {
         Version::at(stat.st_mtime, stat.st_mtime_nsec)
@@ -111,8 +114,8 @@ mod tests {
 
     #[test]
     fn versions_rise_whatever_the_clock_does() {
-        let clock = Clock::above(Version(0));
-        let mut last = Version(0);
+        let clock = Clock::above(Version::MIN);
+        let mut last = Version::MIN;
         for now in [5_000_000, 5_000_001, 5_000_999, 5_001_000, 9_999_999, 3, 0, 10_000_000] {
             let version = clock.after(now);
             assert!(version > last && version.0 % STEP_NS == 0, "{version} after {last}");

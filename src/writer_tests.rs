@@ -7,6 +7,12 @@ use crate::plan::{Call, Existing};
 
 const REPLACE: PutOptions = PutOptions { mode: None, existing: Existing::Replace };
 
+const VERSION: Version = Version::MIN;
+
+fn new(options: PutOptions) -> Content {
+    Content { bytes: Bytes::from_static(b"new"), options, stamp: None, sync: FileSync::Fsync }
+}
+
 fn temporaries(dir: &Path) -> usize {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     entries.filter(|name| name.ends_with(".tmp")).count()
@@ -33,7 +39,7 @@ fn a_failure_at_every_call_of_a_put() {
         for at in 0..calls {
             for errno in [Errno::EIO, Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS, Errno::ENOMEM] {
                 let (dir, held, engine, writer) = writer(move |n, _| (n == at).then_some(errno));
-                let error = writer.put(&held, c"k", Bytes::from_static(b"new"), put).unwrap_err();
+                let error = writer.put(&held, c"k", &new(put)).unwrap_err();
                 let ran = engine.ran();
                 let published = at == calls - 1;
                 assert_eq!(error.step(), ran[at].step());
@@ -57,7 +63,7 @@ fn a_failure_at_every_call_of_a_put() {
 fn after_a_failed_directory_sync_nothing_is_written() {
     for errno in [Errno::EIO, Errno::EINVAL] {
         let (dir, held, engine, writer) = writer(move |_, call| (*call == Call::SyncDir).then_some(errno));
-        let error = writer.delete(&held, c"k").unwrap_err();
+        let error = writer.delete(&held, c"k", Plan::delete(None, VERSION)).unwrap_err();
         assert_eq!((error.step(), error.outcome()), (Step::SyncDir, Outcome::Unknown));
         assert_eq!(error.is_unsupported_filesystem(), errno == Errno::EINVAL);
         assert!(!dir.path().join("k").exists());
@@ -70,11 +76,11 @@ fn after_a_failed_directory_sync_nothing_is_written() {
 /// A rename between two directories whose second sync fails is visible and unknown.
 #[test]
 fn a_failure_at_every_call_of_a_rename() {
-    for (at, errno) in [(0, Errno::ENOSPC), (1, Errno::EIO), (2, Errno::EIO)] {
+    for (at, errno) in [(0, Errno::ENOSPC), (2, Errno::EIO), (3, Errno::EIO)] {
         let (dir, held, _, writer) = writer(move |n, _| (n == at).then_some(errno));
         fs::create_dir(dir.path().join("d")).unwrap();
         let other = Arc::new(held.open_beneath("d").unwrap());
-        let error = writer.rename((held, c"k".into()), &other, c"moved").unwrap_err();
+        let error = writer.rename((held, c"k".into()), &other, c"moved", Plan::rename(true, VERSION)).unwrap_err();
         assert_eq!(error.outcome(), if at == 0 { Outcome::Unchanged } else { Outcome::Unknown });
         assert_eq!(dir.path().join("k").exists(), at == 0);
         assert_eq!(dir.path().join("d/moved").exists(), at > 0);
@@ -87,13 +93,13 @@ fn a_failure_at_every_call_of_a_rename() {
 fn an_ambiguous_failure_is_not_called_unchanged() {
     let fails = |_, call: &Call| matches!(call, Call::Move | Call::Unlink | Call::Publish { .. }).then_some(Errno::EIO);
     let (_dir, held, _, writer) = writer(fails);
-    let put = writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap_err();
+    let put = writer.put(&held, c"k", &new(REPLACE)).unwrap_err();
     assert_eq!(put.outcome(), Outcome::Unchanged);
     assert!(writer.is_tidy());
-    assert_eq!(writer.delete(&held, c"k").unwrap_err().outcome(), Outcome::Unknown);
+    assert_eq!(writer.delete(&held, c"k", Plan::delete(None, VERSION)).unwrap_err().outcome(), Outcome::Unknown);
     assert!(!writer.is_tidy());
     let (dir, held, _, writer) = self::writer(fails);
-    let rename = writer.rename((Arc::clone(&held), c"k".into()), &held, c"moved").unwrap_err();
+    let rename = writer.rename((Arc::clone(&held), c"k".into()), &held, c"moved", Plan::rename(false, VERSION)).unwrap_err();
     assert_eq!(rename.outcome(), Outcome::Unknown);
     drop(dir);
     // A rename that "failed", and took the temporary with it.
@@ -111,7 +117,7 @@ fn an_ambiguous_failure_is_not_called_unchanged() {
         }
     });
     let elsewhere = Arc::new(Dir::open(at.path()).unwrap());
-    let put = writer.put(&elsewhere, c"k", Bytes::from_static(b"new"), REPLACE).unwrap_err();
+    let put = writer.put(&elsewhere, c"k", &new(REPLACE)).unwrap_err();
     assert_eq!(put.outcome(), Outcome::Unknown);
     assert!(writer.check(&held).is_err());
 }
@@ -123,7 +129,7 @@ fn a_temporary_that_cannot_be_removed_is_named() {
         Call::RemoveTemp => Some(Errno::EROFS),
         _ => None,
     });
-    let error = writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap_err();
+    let error = writer.put(&held, c"k", &new(REPLACE)).unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unchanged);
     assert!(error.leftover().unwrap().starts_with(dir.path()));
     assert!(error.to_string().contains("could not be removed"), "{error}");
@@ -133,12 +139,12 @@ fn a_temporary_that_cannot_be_removed_is_named() {
 #[test]
 fn a_name_that_is_taken_is_tried_with_another_and_not_for_ever() {
     let (dir, held, engine, writer) = writer(|n, _| (n < 3).then_some(Errno::EEXIST));
-    writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap();
+    writer.put(&held, c"k", &new(REPLACE)).unwrap();
     assert_eq!(fs::read(dir.path().join("k")).unwrap(), b"new");
     assert_eq!(engine.ran().len(), 3 + 6);
 
     let (dir, held, engine, writer) = self::writer(|_, _| Some(Errno::EEXIST));
-    let error = writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap_err();
+    let error = writer.put(&held, c"k", &new(REPLACE)).unwrap_err();
     assert_eq!((error.step(), error.outcome()), (Step::CreateTemp, Outcome::Unchanged));
     assert_eq!(engine.ran().len(), NAME_ATTEMPTS);
     assert_eq!(fs::read(dir.path().join("k")).unwrap(), b"old");
@@ -149,7 +155,7 @@ fn a_name_that_is_taken_is_tried_with_another_and_not_for_ever() {
 fn a_success_beside_a_failed_sync_is_unknown() {
     let (_dir, held, _, writer) = writer(|_, _| None);
     held.distrust();
-    let error = writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap_err();
+    let error = writer.put(&held, c"k", &new(REPLACE)).unwrap_err();
     assert!(error.is_poisoned());
     assert_eq!(error.outcome(), Outcome::Unknown);
 }
@@ -164,7 +170,7 @@ fn an_interrupted_write_is_finished() {
         }
         _ => None,
     });
-    writer.put(&held, c"k", Bytes::from_static(b"new"), REPLACE).unwrap();
+    writer.put(&held, c"k", &new(REPLACE)).unwrap();
     assert_eq!(fs::read(dir.path().join("k")).unwrap(), b"new");
 }
 
@@ -174,10 +180,10 @@ fn create_only_by_a_link() {
     let refuse = PutOptions { existing: Existing::Refuse, ..REPLACE };
     let cannot = |_, call: &Call| matches!(call, Call::Publish { .. }).then_some(Errno::EINVAL);
     let (dir, held, _, writer) = writer(cannot);
-    let error = writer.put(&held, c"k", Bytes::from_static(b"new"), refuse).unwrap_err();
+    let error = writer.put(&held, c"k", &new(refuse)).unwrap_err();
     assert!(error.is_already_exists());
     assert_eq!((error.outcome(), temporaries(dir.path())), (Outcome::Unchanged, 0));
-    writer.put(&held, c"fresh", Bytes::from_static(b"new"), refuse).unwrap();
+    writer.put(&held, c"fresh", &new(refuse)).unwrap();
     assert_eq!(fs::read(dir.path().join("fresh")).unwrap(), b"new");
     assert_eq!(temporaries(dir.path()), 0);
 }

@@ -91,7 +91,7 @@ impl Auto {
         let best = cheaper(per_file, filesystem_costs);
         let due = class.since >= if filesystem.is_none() { UNKNOWN_AFTER } else { STALE_AFTER };
         let extra_s = (filesystem_costs - per_file).abs() * files as f64;
-        if !due || self.budget_s < extra_s {
+        if !due || self.budget_s < extra_s.min(BUDGET_MAX.as_secs_f64()) {
             return plain(best);
         }
         let other = if best == BarrierKind::PerFile { BarrierKind::Filesystem } else { BarrierKind::PerFile };

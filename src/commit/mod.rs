@@ -24,7 +24,7 @@ use crate::error::{Error, Kind, Outcome, Result, Step};
 use crate::key::Key;
 use crate::plan::FileSync;
 use crate::pool::Pool;
-use crate::queue::{Load, Queue, Submission};
+use crate::queue::{Handle, Load, Queue, Submission};
 use crate::stats::{Part, QueueStats, Recorder, Stats};
 use crate::{sys, trace};
 use crate::version::{Clock, Version};
@@ -53,7 +53,7 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     /// Whether the filesystem keeps versions.
     keeps_versions: bool,
-    queue: Arc<Queue<Unit, Vec<Answer>>>,
+    queue: Handle<Unit, Vec<Answer>>,
     auto: Mutex<Auto>,
     /// Threads that write files beside the committing one.
     stagers: Pool,
@@ -83,7 +83,7 @@ impl Committer {
             dirs,
             clock,
             keeps_versions,
-            queue: Arc::new(Queue::new(limit)),
+            queue: Queue::new(limit),
             auto: Mutex::new(Auto::new(configured, allowed)),
             stagers: Pool::new("ringbolt-stage", stagers()),
             scout: Scout::new(root),

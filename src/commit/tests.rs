@@ -1,227 +1,344 @@
+use std::ffi::CString;
 use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use nix::errno::Errno;
 
 use super::*;
+use crate::barrier::BarrierKind;
 use crate::engine::{EngineKind, Faulty, Interpreter, Selected};
-use crate::error::{Outcome, Step};
-use crate::plan::Existing;
+use crate::plan::{Call, Existing};
+use crate::put_options::PutOptions;
 use crate::temp::Maker;
 
 type Fault = Box<dyn FnMut(usize, &Call) -> Option<Errno> + Send>;
 
-/// A committer on an engine with faults; in the directories `a` and `b` every `k` is "old".
+const KINDS: [BarrierKind; 3] = [BarrierKind::PerFile, BarrierKind::Filesystem, BarrierKind::Journal];
+
+/// A committer on an engine with faults; in the directories `a` and `b`, `k0` and `k1` are "old".
 struct Rig {
     at: tempfile::TempDir,
-    dirs: [Arc<Dir>; 2],
     engine: Arc<Faulty>,
     committer: Committer,
 }
 
-fn rig(barrier: Barrier, fault: Fault) -> Rig {
-    let at = tempfile::tempdir().unwrap();
-    let dirs = ["a", "b"].map(|name| {
-        fs::create_dir(at.path().join(name)).unwrap();
-        for k in ["k0", "k1", "k2", "k3"] {
-            fs::write(at.path().join(name).join(k), "old").unwrap();
+fn rig(kind: BarrierKind, fault: Fault) -> Rig {
+    let at = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/target").unwrap();
+    for dir in ["a", "b"] {
+        fs::create_dir(at.path().join(dir)).unwrap();
+        for k in ["k0", "k1"] {
+            fs::write(at.path().join(dir).join(k), "old").unwrap();
         }
-        Arc::new(Dir::open(&at.path().join(name)).unwrap())
-    });
+    }
     let engine = Arc::new(Faulty::new(fault));
     let shared: Arc<dyn Interpreter> = Arc::<Faulty>::clone(&engine);
-    let writer = Writer::new(Selected::for_test(shared, EngineKind::Portable), Maker::Store);
-    let root = Arc::new(Dir::open(at.path()).unwrap());
-    Rig { at, dirs, engine, committer: Committer::new(writer, barrier, root) }
+    let committer = Committer::new(Setup {
+        writer: Writer::new(Selected::for_test(shared, EngineKind::Portable), Maker::Store),
+        dirs: Dirs::new(Arc::new(Dir::open(at.path()).unwrap())),
+        clock: Clock::above(Version::MIN),
+        keeps_versions: true,
+        barrier: (Barrier::Auto, Allowed::Only(kind)),
+        limit: Load { files: 1000, bytes: 1 << 20 },
+    });
+    Rig { at, engine, committer }
 }
 
+const KEYS: [&str; 4] = ["a/k0", "a/k1", "b/k0", "b/k1"];
+
 impl Rig {
-    /// Stages `k0` and `k1` in both directories and commits the four as one batch; what became of each, and what is there.
-    fn batch(&self, existing: Existing) -> Vec<(Result<()>, Vec<u8>)> {
+    /// Puts the four keys as one batch.
+    fn batch(&self, existing: Existing) -> Vec<Answer> {
         let options = PutOptions { mode: None, existing };
-        let synced = self.committer.barrier == Barrier::PerFile;
-        let failures = self.committer.failures.load(Ordering::Acquire);
-        let file = if synced { Staged::Durable } else { Staged::Written { failures } };
-        let mut staged = Vec::new();
-        for dir in &self.dirs {
-            for name in [c"k0", c"k1"] {
-                let bytes = Bytes::from_static(b"new");
-                let temp = self.committer.writer.stage(dir, name, bytes, options, synced).unwrap();
-                let job = Job { name: name.into(), temp, ..self.committer.writer.job(Plan::empty(), dir) };
-                staged.push(Change { call: Call::Publish { existing }, job, file });
-            }
-        }
-        let who: Vec<_> =
-            staged.iter().map(|c| (Arc::clone(&c.job.dir), c.job.name.clone(), c.job.temp.clone())).collect();
-        let reports = self.committer.lead(staged);
-        let settled = reports.into_iter().zip(who).map(|(report, (dir, name, temp))| {
-            let result = self.committer.writer.settle(report.verdict(), &dir, &name, &temp);
-            (result, fs::read(dir.path_of(&name)).unwrap())
-        });
-        settled.collect()
+        self.committer.commit(Unit::of(vec![KEYS.iter().map(|key| put(key, options)).collect()]))
+    }
+
+    fn contents(&self) -> Vec<Vec<u8>> {
+        KEYS.iter().map(|key| fs::read(self.path(key)).unwrap_or_default()).collect()
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.at.path().join(key)
     }
 
     fn temporaries(&self) -> usize {
-        let names = ["a", "b"].iter().flat_map(|dir| fs::read_dir(self.at.path().join(dir)).unwrap());
+        let names = ["", "a", "b"].iter().flat_map(|dir| fs::read_dir(self.at.path().join(dir)).unwrap());
         names.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "tmp")).count()
     }
 
-    fn count(&self, wanted: &Call) -> usize {
-        self.engine.ran().iter().filter(|call| *call == wanted).count()
+    fn count(&self, wanted: impl Fn(&Call) -> bool) -> usize {
+        self.engine.ran().iter().filter(|call| wanted(call)).count()
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.committer.core().check().is_err_and(|error| error.is_poisoned())
     }
 }
 
-fn outcome(result: &Result<()>) -> Option<Outcome> {
-    result.as_ref().err().map(crate::Error::outcome)
+fn put(key: &str, options: PutOptions) -> Change {
+    Change::put(key, Bytes::from_static(b"new"), options)
 }
 
+fn outcome(answer: &Answer) -> Option<Outcome> {
+    answer.as_ref().err().map(Error::outcome)
+}
+
+fn outcomes(answers: &[Answer]) -> Vec<Option<Outcome>> {
+    answers.iter().map(outcome).collect()
+}
+
+/// Fails the calls that `wanted` picks, from the `first` to before the `end` of them, counted from 0.
+fn fail(wanted: fn(&Call) -> bool, first: usize, end: usize, errno: Errno) -> Fault {
+    let mut seen = 0;
+    Box::new(move |_, call| {
+        let hit = wanted(call);
+        seen += usize::from(hit);
+        (hit && (first..end).contains(&(seen - 1))).then_some(errno)
+    })
+}
+
+fn is_publish(call: &Call) -> bool {
+    matches!(call, Call::Publish { .. })
+}
+
+fn is_file_sync(call: &Call) -> bool {
+    matches!(call, Call::SyncFile | Call::SyncRange | Call::SyncFilesystem)
+}
+
+const OLD: &[u8] = b"old";
+const NEW: &[u8] = b"new";
+const UNCHANGED: Option<Outcome> = Some(Outcome::Unchanged);
+const UNKNOWN: Option<Outcome> = Some(Outcome::Unknown);
+
 #[test]
-fn a_batch_syncs_each_directory_once() {
-    for barrier in [Barrier::PerFile, Barrier::Filesystem] {
-        let rig = rig(barrier, Box::new(|_, _| None));
-        for (result, content) in rig.batch(Existing::Replace) {
-            result.unwrap();
-            assert_eq!(content, b"new");
+fn a_batch_syncs_each_directory_once_and_publishes_nothing_before_the_barrier() {
+    for kind in KINDS {
+        let rig = rig(kind, Box::new(|_, _| None));
+        let versions: Vec<_> = rig.batch(Existing::Replace).into_iter().map(|answer| answer.unwrap().unwrap()).collect();
+        assert!(versions.is_sorted() && rig.contents().iter().all(|content| content == NEW));
+        for (key, version) in KEYS.iter().zip(versions) {
+            let found = nix::sys::stat::stat(&rig.path(key)).unwrap();
+            assert_eq!(Version::of(&found), version);
         }
-        let files = if barrier == Barrier::PerFile { (4, 0) } else { (0, 1) };
-        assert_eq!((rig.count(&Call::SyncFile), rig.count(&Call::SyncFilesystem)), files);
-        assert_eq!(rig.count(&Call::SyncDir), 2);
-        assert_eq!(rig.temporaries(), 0);
-        // Nothing is published before the barrier, and no directory is synced before its last change.
+        let wanted = match kind {
+            BarrierKind::PerFile => (4, 0, 0),
+            BarrierKind::Filesystem => (0, 0, 1),
+            BarrierKind::Journal => (0, 4, 0),
+        };
+        let found = [Call::SyncFile, Call::SyncRange, Call::SyncFilesystem].map(|sync| rig.count(|call| *call == sync));
+        assert_eq!(found, [wanted.0, wanted.1, wanted.2]);
+        assert_eq!((rig.count(|call| *call == Call::SyncDir), rig.temporaries()), (2, 0));
         let ran = rig.engine.ran();
-        let place = |wanted: fn(&Call) -> bool| ran.iter().position(wanted).unwrap();
-        let last = ran.iter().rposition(|call| matches!(call, Call::Publish { .. })).unwrap();
-        if barrier == Barrier::Filesystem {
-            assert!(place(|call| *call == Call::SyncFilesystem) < place(|call| matches!(call, Call::Publish { .. })));
+        let first_publish = ran.iter().position(is_publish).unwrap();
+        assert!(ran.iter().rposition(is_file_sync).unwrap() < first_publish);
+        assert!(ran.iter().rposition(is_publish) < ran.iter().position(|call| *call == Call::SyncDir));
+        // The writeback of all begins before any of them is waited for.
+        if kind != BarrierKind::Filesystem {
+            let last_start = ran.iter().rposition(|call| *call == Call::StartSync).unwrap();
+            assert!(last_start < ran.iter().position(is_file_sync).unwrap());
         }
-        assert!(last < place(|call| *call == Call::SyncDir));
     }
 }
 
 /// Nobody is acknowledged, nothing is renamed, every temporary is gone, and no sync is tried again.
 #[test]
 fn a_barrier_that_fails_fails_all_and_changes_nothing() {
-    let fault: Fault = Box::new(|_, call| (*call == Call::SyncFilesystem).then_some(Errno::EIO));
-    let rig = rig(Barrier::Filesystem, fault);
-    for (result, content) in rig.batch(Existing::Replace) {
-        assert_eq!(result.as_ref().unwrap_err().step(), Step::SyncFilesystem);
-        assert_eq!((outcome(&result), content), (Some(Outcome::Unchanged), b"old".to_vec()));
+    for kind in KINDS {
+        let rig = rig(kind, fail(is_file_sync, 0, usize::MAX, Errno::EIO));
+        let answers = rig.batch(Existing::Replace);
+        assert_eq!(outcomes(&answers), [UNCHANGED; 4]);
+        let step = if kind == BarrierKind::Filesystem { Step::SyncFilesystem } else { Step::SyncFile };
+        assert!(answers.iter().all(|answer| answer.as_ref().unwrap_err().step() == step));
+        assert!(rig.contents().iter().all(|content| content == OLD));
+        let syncs = if kind == BarrierKind::Filesystem { 1 } else { 4 };
+        assert_eq!((rig.count(is_file_sync), rig.count(is_publish), rig.temporaries()), (syncs, 0, 0));
+        assert_eq!(rig.count(|call| *call == Call::SyncDir), 0);
+        assert!(!rig.is_poisoned() && rig.committer.core().writer.is_tidy());
     }
-    assert_eq!(rig.count(&Call::SyncFilesystem), 1);
-    assert_eq!(rig.count(&Call::SyncFile) + rig.count(&Call::SyncDir), 0);
-    assert_eq!(rig.temporaries(), 0);
-    assert!(rig.committer.writer.is_tidy());
 }
 
-/// A barrier that failed has used up the errors of everything that was written by then, also of files of later batches.
+/// What comes after a failed barrier has written its own files, and is as good as ever.
 #[test]
-fn what_was_written_before_a_failed_barrier_is_never_trusted() {
-    let mut syncs = 0;
-    let fault: Fault = Box::new(move |_, call| {
-        syncs += usize::from(*call == Call::SyncFilesystem);
-        (syncs == 1 && *call == Call::SyncFilesystem).then_some(Errno::EIO)
-    });
-    let rig = rig(Barrier::Filesystem, fault);
-    let options = PutOptions::new();
-    let dir = &rig.dirs[0];
-    // Written before the barrier of another batch fails, and published after.
-    let file = Staged::Written { failures: 0 };
-    let temp = rig.committer.writer.stage(dir, c"k2", Bytes::from_static(b"new"), options, false).unwrap();
-    assert!(rig.batch(Existing::Replace).iter().all(|(result, _)| outcome(result) == Some(Outcome::Unchanged)));
-    let error = rig.committer.publish(dir, c"k2", temp, options, file).unwrap_err();
-    assert_eq!((error.step(), error.outcome()), (Step::SyncFilesystem, Outcome::Unchanged));
-    assert_eq!(fs::read(dir.path_of(c"k2")).unwrap(), b"old");
-    // What is written after that is as good as ever.
-    assert!(rig.batch(Existing::Replace).iter().all(|(result, _)| result.is_ok()));
-    assert_eq!((rig.count(&Call::SyncFilesystem), rig.temporaries()), (2, 0));
+fn after_a_failed_barrier_new_files_are_trusted() {
+    let rig = rig(BarrierKind::Filesystem, fail(is_file_sync, 0, 1, Errno::EIO));
+    assert_eq!(outcomes(&rig.batch(Existing::Replace)), [UNCHANGED; 4]);
+    assert_eq!(outcomes(&rig.batch(Existing::Replace)), [None; 4]);
+    let creates = rig.count(|call| matches!(call, Call::CreateTemp { .. }));
+    assert_eq!((creates, rig.count(is_file_sync), rig.temporaries()), (8, 2, 0));
 }
 
+/// One file fails, at whatever step of its own, with whatever errno: its neighbours succeed.
 #[test]
-fn a_rename_that_fails_fails_alone() {
-    for errno in [Errno::ENOSPC, Errno::EISDIR, Errno::EIO] {
-        let mut renames = 0;
-        let fault: Fault = Box::new(move |_, call| {
-            renames += usize::from(matches!(call, Call::Publish { .. }));
-            (renames == 2 && matches!(call, Call::Publish { .. })).then_some(errno)
-        });
-        let rig = rig(Barrier::PerFile, fault);
-        let results = rig.batch(Existing::Replace);
-        let outcomes: Vec<_> = results.iter().map(|(result, _)| outcome(result)).collect();
-        assert_eq!(outcomes, [None, Some(Outcome::Unchanged), None, None]);
-        let contents: Vec<_> = results.iter().map(|(_, content)| content.as_slice()).collect();
-        assert_eq!(contents, [b"new", b"old", b"new", b"new"]);
-        assert_eq!((rig.count(&Call::SyncDir), rig.temporaries()), (2, 0));
+fn a_file_that_fails_fails_alone() {
+    let steps: [fn(&Call) -> bool; 6] = [
+        |call| matches!(call, Call::CreateTemp { .. }),
+        |call| matches!(call, Call::Write { .. }),
+        |call| matches!(call, Call::Stamp { .. }),
+        |call| *call == Call::StartSync,
+        |call| matches!(call, Call::SyncFile | Call::SyncRange),
+        |call| *call == Call::CloseFile,
+    ];
+    for kind in KINDS {
+        for wanted in steps.into_iter().chain([is_publish as fn(&Call) -> bool]) {
+            for errno in [Errno::ENOSPC, Errno::EIO, Errno::EDQUOT] {
+                let rig = rig(kind, fail(wanted, 1, 2, errno));
+                let answers = rig.batch(Existing::Replace);
+                if rig.count(wanted) == 0 {
+                    continue;
+                }
+                assert_eq!(outcomes(&answers), [None, UNCHANGED, None, None], "{kind} {errno}");
+                let error = answers[1].as_ref().unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(errno as i32));
+                assert_eq!(rig.contents(), [NEW, OLD, NEW, NEW]);
+                assert_eq!((rig.temporaries(), rig.is_poisoned()), (0, false));
+                // A failed sync is never tried again.
+                assert!(rig.count(is_file_sync) <= 4);
+            }
+        }
     }
 }
 
 /// Everyone in that directory is told that it is unknown; those in the other hear their own truth; then it is over.
 #[test]
 fn a_directory_sync_that_fails_fails_its_directory_and_closes_the_store() {
-    let mut syncs = 0;
-    let fault: Fault = Box::new(move |_, call| {
-        syncs += usize::from(*call == Call::SyncDir);
-        (syncs == 1 && *call == Call::SyncDir).then_some(Errno::EIO)
-    });
-    let rig = rig(Barrier::PerFile, fault);
-    let results = rig.batch(Existing::Replace);
-    let outcomes: Vec<_> = results.iter().map(|(result, _)| outcome(result)).collect();
-    assert_eq!(outcomes, [Some(Outcome::Unknown), Some(Outcome::Unknown), None, None]);
-    assert!(results.iter().all(|(_, content)| content == b"new"));
-    assert_eq!((rig.count(&Call::SyncDir), rig.temporaries()), (2, 0));
-    assert!(rig.committer.writer.check(&rig.dirs[1]).unwrap_err().is_poisoned());
+    for kind in KINDS {
+        let rig = rig(kind, fail(|call| *call == Call::SyncDir, 0, 1, Errno::EIO));
+        assert_eq!(outcomes(&rig.batch(Existing::Replace)), [UNKNOWN, UNKNOWN, None, None]);
+        assert!(rig.contents().iter().all(|content| content == NEW));
+        assert_eq!((rig.count(|call| *call == Call::SyncDir), rig.temporaries()), (2, 0));
+        assert!(rig.is_poisoned());
+        let before = rig.engine.ran().len();
+        let refused = rig.committer.make(put("a/k0", PutOptions::new())).unwrap_err();
+        assert!(refused.is_poisoned() && refused.outcome() == Outcome::Unchanged);
+        assert_eq!(rig.engine.ran().len(), before);
+    }
 }
 
 #[test]
 fn a_clash_of_keys_fails_alone_and_a_link_stands_in_for_a_rename() {
     let cannot: Fault = Box::new(|_, call| (*call == Call::REFUSE).then_some(Errno::EINVAL));
     for fault in [Box::new(|_: usize, _: &Call| None) as Fault, cannot] {
-        let rig = rig(Barrier::PerFile, fault);
-        fs::remove_file(rig.at.path().join("a/k1")).unwrap();
-        let results = rig.batch(Existing::Refuse);
-        for (i, (result, content)) in results.iter().enumerate() {
-            match i {
-                1 => assert_eq!((outcome(result), content.as_slice()), (None, &b"new"[..])),
-                _ => {
-                    assert!(result.as_ref().unwrap_err().is_already_exists());
-                    assert_eq!((outcome(result), content.as_slice()), (Some(Outcome::Unchanged), &b"old"[..]));
-                }
-            }
-        }
-        assert_eq!((rig.count(&Call::SyncDir), rig.temporaries()), (1, 0));
+        let rig = rig(BarrierKind::PerFile, fault);
+        fs::remove_file(rig.path("a/k1")).unwrap();
+        let answers = rig.batch(Existing::Refuse);
+        assert_eq!(outcomes(&answers), [UNCHANGED, None, UNCHANGED, UNCHANGED]);
+        assert!(answers[0].as_ref().unwrap_err().is_already_exists());
+        assert_eq!(rig.contents(), [OLD, NEW, OLD, OLD]);
+        assert_eq!((rig.count(|call| *call == Call::SyncDir), rig.temporaries()), (1, 0));
     }
 }
 
-/// A file that cannot be written fails before it meets the others.
+/// All of a group is durable before anything of the next becomes visible; and if something in it failed, nothing of the
+/// next is attempted.
 #[test]
-fn a_file_that_cannot_be_staged_fails_alone() {
-    for barrier in [Barrier::PerFile, Barrier::Filesystem] {
-        let fault: Fault = Box::new(|_, call| matches!(call, Call::Write { .. }).then_some(Errno::ENOSPC));
-        let rig = rig(barrier, fault);
-        let _other = rig.committer.begin();
-        let options = PutOptions::new();
-        let error = rig.committer.put(&rig.dirs[0], c"k0", Bytes::from_static(b"new"), options).unwrap_err();
-        assert!(error.is_storage_full());
-        assert_eq!((error.outcome(), rig.temporaries()), (Outcome::Unchanged, 0));
-        assert_eq!(rig.count(&Call::SyncDir), 0);
+fn groups_are_ordered() {
+    let groups = || {
+        let group = |keys: [&str; 2]| keys.iter().map(|key| put(key, PutOptions::new())).collect();
+        Unit::of(vec![group(["a/k0", "a/k1"]), group(["b/k0", "b/k1"])])
+    };
+    for kind in KINDS {
+        let rig = self::rig(kind, Box::new(|_, _| None));
+        assert_eq!(outcomes(&rig.committer.commit(groups())), [None; 4]);
+        let ran = rig.engine.ran();
+        let order: Vec<bool> = ran.iter().filter(|call| is_publish(call) || **call == Call::SyncDir).map(is_publish).collect();
+        assert_eq!(order, [true, true, false, true, true, false]);
+
+        for (fault, first) in [
+            (fail(is_publish, 1, 2, Errno::ENOSPC), UNCHANGED),
+            (fail(|call| matches!(call, Call::Write { .. }), 1, 2, Errno::ENOSPC), UNCHANGED),
+        ] {
+            let rig = self::rig(kind, fault);
+            let answers = rig.committer.commit(groups());
+            assert_eq!(outcomes(&answers), [None, first, UNCHANGED, UNCHANGED]);
+            assert!(answers[2..].iter().all(|answer| answer.as_ref().unwrap_err().is_not_attempted()));
+            assert_eq!((rig.contents(), rig.temporaries()), (vec![NEW.to_vec(), OLD.into(), OLD.into(), OLD.into()], 0));
+        }
+
+        // The directory of the first cannot be synced: nobody knows of it, and the second is left alone.
+        let rig = self::rig(kind, fail(|call| *call == Call::SyncDir, 0, 1, Errno::EIO));
+        assert_eq!(outcomes(&rig.committer.commit(groups())), [UNKNOWN, UNKNOWN, UNCHANGED, UNCHANGED]);
+        assert_eq!((rig.contents(), rig.temporaries()), (vec![NEW.to_vec(), NEW.into(), OLD.into(), OLD.into()], 0));
+        // A failure in the second does not reach back.
+        let rig = self::rig(kind, fail(is_publish, 2, 3, Errno::ENOSPC));
+        assert_eq!(outcomes(&rig.committer.commit(groups())), [None, None, UNCHANGED, None]);
     }
 }
 
-/// Alone a put goes by the strict plan; in company by the queue. Both are whole.
+#[test]
+fn a_batch_of_every_kind_of_change() {
+    let rig = rig(BarrierKind::PerFile, Box::new(|_, _| None));
+    let version = Version::of(&nix::sys::stat::stat(&rig.path("a/k1")).unwrap());
+    let unit = Unit::of(vec![vec![
+        put("fresh/dir/k", PutOptions::new()),
+        Change::delete("a/k0", None),
+        put("a/k1", PutOptions::new().expect_version(version)),
+        put("a/k1", PutOptions::new().expect_version(version)),
+        Change::rename("b/k0", "a/moved"),
+        Change::rename("b/k1", "b/k2"),
+        Change::delete("b/k9", None),
+        put("../k", PutOptions::new()),
+        Change::delete("a/moved", Some(Version::MIN)),
+        put("b/k2", PutOptions::new()),
+    ]]);
+    let answers = rig.committer.commit(unit);
+    let failed: Vec<usize> = (0..10).filter(|i| answers[*i].is_err()).collect();
+    assert_eq!(failed, [3, 6, 7, 8], "{answers:?}");
+    assert!(answers[3].as_ref().unwrap_err().is_version_mismatch());
+    assert!(answers[6].as_ref().unwrap_err().is_not_found());
+    assert!(answers[7].as_ref().unwrap_err().is_invalid_key());
+    assert!(answers[8].as_ref().unwrap_err().is_version_mismatch());
+    let there = |key: &str| fs::read(rig.path(key)).ok();
+    assert_eq!(there("fresh/dir/k").unwrap(), NEW);
+    assert_eq!((there("a/k0"), there("b/k0"), there("b/k1")), (None, None, None));
+    assert_eq!((there("a/k1").unwrap(), there("a/moved").unwrap(), there("b/k2").unwrap()), (NEW.into(), OLD.into(), NEW.into()));
+    assert_eq!(rig.temporaries(), 0);
+}
+
+/// Alone a change goes by the strict plan on the caller's thread; in company by a batch. Both are whole.
 #[test]
 fn alone_and_in_company() {
-    for company in [false, true] {
-        let rig = rig(Barrier::Filesystem, Box::new(|_, _| None));
-        let _other = company.then(|| rig.committer.begin());
-        let dir = &rig.dirs[0];
-        rig.committer.put(dir, c"k0", Bytes::from_static(b"new"), PutOptions::new()).unwrap();
-        assert_eq!(fs::read(dir.path_of(c"k0")).unwrap(), b"new");
-        assert_eq!(rig.count(&Call::SyncFile), usize::from(!company));
-        assert_eq!(rig.count(&Call::SyncFilesystem), usize::from(company));
-        rig.committer.delete(dir, c"k1").unwrap();
-        assert!(!dir.path_of(c"k1").exists());
-        assert!(rig.committer.delete(dir, c"k1").unwrap_err().is_not_found());
-        let temp =
-            rig.committer.writer.stage(dir, c"k2", Bytes::from_static(b"new"), PutOptions::new(), false).unwrap();
-        let file = fs::File::open(dir.path_of(&temp)).unwrap();
-        rig.committer.commit(dir, c"k2", temp, file.into(), PutOptions::new()).unwrap();
-        assert_eq!(fs::read(dir.path_of(c"k2")).unwrap(), b"new");
-        assert_eq!(rig.temporaries(), 0);
+    for kind in KINDS {
+        for company in [false, true] {
+            let rig = rig(kind, Box::new(|_, _| None));
+            let commit = |change: Change| match company {
+                false => rig.committer.make(change),
+                true => rig.committer.commit(Unit::one(change)).remove(0),
+            };
+            commit(put("a/k0", PutOptions::new())).unwrap();
+            assert_eq!(rig.count(|call| *call == Call::SyncFilesystem) == 1, company && kind == BarrierKind::Filesystem);
+            assert_eq!(rig.count(|call| *call == Call::SyncRange) == 1, kind == BarrierKind::Journal);
+            commit(Change::delete("a/k1", None)).unwrap();
+            assert!(commit(Change::delete("a/k1", None)).unwrap_err().is_not_found());
+            commit(Change::rename("a/k0", "a/k1")).unwrap();
+            let dir = rig.committer.core().dirs.find(&Key::parse("a/k9").unwrap()).unwrap();
+            fs::write(rig.path("a/.ringbolt-x.tmp"), "guard").unwrap();
+            let file = fs::File::options().write(true).open(rig.path("a/.ringbolt-x.tmp")).unwrap();
+            let temp = CString::from(c".ringbolt-x.tmp");
+            let what = What::Publish { dir, temp, file: file.into(), options: PutOptions::new().mode(0o640) };
+            commit(Change { key: Ok("a/k9".into()), what }).unwrap();
+            assert_eq!(fs::read(rig.path("a/k9")).unwrap(), b"guard");
+            assert_eq!((fs::read(rig.path("a/k1")).unwrap(), rig.temporaries()), (NEW.to_vec(), 0));
+            assert_eq!(rig.committer.stats().alone, if company { 0 } else { 5 });
+        }
     }
+}
+
+/// A panic of the committing thread is an error for everyone who waits, and closes the store.
+#[test]
+fn a_panic_is_told_to_everybody() {
+    let rig = rig(BarrierKind::PerFile, Box::new(|_, call| if is_publish(call) { panic!("on purpose") } else { None }));
+    std::thread::scope(|scope| {
+        for key in KEYS {
+            let committer = &rig.committer;
+            scope.spawn(move || {
+                let answer = committer.commit(Unit::one(put(key, PutOptions::new()))).remove(0);
+                let error = answer.unwrap_err();
+                assert!(error.is_engine_lost() || error.is_poisoned(), "{error}");
+            });
+        }
+    });
+    assert!(rig.is_poisoned());
+    assert!(rig.committer.make(put("a/k0", PutOptions::new())).is_err());
+    rig.committer.drain();
+    assert!(Path::new(&rig.path("a/k0")).exists());
 }

@@ -210,7 +210,7 @@ fn initialise(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<()> {
 /// Returns a version that is not less than any that was ever given: of the files that are there, and for those that are not any
 /// more, of the directories that they were in.
 fn recover(root: &Arc<Dir>) -> Result<Version> {
-    let mut last = Version::at(0, 0);
+    let mut last = Version::MIN;
     for visit in Tree::new(Arc::clone(root)) {
         let Visit { dir, path, files } = visit.map_err(|error| error.at_step(Step::Sweep))?;
         for name in files {
