@@ -10,9 +10,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use crate::commit::{Change, What};
 use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
-use crate::commit::{Change, What};
 use crate::plan::{FileSync, Plan};
 use crate::put_options::PutOptions;
 use crate::report::certainly_not_created;

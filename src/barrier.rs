@@ -75,7 +75,9 @@ impl fmt::Display for BarrierKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Allowed {
     /// One of two; where `Filesystem` does not hold, why.
-    Either { no_filesystem: Option<String> },
+    Either {
+        no_filesystem: Option<String>,
+    },
     Only(BarrierKind),
 }
 

@@ -232,7 +232,10 @@ impl Latency {
 
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder").field("changes", &self.changes).field("batches", &self.batches).finish_non_exhaustive()
+        f.debug_struct("Recorder")
+            .field("changes", &self.changes)
+            .field("batches", &self.batches)
+            .finish_non_exhaustive()
     }
 }
 

@@ -93,13 +93,7 @@ impl Writer {
     }
 
     /// Runs a plan that begins with a temporary file; under another name if the first is taken.
-    fn write(
-        &self,
-        dir: &Arc<Dir>,
-        name: &CStr,
-        content: &Content,
-        plan: impl Fn(Replace) -> Plan,
-    ) -> (Done, CString) {
+    fn write(&self, dir: &Arc<Dir>, name: &CStr, content: &Content, plan: impl Fn(Replace) -> Plan) -> (Done, CString) {
         let Content { bytes, options, stamp, sync } = content;
         for attempt in 1.. {
             let fuse = self.engine.interpreter.links() && dir.sync_writes();

@@ -99,7 +99,8 @@ fn an_ambiguous_failure_is_not_called_unchanged() {
     assert_eq!(writer.delete(&held, c"k", Plan::delete(None, VERSION)).unwrap_err().outcome(), Outcome::Unknown);
     assert!(!writer.is_tidy());
     let (dir, held, _, writer) = self::writer(fails);
-    let rename = writer.rename((Arc::clone(&held), c"k".into()), &held, c"moved", Plan::rename(false, VERSION)).unwrap_err();
+    let rename =
+        writer.rename((Arc::clone(&held), c"k".into()), &held, c"moved", Plan::rename(false, VERSION)).unwrap_err();
     assert_eq!(rename.outcome(), Outcome::Unknown);
     drop(dir);
     // A rename that "failed", and took the temporary with it.

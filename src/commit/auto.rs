@@ -102,10 +102,15 @@ impl Auto {
         Choice { kind: other, experiment: true }
     }
 
-    /// Learns what a commit cost.
-    pub(super) fn learn(&mut self, choice: Choice, files: usize, took: Duration) {
+    /// Learns what a commit cost; tells whether it used another barrier than the one before.
+    pub(super) fn learn(&mut self, choice: Choice, files: usize, took: Duration) -> bool {
         self.batches[choice.kind as usize] += 1;
-        self.last = Some(choice.kind);
+        let changed = self.last.replace(choice.kind).is_some_and(|last| last != choice.kind);
+        self.weigh(choice, files, took);
+        changed
+    }
+
+    fn weigh(&mut self, choice: Choice, files: usize, took: Duration) {
         let (took_s, files) = (took.as_secs_f64(), files.max(1));
         let class = &mut self.classes[class_of(files)];
         let (cost, other) = match choice.kind {
@@ -144,7 +149,7 @@ impl Auto {
         }
     }
 
-    fn reason(&self) -> String {
+    pub(super) fn reason(&self) -> String {
         match &self.allowed {
             Allowed::Only(kind) if self.configured == Barrier::JournalOrAuto => format!("{kind} holds here"),
             Allowed::Only(_) => "asked for".into(),
@@ -153,7 +158,10 @@ impl Auto {
                 let known = self.classes.iter().enumerate().filter_map(|(i, class)| {
                     let (per_file, filesystem) = (class.per_file? * 1e6, class.filesystem? * 1e6);
                     let best = cheaper(per_file, filesystem);
-                    Some(format!("about {} files: {best} (per-file {per_file:.0} us a file, filesystem {filesystem:.0})", 1 << i))
+                    Some(format!(
+                        "about {} files: {best} (per-file {per_file:.0} us a file, filesystem {filesystem:.0})",
+                        1 << i
+                    ))
                 });
                 let known = known.collect::<Vec<_>>().join("; ");
                 if known.is_empty() { "per-file: nothing else was tried yet".into() } else { known }
@@ -228,7 +236,8 @@ mod tests {
     fn experiments_take_a_bounded_share() {
         for dear in [151, 300, 2_000, 100_000] {
             let mut auto = either();
-            let (_, wasted) = run(&mut auto, 64, 50_000, |kind| if kind == BarrierKind::Filesystem { dear } else { 150 });
+            let (_, wasted) =
+                run(&mut auto, 64, 50_000, |kind| if kind == BarrierKind::Filesystem { dear } else { 150 });
             assert!(wasted < 1.5 * SHARE, "{dear}: {wasted}");
             assert!(auto.stats().experiments > 0);
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::auto::Choice;
 use super::staged::{File, Made};
-use super::{Answer, Change, Core, Unit};
+use super::{Answer, Change, Core, PoisonOnPanic, Unit};
 use crate::barrier::BarrierKind;
 use crate::dir::Dir;
 use crate::engine::Job;
@@ -14,8 +14,8 @@ use crate::plan::{Call, FileSync, Plan};
 use crate::queue::{self, Entry, Load};
 use crate::report::{Fate, Report};
 use crate::stats::Part;
-use crate::version::Version;
 use crate::trace;
+use crate::version::Version;
 
 /// The most that is committed at once; a caller's own batch may be larger.
 pub(super) const MOST: Load = Load { files: 1024, bytes: 64 << 20 };
@@ -48,6 +48,8 @@ pub(super) fn run(core: &Arc<Core>, first: Vec<Entry<Unit, Vec<Answer>>>) {
 }
 
 struct Batch<'a> {
+    /// First, so that nobody hears of a panic before the store is closed to further writes.
+    _poison: PoisonOnPanic<'a>,
     core: &'a Arc<Core>,
     kind: BarrierKind,
     items: Vec<Item>,
@@ -100,15 +102,20 @@ enum State {
 
 impl<'a> Batch<'a> {
     fn new(core: &'a Arc<Core>, kind: BarrierKind) -> Batch<'a> {
-        Batch { core, kind, items: Vec::new(), entries: Vec::new(), load: Load::default(), open: 0 }
+        Batch {
+            _poison: PoisonOnPanic(core),
+            core,
+            kind,
+            items: Vec::new(),
+            entries: Vec::new(),
+            load: Load::default(),
+            open: 0,
+        }
     }
 
     /// What still fits.
     fn room(&self) -> Load {
-        Load {
-            files: MOST.files.saturating_sub(self.load.files),
-            bytes: MOST.bytes.saturating_sub(self.load.bytes),
-        }
+        Load { files: MOST.files.saturating_sub(self.load.files), bytes: MOST.bytes.saturating_sub(self.load.bytes) }
     }
 
     /// Stages what some callers want.
@@ -122,7 +129,8 @@ impl<'a> Batch<'a> {
                 // In order: of two puts of a key, the later has the greater version.
                 todo.extend(changes.into_iter().map(|change| {
                     let bytes = change.load().bytes;
-                    let work = Work { core: Arc::clone(self.core), kind: self.kind, version: self.core.clock.next(), change };
+                    let work =
+                        Work { core: Arc::clone(self.core), kind: self.kind, version: self.core.clock.next(), change };
                     (Place { entry, group, bytes }, work)
                 }));
             }
@@ -198,9 +206,7 @@ impl<'a> Batch<'a> {
                 continue;
             }
             let report = Report::of(vec![(Call::SyncFilesystem, fate.clone())]);
-            if let Err(error) =
-                core.writer.settle(report.verdict(), &made.job.dir, &made.job.name, &made.job.temp)
-            {
+            if let Err(error) = core.writer.settle(report.verdict(), &made.job.dir, &made.job.name, &made.job.temp) {
                 self.items[i].state = self.fail(self.items[i].place, error);
             }
         }
@@ -226,7 +232,11 @@ impl<'a> Batch<'a> {
             syncing += published.elapsed();
         }
         let took = begin.elapsed();
-        core.auto().learn(choice, self.items.len(), took);
+        let mut auto = core.auto();
+        if auto.learn(choice, self.items.len(), took) {
+            trace::barrier(core.dirs.root().path(), self.kind, &auto.reason());
+        }
+        drop(auto);
         let times = [
             (Part::Stage, staged - begin),
             (Part::Barrier, hardened - staged),
@@ -274,9 +284,8 @@ impl<'a> Batch<'a> {
             }
         }
         core.recorder.directories.add(dirs.len());
-        let jobs = dirs.iter().map(|(dir, removes)| {
-            core.writer.job(Plan::sync_dir(removes.then(|| core.clock.next())), dir)
-        });
+        let jobs =
+            dirs.iter().map(|(dir, removes)| core.writer.job(Plan::sync_dir(removes.then(|| core.clock.next())), dir));
         let done = core.writer.engine.interpreter.run_all(jobs.collect());
         for item in &mut self.items {
             let State::Made(made) = &mut item.state else { continue };

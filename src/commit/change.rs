@@ -146,7 +146,12 @@ impl Core {
                     look(&source, &key)?;
                     let between = !Arc::ptr_eq(&source, &dir);
                     self.recorder.directories.add(1 + usize::from(between));
-                    writer.rename((source, name.clone()), &dir, &to.name(), Plan::rename(between, self.clock.next()))?;
+                    writer.rename(
+                        (source, name.clone()),
+                        &dir,
+                        &to.name(),
+                        Plan::rename(between, self.clock.next()),
+                    )?;
                     Ok(None)
                 })
             }

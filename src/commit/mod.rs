@@ -26,12 +26,12 @@ use crate::plan::FileSync;
 use crate::pool::Pool;
 use crate::queue::{Handle, Load, Queue, Submission};
 use crate::stats::{Part, QueueStats, Recorder, Stats};
-use crate::{sys, trace};
 use crate::version::{Clock, Version};
 use crate::writer::Writer;
+use crate::{sys, trace};
 use auto::Auto;
-use scout::Scout;
 pub(crate) use change::{Change, Unit, What};
+use scout::Scout;
 
 /// What became of a change: the version of what was put.
 pub(crate) type Answer = Result<Option<Version>>;

@@ -22,7 +22,10 @@ enum News {
     /// None was sent out.
     None,
     Away,
-    Back { took: Duration, at: Instant },
+    Back {
+        took: Duration,
+        at: Instant,
+    },
 }
 
 /// After a long one, the next is sent out when so many times its duration have gone by.

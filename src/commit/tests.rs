@@ -1,3 +1,5 @@
+//! Batches, on an engine that fails where it is told to.
+
 use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -114,7 +116,8 @@ const UNKNOWN: Option<Outcome> = Some(Outcome::Unknown);
 fn a_batch_syncs_each_directory_once_and_publishes_nothing_before_the_barrier() {
     for kind in KINDS {
         let rig = rig(kind, Box::new(|_, _| None));
-        let versions: Vec<_> = rig.batch(Existing::Replace).into_iter().map(|answer| answer.unwrap().unwrap()).collect();
+        let versions: Vec<_> =
+            rig.batch(Existing::Replace).into_iter().map(|answer| answer.unwrap().unwrap()).collect();
         assert!(versions.is_sorted() && rig.contents().iter().all(|content| content == NEW));
         for (key, version) in KEYS.iter().zip(versions) {
             let found = nix::sys::stat::stat(&rig.path(key)).unwrap();
@@ -240,7 +243,8 @@ fn groups_are_ordered() {
         let rig = self::rig(kind, Box::new(|_, _| None));
         assert_eq!(outcomes(&rig.committer.commit(groups())), [None; 4]);
         let ran = rig.engine.ran();
-        let order: Vec<bool> = ran.iter().filter(|call| is_publish(call) || **call == Call::SyncDir).map(is_publish).collect();
+        let order: Vec<bool> =
+            ran.iter().filter(|call| is_publish(call) || **call == Call::SyncDir).map(is_publish).collect();
         assert_eq!(order, [true, true, false, true, true, false]);
 
         for (fault, first) in [
@@ -251,7 +255,10 @@ fn groups_are_ordered() {
             let answers = rig.committer.commit(groups());
             assert_eq!(outcomes(&answers), [None, first, UNCHANGED, UNCHANGED]);
             assert!(answers[2..].iter().all(|answer| answer.as_ref().unwrap_err().is_not_attempted()));
-            assert_eq!((rig.contents(), rig.temporaries()), (vec![NEW.to_vec(), OLD.into(), OLD.into(), OLD.into()], 0));
+            assert_eq!(
+                (rig.contents(), rig.temporaries()),
+                (vec![NEW.to_vec(), OLD.into(), OLD.into(), OLD.into()], 0)
+            );
         }
 
         // The directory of the first cannot be synced: nobody knows of it, and the second is left alone.
@@ -290,7 +297,10 @@ fn a_batch_of_every_kind_of_change() {
     let there = |key: &str| fs::read(rig.path(key)).ok();
     assert_eq!(there("fresh/dir/k").unwrap(), NEW);
     assert_eq!((there("a/k0"), there("b/k0"), there("b/k1")), (None, None, None));
-    assert_eq!((there("a/k1").unwrap(), there("a/moved").unwrap(), there("b/k2").unwrap()), (NEW.into(), OLD.into(), NEW.into()));
+    assert_eq!(
+        (there("a/k1").unwrap(), there("a/moved").unwrap(), there("b/k2").unwrap()),
+        (NEW.into(), OLD.into(), NEW.into())
+    );
     assert_eq!(rig.temporaries(), 0);
 }
 
@@ -305,7 +315,10 @@ fn alone_and_in_company() {
                 true => rig.committer.commit(Unit::one(change)).remove(0),
             };
             commit(put("a/k0", PutOptions::new())).unwrap();
-            assert_eq!(rig.count(|call| *call == Call::SyncFilesystem) == 1, company && kind == BarrierKind::Filesystem);
+            assert_eq!(
+                rig.count(|call| *call == Call::SyncFilesystem) == 1,
+                company && kind == BarrierKind::Filesystem
+            );
             assert_eq!(rig.count(|call| *call == Call::SyncRange) == 1, kind == BarrierKind::Journal);
             commit(Change::delete("a/k1", None)).unwrap();
             assert!(commit(Change::delete("a/k1", None)).unwrap_err().is_not_found());

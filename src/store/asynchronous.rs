@@ -33,25 +33,43 @@ use crate::version::Version;
 /// ```
 impl Store {
     /// As [`put`](Store::put).
-    pub fn put_async<K: AsRef<str>, B: Into<Bytes>>(&self, key: K, bytes: B) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
+    pub fn put_async<K: AsRef<str>, B: Into<Bytes>>(
+        &self,
+        key: K,
+        bytes: B,
+    ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
         let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new()));
         async move { made.await.map(versioned) }
     }
 
     /// As [`put_new`](Store::put_new).
-    pub fn put_new_async<K: AsRef<str>, B: Into<Bytes>>(&self, key: K, bytes: B) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
+    pub fn put_new_async<K: AsRef<str>, B: Into<Bytes>>(
+        &self,
+        key: K,
+        bytes: B,
+    ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
         let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new().create_new(true)));
         async move { made.await.map(versioned) }
     }
 
     /// As [`put_if`](Store::put_if).
-    pub fn put_if_async<K: AsRef<str>, B: Into<Bytes>>(&self, key: K, expected: Version, bytes: B) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
+    pub fn put_if_async<K: AsRef<str>, B: Into<Bytes>>(
+        &self,
+        key: K,
+        expected: Version,
+        bytes: B,
+    ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
         let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new().expect_version(expected)));
         async move { made.await.map(versioned) }
     }
 
     /// As [`put_with`](Store::put_with).
-    pub fn put_with_async<K: AsRef<str>, B: Into<Bytes>>(&self, key: K, bytes: B, options: PutOptions) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
+    pub fn put_with_async<K: AsRef<str>, B: Into<Bytes>>(
+        &self,
+        key: K,
+        bytes: B,
+        options: PutOptions,
+    ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
         let made = self.make_async(Change::put(key.as_ref(), bytes.into(), options));
         async move { made.await.map(versioned) }
     }
@@ -63,13 +81,21 @@ impl Store {
     }
 
     /// As [`delete_if`](Store::delete_if).
-    pub fn delete_if_async<K: AsRef<str>>(&self, key: K, expected: Version) -> impl Future<Output = Result<()>> + Send + 'static + use<K> {
+    pub fn delete_if_async<K: AsRef<str>>(
+        &self,
+        key: K,
+        expected: Version,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<K> {
         let made = self.make_async(Change::delete(key.as_ref(), Some(expected)));
         async move { made.await.map(drop) }
     }
 
     /// As [`rename`](Store::rename).
-    pub fn rename_async<K: AsRef<str>, L: AsRef<str>>(&self, from: K, to: L) -> impl Future<Output = Result<()>> + Send + 'static + use<K, L> {
+    pub fn rename_async<K: AsRef<str>, L: AsRef<str>>(
+        &self,
+        from: K,
+        to: L,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<K, L> {
         let made = self.make_async(Change::rename(from.as_ref(), to.as_ref()));
         async move { made.await.map(drop) }
     }

@@ -51,8 +51,7 @@ pub(crate) fn start_sync(file: impl AsFd) -> nix::Result<()> {
 /// Writes a file's data to the device and waits for it; neither flushes the device's cache nor syncs what tells where the data
 /// is (sync_file_range(2)).
 pub(crate) fn sync_range(file: impl AsFd) -> nix::Result<()> {
-    let flags =
-        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     range::sync(file.as_fd(), flags)
 }
 
@@ -100,7 +99,9 @@ pub(crate) fn is_proven(dir: impl AsFd) -> bool {
 /// Why one `syncfs` does not make everything durable on the filesystem of `dir`; `None` where it does.
 pub(crate) fn no_syncfs(dir: impl AsFd) -> Option<String> {
     if !is_proven(dir) {
-        return Some("syncfs is as good as an fsync of each file on ext4, xfs and btrfs only, not on this filesystem".into());
+        return Some(
+            "syncfs is as good as an fsync of each file on ext4, xfs and btrfs only, not on this filesystem".into(),
+        );
     }
     let (release, version) = release();
     // Errors of pages are reported since Linux 5.8, those of the journal and the flush since 5.17.

@@ -10,7 +10,7 @@ use ringbolt::{Barrier, Engine, PutOptions, Store};
 
 use crate::help::*;
 
-const BARRIERS: [Barrier; 2] = [Barrier::PerFile, Barrier::Filesystem];
+const BARRIERS: [Barrier; 3] = [Barrier::Auto, Barrier::PerFile, Barrier::Filesystem];
 
 /// A store with a barrier; none where the filesystem does not allow it.
 fn open(dir: &Path, engine: Engine, barrier: Barrier) -> Option<Store> {
@@ -37,7 +37,7 @@ fn all_kinds_of_changes_meet() {
                             let key = format!("d{}/{writer}", writer % 3);
                             let content = pattern(writer * 100 + i);
                             match i % 4 {
-                                0 => store.put(&key, content.clone()).unwrap(),
+                                0 => _ = store.put(&key, content.clone()).unwrap(),
                                 1 => {
                                     let mut file = store.create(&key, PutOptions::new().mode(0o640)).unwrap();
                                     file.write_all(&content).unwrap();
@@ -71,7 +71,8 @@ const WRITERS: usize = 6;
 fn writers_to_kill() {
     let Some(dir) = std::env::var_os("RINGBOLT_TEST_KILL") else { return };
     let engine = if std::env::var_os("RINGBOLT_TEST_URING").is_some() { Engine::Uring } else { Engine::Portable };
-    let barrier = BARRIERS[usize::from(std::env::var_os("RINGBOLT_TEST_SYNCFS").is_some())];
+    let barrier = std::env::var("RINGBOLT_TEST_BARRIER").unwrap();
+    let barrier = BARRIERS.into_iter().find(|known| known.to_string() == barrier).unwrap();
     let store = open(Path::new(&dir), engine, barrier).unwrap();
     thread::scope(|scope| {
         for writer in 0..WRITERS {
@@ -99,7 +100,7 @@ fn content(n: u64) -> Vec<u8> {
 /// Killed at any moment: what was acknowledged is there, or something newer; whole; and after the next open no temporary is.
 #[test]
 fn a_kill_at_any_moment_loses_nothing_acknowledged() {
-    const ROUNDS: u64 = 50;
+    const ROUNDS: u64 = 35;
     let mut seed = 0x2545_f491_4f6c_dd1du64;
     for barrier in BARRIERS {
         for engine in engines() {
@@ -132,10 +133,12 @@ fn kill_after(acks: u64, dir: &Path, engine: Engine, barrier: Barrier) -> HashMa
     if engine == Engine::Uring {
         child.env("RINGBOLT_TEST_URING", "1");
     }
-    if barrier == Barrier::Filesystem {
-        child.env("RINGBOLT_TEST_SYNCFS", "1");
-    }
-    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = child
+        .env("RINGBOLT_TEST_BARRIER", barrier.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let mut acknowledged = HashMap::new();
     let mut note = |line: String| {

@@ -59,7 +59,7 @@ fn a_list_is_in_the_order_of_bytes() {
         match store.put(key, "") {
             // One of `a` and `a/b`, or of `ab/c` and `ab/c/d`, is in the way of the other.
             Err(error) if error.is_not_a_directory() || error.is_a_directory() => {}
-            result => result.unwrap(),
+            result => _ = result.unwrap(),
         }
     }
     store.delete("a").unwrap();

@@ -126,7 +126,7 @@ fn a_read_only_directory_is_told() {
                 // The filesystem's idea of who we are, for this thread alone. A ring has its owner's.
                 nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
                 let reopened = Store::builder(dir).engine(engine).open().map(drop);
-                let put = |store: &Store| [store.put("k", "new"), store.put("new/k", "new")];
+                let put = |store: &Store| ["k", "new/k"].map(|key| store.put(key, "new").map(drop));
                 store.iter().flat_map(put).chain([reopened]).collect::<Vec<_>>()
             };
             scope.spawn(attempt).join().unwrap()

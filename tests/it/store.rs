@@ -67,7 +67,7 @@ fn of_many_creators_exactly_one_wins() {
     each_engine(|engine, dir| {
         let store = open(dir, engine);
         let wins: Vec<usize> = std::thread::scope(|scope| {
-            let put = |i: usize| store.put_new("d/k", i.to_string()).map(|()| i);
+            let put = |i: usize| store.put_new("d/k", i.to_string()).map(|_| i);
             let threads: Vec<_> = (0..16).map(|i| scope.spawn(move || put(i))).collect();
             threads.into_iter().filter_map(|thread| thread.join().unwrap().ok()).collect()
         });
@@ -207,7 +207,7 @@ fn killed(store: ringbolt::Store, act: impl FnOnce(&Store)) {
 #[test]
 fn a_sweep_spares_what_others_are_writing() {
     each_engine(|engine, dir| {
-        killed(open(dir, engine), |store| store.put("d/k", "old").unwrap());
+        killed(open(dir, engine), |store| _ = store.put("d/k", "old").unwrap());
         let mut single = ringbolt::AtomicFile::create(dir.join("d/single")).unwrap();
         single.write_all(b"new").unwrap();
         fs::create_dir(dir.join("d/inner")).unwrap();
@@ -281,7 +281,7 @@ fn a_directory_that_was_replaced_is_found_again() {
 #[test]
 fn a_stale_temporary_is_swept_and_passes_nothing_on() {
     each_engine(|engine, dir| {
-        killed(open(dir, engine), |store| store.put("d/k", "old").unwrap());
+        killed(open(dir, engine), |store| _ = store.put("d/k", "old").unwrap());
         for at in ["", "d", ".ringbolt"] {
             let stale = dir.join(at).join(".ringbolt-0123456789abcdef.tmp");
             fs::write(&stale, "half").unwrap();

@@ -79,9 +79,7 @@ impl Uring {
             };
             way = match answer.recv() {
                 Ok(Answer { run, job, retired: false }) => self.depart(run, job),
-                Ok(Answer { run, job, retired: true }) => {
-                    Way::Through(Done { report: run.abandon(), file: job.file })
-                }
+                Ok(Answer { run, job, retired: true }) => Way::Through(Done { report: run.abandon(), file: job.file }),
                 // The ring was lost with the job in flight.
                 Err(_) => Way::Through(Done { report: Report::lost(), file: None }),
             };
