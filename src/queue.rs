@@ -27,6 +27,11 @@ impl Load {
         Load { files: self.files + other.files, bytes: self.bytes.saturating_add(other.bytes) }
     }
 
+    /// What is left of this, if anything.
+    pub(crate) fn left(self, other: Load) -> Load {
+        Load { files: self.files.saturating_sub(other.files), bytes: self.bytes.saturating_sub(other.bytes) }
+    }
+
     fn minus(self, other: Load) -> Load {
         Load { files: self.files - other.files, bytes: self.bytes - other.bytes }
     }
@@ -184,22 +189,28 @@ impl<T, R> Queue<T, R> {
 
 /// What the worker does.
 impl<T, R> Queue<T, R> {
-    /// Waits for work, and takes it; `None` when the queue is closed and empty.
+    /// Waits for work, and takes it, up to this much, though what is larger by itself is taken alone; `None` when the queue is
+    /// closed and empty.
     pub(crate) fn wait(&self, most: Load) -> Option<Vec<Entry<T, R>>> {
         let mut state = self.lock();
-        while state.waiting.is_empty() {
+        let first = loop {
+            if let Some(first) = state.waiting.pop_front() {
+                break first;
+            }
             if state.end != End::None {
                 return None;
             }
             state.asleep = true;
             state = self.news.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
-        state.asleep = false;
+            state.asleep = false;
+        };
         state.busy = true;
-        Some(take(&mut state, most))
+        let mut taken = vec![first];
+        taken.append(&mut take(&mut state, most.left(taken[0].load)));
+        Some(taken)
     }
 
-    /// What has come meanwhile.
+    /// What has come meanwhile, up to this much.
     pub(crate) fn more(&self, most: Load) -> Vec<Entry<T, R>> {
         take(&mut self.lock(), most)
     }
@@ -240,12 +251,10 @@ impl<T, R> Queue<T, R> {
 fn take<T, R>(state: &mut State<T, R>, most: Load) -> Vec<Entry<T, R>> {
     let mut taken = Vec::new();
     let mut load = Load::default();
-    while let Some(next) = state.waiting.front() {
+    while state.waiting.front().is_some_and(|next| load.plus(next.load).within(most)) {
+        let next = state.waiting.pop_front().expect("just seen");
         load = load.plus(next.load);
-        if !taken.is_empty() && !load.within(most) {
-            break;
-        }
-        taken.extend(state.waiting.pop_front());
+        taken.push(next);
     }
     taken
 }

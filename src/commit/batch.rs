@@ -38,7 +38,7 @@ pub(super) fn run(core: &Arc<Core>, first: Vec<Entry<Unit, Vec<Answer>>>) {
     let mut batch = Batch::new(core, choice.kind);
     batch.add(first);
     loop {
-        let more = core.queue.more(batch.room());
+        let more = core.queue.more(MOST.left(batch.load));
         if more.is_empty() {
             break;
         }
@@ -111,11 +111,6 @@ impl<'a> Batch<'a> {
             load: Load::default(),
             open: 0,
         }
-    }
-
-    /// What still fits.
-    fn room(&self) -> Load {
-        Load { files: MOST.files.saturating_sub(self.load.files), bytes: MOST.bytes.saturating_sub(self.load.bytes) }
     }
 
     /// Stages what some callers want.

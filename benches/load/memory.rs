@@ -1,0 +1,39 @@
+//! What 10,000 files in the queue take of memory.
+
+use std::path::Path;
+
+use ringbolt::Store;
+
+use crate::machine;
+
+const FILES: usize = 10_000;
+const SIZE: usize = 16 << 10;
+const LIMIT: usize = 32 << 20;
+
+/// Queues 10,000 puts of 16 KiB (160 MB) from as many tasks, each of which makes its content when it is let in, and prints how
+/// much memory that took at most, beyond what there was.
+pub(crate) fn show(dir: &Path) {
+    let store = Store::builder(dir).create(true).queue_limit(16_384, LIMIT).open().expect("open");
+    store.put("warm", "up").expect("put");
+    machine::forget_peak();
+    let Some((before, _)) = machine::memory() else { return println!("\nmemory: n/a") };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        // The content is shared; what counts is what the store adds to it.
+        let content = bytes::Bytes::from(vec![7; SIZE]);
+        let puts = (0..FILES).map(|i| store.put_async(format!("{}/{i}", i % 100), content.clone()));
+        for result in futures::future::join_all(puts).await {
+            result.expect("put");
+        }
+    });
+    let (_, most) = machine::memory().expect("just seen");
+    let stats = store.stats();
+    println!(
+        "\n### {FILES} puts of {SIZE} bytes queued at once, queue limit {} MiB\n\n\
+         {:.1} MiB of memory more at most, beside the content; {} batches, the largest of {} files",
+        LIMIT >> 20,
+        most.saturating_sub(before) as f64 / (1 << 20) as f64,
+        stats.batches,
+        stats.largest_batch,
+    );
+}

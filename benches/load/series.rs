@@ -1,0 +1,212 @@
+//! The things that are compared: each puts bytes under names.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringbolt::{Barrier, Engine, Store};
+
+pub(crate) const SIZE: usize = 4096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Six system calls, as a careful programmer would write them.
+    Plain,
+    AtomicWriteFile,
+    /// `tempfile`'s persist: not durable at all.
+    Tempfile,
+    Ringbolt(Engine, Barrier),
+}
+
+impl Kind {
+    const AUTO: Kind = Kind::Ringbolt(Engine::Auto, Barrier::Auto);
+    const PER_FILE: Kind = Kind::Ringbolt(Engine::Portable, Barrier::PerFile);
+    const FILESYSTEM: Kind = Kind::Ringbolt(Engine::Portable, Barrier::Filesystem);
+    const JOURNAL: Kind = Kind::Ringbolt(Engine::Portable, Barrier::Journal);
+
+    pub(crate) const ALL: [Kind; 8] = [
+        Kind::Plain,
+        Kind::AtomicWriteFile,
+        Kind::AUTO,
+        Kind::PER_FILE,
+        Kind::FILESYSTEM,
+        Kind::JOURNAL,
+        Kind::Ringbolt(Engine::Uring, Barrier::PerFile),
+        Kind::Ringbolt(Engine::Uring, Barrier::Filesystem),
+    ];
+    pub(crate) const SOME: [Kind; 5] = [Kind::Plain, Kind::AtomicWriteFile, Kind::AUTO, Kind::PER_FILE, Kind::JOURNAL];
+    pub(crate) const PEERS: [Kind; 2] = [Kind::Plain, Kind::AtomicWriteFile];
+    pub(crate) const BATCH: [Kind; 6] =
+        [Kind::Plain, Kind::Tempfile, Kind::AUTO, Kind::PER_FILE, Kind::FILESYSTEM, Kind::JOURNAL];
+
+    pub(crate) fn name(self) -> String {
+        match self {
+            Kind::Plain => "six plain calls".into(),
+            Kind::AtomicWriteFile => "atomic-write-file 0.3.1".into(),
+            Kind::Tempfile => "tempfile persist, not durable".into(),
+            Kind::AUTO => "ringbolt".into(),
+            Kind::Ringbolt(Engine::Uring, barrier) => format!("ringbolt, {barrier}, uring"),
+            Kind::Ringbolt(_, barrier) => format!("ringbolt, {barrier}"),
+        }
+    }
+}
+
+/// Who puts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Worker {
+    /// So many threads, each one put after the other.
+    Threads(usize),
+    /// So many tasks of one runtime; what knows no tasks uses threads.
+    Tasks(usize),
+    /// One thread, so many at a time; what knows no batches puts one after the other.
+    Batch(usize),
+}
+
+pub(crate) struct Series {
+    pub(crate) kind: Kind,
+    what: What,
+}
+
+enum What {
+    Plain(PathBuf, File),
+    AtomicWriteFile(PathBuf),
+    Tempfile(PathBuf),
+    Ringbolt(Arc<Store>),
+}
+
+impl Series {
+    /// In a directory of its own; or why that cannot be done here.
+    pub(crate) fn open(kind: Kind, dir: &Path) -> Result<Series, String> {
+        let path = dir.join(kind.name());
+        std::fs::create_dir(&path).map_err(|error| error.to_string())?;
+        let what = match kind {
+            Kind::Plain => {
+                let held = File::open(&path).map_err(|error| error.to_string())?;
+                What::Plain(path, held)
+            }
+            Kind::AtomicWriteFile => What::AtomicWriteFile(path),
+            Kind::Tempfile => What::Tempfile(path),
+            Kind::Ringbolt(engine, barrier) => {
+                let store = Store::builder(path).engine(engine).barrier(barrier).open();
+                What::Ringbolt(Arc::new(store.map_err(|error| error.to_string())?))
+            }
+        };
+        Ok(Series { kind, what })
+    }
+
+    /// Puts for so long; how many files, and how long it was in the end.
+    pub(crate) fn run(&self, worker: Worker, turn: Duration) -> (usize, Duration) {
+        let begin = Instant::now();
+        let files = match (worker, &self.what) {
+            (Worker::Tasks(tasks), What::Ringbolt(store)) => tasks_put(store, tasks, begin, turn),
+            (Worker::Batch(size), What::Ringbolt(store)) => batches_put(store, size, begin, turn),
+            (Worker::Batch(size), _) => self.threads_put(1, size, begin, turn),
+            (Worker::Threads(writers) | Worker::Tasks(writers), _) => self.threads_put(writers, 16, begin, turn),
+        };
+        (files, begin.elapsed())
+    }
+
+    /// What the store has to say of its choice of a barrier.
+    pub(crate) fn explain(&self) -> Option<String> {
+        match (&self.what, self.kind) {
+            (What::Ringbolt(store), Kind::AUTO) => {
+                let stats = store.stats();
+                let barrier = &stats.barrier;
+                (stats.batches > 0).then(|| {
+                    format!(
+                        "{} batches of {:.0} files, {} by filesystem, {} by per-file, of which {} to try; {}",
+                        stats.batches,
+                        stats.batched as f64 / stats.batches as f64,
+                        barrier.filesystem,
+                        barrier.per_file,
+                        barrier.experiments,
+                        barrier.reason
+                    )
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn put(&self, name: &str) {
+        match &self.what {
+            What::Plain(dir, held) => plain_replace(dir, held, name),
+            What::AtomicWriteFile(dir) => {
+                let mut file = atomic_write_file::AtomicWriteFile::open(dir.join(name)).expect("open");
+                file.write_all(&[7u8; SIZE]).expect("write");
+                file.commit().expect("commit");
+            }
+            What::Tempfile(dir) => {
+                let mut file = tempfile::NamedTempFile::new_in(dir).expect("open");
+                file.write_all(&[7u8; SIZE]).expect("write");
+                file.persist(dir.join(name)).expect("persist");
+            }
+            What::Ringbolt(store) => _ = store.put(name, &[7u8; SIZE][..]).expect("put"),
+        }
+    }
+
+    fn threads_put(&self, writers: usize, names: usize, begin: Instant, turn: Duration) -> usize {
+        let put = |writer: usize| {
+            let mut files = 0;
+            while begin.elapsed() < turn {
+                self.put(&format!("{writer}-{}", files % names));
+                files += 1;
+            }
+            files
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..writers).map(|writer| scope.spawn(move || put(writer))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+        })
+    }
+}
+
+fn tasks_put(store: &Arc<Store>, tasks: usize, begin: Instant, turn: Duration) -> usize {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..tasks)
+            .map(|task| {
+                let store = Arc::clone(store);
+                tokio::spawn(async move {
+                    let mut files = 0;
+                    while begin.elapsed() < turn {
+                        store.put_async(format!("{task}-{}", files % 16), &[7u8; SIZE][..]).await.expect("put");
+                        files += 1;
+                    }
+                    files
+                })
+            })
+            .collect();
+        let mut files = 0;
+        for task in tasks {
+            files += task.await.expect("no panic");
+        }
+        files
+    })
+}
+
+fn batches_put(store: &Store, size: usize, begin: Instant, turn: Duration) -> usize {
+    let mut files = 0;
+    while begin.elapsed() < turn {
+        let mut batch = store.batch();
+        for i in 0..size {
+            batch.put(format!("0-{i}"), &[7u8; SIZE][..]);
+        }
+        batch.commit().into_result().expect("commit");
+        files += size;
+    }
+    files
+}
+
+/// With a counter for a name, since nobody else is there.
+fn plain_replace(dir: &Path, held: &File, name: &str) {
+    let temp = dir.join(format!("{name}.tmp"));
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&temp).expect("open");
+    file.write_all(&[7u8; SIZE]).expect("write");
+    file.sync_all().expect("fsync");
+    drop(file);
+    std::fs::rename(&temp, dir.join(name)).expect("rename");
+    held.sync_all().expect("fsync of the directory");
+}
