@@ -2,7 +2,7 @@
 //! same work, round by round in turn.
 //!
 //! ```text
-//! cargo bench --bench load [-- SCENARIO...]      one 8 64 async batch busy memory; all without any
+//! cargo bench --bench load [-- SCENARIO...]      one 8 64 async batch busy keys memory; all without any
 //! ```
 //!
 //! The directory is `RINGBOLT_BENCH_DIR`, else one in the target directory; `RINGBOLT_BENCH_ROUNDS` is the number of rounds.
@@ -10,6 +10,7 @@
 //! quartiles of that), and what a file takes of flushes of the device, context switches, and processor time.
 #![allow(clippy::print_stdout)]
 
+mod keys;
 mod machine;
 mod memory;
 mod series;
@@ -73,6 +74,9 @@ fn main() {
         );
         run.compare("8 writers of the others, the same", &Kind::PEERS, Worker::Threads(8), rounds);
         drop(noise);
+    }
+    if wants("keys") && !quick {
+        keys::show(&dir.path().join("keys"), rounds);
     }
     if wants("memory") {
         memory::show(&dir.path().join("memory"));

@@ -1,11 +1,11 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
-use ringbolt::{Engine, Store};
+use ringbolt::{Barrier, Engine, Stats, Store, Version};
 
-use crate::problem;
+use crate::problem::{self, Problem};
 
 /// Durable files: what `put` has acknowledged survives a power cut.
 ///
@@ -66,8 +66,11 @@ pub(crate) struct PutArgs {
     #[arg(long, value_parser = mode, value_name = "OCTAL")]
     pub(crate) mode: Option<u32>,
     /// Fail if the key exists
-    #[arg(long)]
+    #[arg(long, conflicts_with = "if_version")]
     pub(crate) new: bool,
+    /// Fail unless the key has this version; `ls --json` tells it, and so does `put --verbose`
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) if_version: Option<Version>,
     #[command(flatten)]
     pub(crate) writing: Writing,
 }
@@ -97,15 +100,14 @@ pub(crate) struct LsArgs {
     /// Show mode, length in bytes and time of writing
     #[arg(long, short, conflicts_with = "json")]
     pub(crate) long: bool,
-    /// Print a JSON array of objects with key, len, mode and modified
+    /// Print a JSON array of objects with key, len, mode, modified and version
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 /// Durably remove keys.
 ///
-/// Each is durably gone before the next is touched. A key that fails does not stop the others; the status is then 1.
-/// Directories stay.
+/// All go in one commit, in order. A key that fails does not stop the others; the status is then 1. Directories stay.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RmArgs {
     /// The directory of the store
@@ -114,6 +116,9 @@ pub(crate) struct RmArgs {
     /// The keys to remove
     #[arg(required = true, value_name = "KEY")]
     pub(crate) keys: Vec<String>,
+    /// Remove only what has this version
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) if_version: Option<Version>,
     #[command(flatten)]
     pub(crate) writing: Writing,
 }
@@ -145,26 +150,68 @@ pub(crate) struct Writing {
     /// What does the I/O
     #[arg(long, value_enum, default_value_t = EngineArg::Auto)]
     engine: EngineArg,
-    /// Tell on stderr which engine runs, and why
+    /// How files that are written at the same time are made durable
+    #[arg(long, value_enum, default_value_t = BarrierArg::Auto)]
+    barrier: BarrierArg,
+    /// Tell on stderr which engine runs, and why; and in the end what was done
     #[arg(long, short)]
-    verbose: bool,
+    pub(crate) verbose: bool,
 }
 
 impl Writing {
-    /// Tells which engine runs, if asked to.
-    pub(crate) fn tell(&self, store: &Store) {
-        if self.verbose {
-            problem::tell(&format_args!("engine {}", store.engine()));
-        }
-    }
-
-    pub(crate) fn engine(&self) -> Engine {
-        match self.engine {
+    /// Opens the store for a command of this name, and tells which engine runs if asked to.
+    pub(crate) fn open(&self, verb: &str, dir: &Path, create: bool) -> Result<Store, Problem> {
+        let engine = match self.engine {
             EngineArg::Auto => Engine::Auto,
             EngineArg::Uring => Engine::Uring,
             EngineArg::Portable => Engine::Portable,
+        };
+        let barrier = match self.barrier {
+            BarrierArg::Auto => Barrier::Auto,
+            BarrierArg::PerFile => Barrier::PerFile,
+            BarrierArg::Filesystem => Barrier::Filesystem,
+            BarrierArg::Journal => Barrier::Journal,
+        };
+        let store = Store::builder(dir).create(create).engine(engine).barrier(barrier).open();
+        let store = store.map_err(Problem::write(verb, &dir.to_string_lossy()))?;
+        if self.verbose {
+            problem::tell(&format_args!("engine {}", store.engine()));
+        }
+        Ok(store)
+    }
+
+    /// Tells what was done, if asked to.
+    pub(crate) fn tell(&self, stats: &Stats) {
+        if !self.verbose {
+            return;
+        }
+        let (syncs, latency) = (stats.syncs, stats.latency.change);
+        let (files, whole) = (syncs.files + syncs.ranges, syncs.filesystems);
+        problem::tell(&format_args!(
+            "{} durable in {} commits, by {files} syncs of files, {whole} of the filesystem and {} of directories; \
+             half of them within {:.1?}, all within {:.1?}",
+            stats.changes,
+            stats.alone + stats.batches,
+            syncs.directories,
+            latency.p50,
+            latency.max,
+        ));
+        if stats.batches > 0 {
+            problem::tell(&format_args!("barrier {}: {}", stats.barrier.configured, stats.barrier.reason));
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BarrierArg {
+    /// What costs less here, found out by trying
+    Auto,
+    /// Each file by itself, many at the same time
+    PerFile,
+    /// The whole filesystem at once: ext4, xfs and btrfs
+    Filesystem,
+    /// By the filesystem's journal, also a file that is alone: ext4 and xfs, and only some of them
+    Journal,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

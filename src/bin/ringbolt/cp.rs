@@ -17,7 +17,7 @@ use walkdir::WalkDir;
 use crate::args::CpArgs;
 use crate::interrupt::Interrupt;
 use crate::problem::{self, Problem};
-use crate::put::{self, Copy, Input};
+use crate::put::{Copy, Input};
 
 /// One file to copy.
 struct Task {
@@ -29,7 +29,7 @@ struct Task {
 pub(crate) fn run(args: &CpArgs) -> Result<ExitCode, Problem> {
     let interrupt = Interrupt::watch().map_err(Problem::before("cp", "watch for signals", &args.dir))?;
     let (tasks, mut failed) = collect(&args.sources, &args.dir, &interrupt)?;
-    let store = put::open("cp", &args.dir, &args.writing)?;
+    let store = args.writing.open("cp", &args.dir, true)?;
     let bar = bar(&tasks);
     let copied = AtomicUsize::new(0);
     let failed_here = AtomicBool::new(false);
@@ -67,6 +67,7 @@ pub(crate) fn run(args: &CpArgs) -> Result<ExitCode, Problem> {
         let bytes: u64 = tasks.iter().map(|task| task.len).sum();
         problem::tell(&format_args!("{copied} of {all} files copied and durable ({})", HumanBytes(bytes)));
     }
+    args.writing.tell(&store.stats());
     store.close().map_err(Problem::write("cp", &args.dir.to_string_lossy()))?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -9,15 +9,15 @@ use std::path::Path;
 use nix::libc;
 use ringbolt::{PutOptions, Store};
 
-use crate::args::{PutArgs, Writing};
+use crate::args::PutArgs;
 use crate::interrupt::Interrupt;
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 
 /// Content up to this many bytes is read whole and put at once.
 const WHOLE_MAX: usize = 1 << 20;
 
 pub(crate) fn run(args: &PutArgs) -> Result<(), Problem> {
-    let PutArgs { dir, key, file, mode, new, writing } = args;
+    let PutArgs { dir, key, file, mode, new, if_version, writing } = args;
     // Before anything is read or created.
     check(key)?;
     let interrupt = Interrupt::watch().map_err(Problem::before("put", "watch for signals", file))?;
@@ -25,27 +25,26 @@ pub(crate) fn run(args: &PutArgs) -> Result<(), Problem> {
     if let Some(mode) = mode {
         options = options.mode(*mode);
     }
+    if let Some(version) = if_version {
+        options = options.expect_version(*version);
+    }
     let mut input = Input::open("put", file)?;
     // A small file is read before the store is opened, so that the lock is not held while a slow writer thinks.
     let begin = input.read(&interrupt)?;
-    let store = open("put", dir, writing)?;
+    let store = writing.open("put", dir, true)?;
     let put = Copy { verb: "put", store: &store, key, options, interrupt: &interrupt };
     put.run(begin, input, |_| ())?;
+    writing.tell(&store.stats());
+    if writing.verbose {
+        let version = store.metadata(key).map_err(Problem::write("put", key))?.version;
+        problem::tell(&format_args!("version {version}"));
+    }
     store.close().map_err(Problem::write("put", key))
 }
 
 /// That this can be a key.
 pub(crate) fn check(key: &str) -> Result<(), Problem> {
     ringbolt::check_key(key).map_err(|error| Problem::Usage(error.to_string()))
-}
-
-/// Opens the store for a command that may create it.
-pub(crate) fn open(verb: &str, dir: &Path, writing: &Writing) -> Result<Store, Problem> {
-    let name = dir.to_string_lossy();
-    let store =
-        Store::builder(dir).create(true).engine(writing.engine()).open().map_err(Problem::write(verb, &name))?;
-    writing.tell(&store);
-    Ok(store)
 }
 
 /// Content on its way into a store.

@@ -68,8 +68,9 @@ pub(crate) fn ls(args: &LsArgs) -> Result<ExitCode, Problem> {
 }
 
 fn json(key: &str, metadata: &Metadata) -> serde_json::Value {
-    let Metadata { len, mode, .. } = metadata;
-    serde_json::json!({ "key": key, "len": len, "modified": time(metadata), "mode": format!("{mode:04o}") })
+    let Metadata { len, mode, version, .. } = metadata;
+    let (mode, version) = (format!("{mode:04o}"), version.to_string());
+    serde_json::json!({ "key": key, "len": len, "modified": time(metadata), "mode": mode, "version": version })
 }
 
 /// RFC 3339, UTC, whole seconds: a width that lines up.

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use ringbolt::Store;
-
 use crate::args::RmArgs;
 use crate::problem::{self, Problem};
 use crate::put;
@@ -12,15 +10,21 @@ pub(crate) fn run(args: &RmArgs) -> Result<ExitCode, Problem> {
     for key in &args.keys {
         put::check(key)?;
     }
-    let dir = args.dir.to_string_lossy();
-    let store = Store::builder(&args.dir).engine(args.writing.engine()).open().map_err(Problem::write("rm", &dir))?;
-    args.writing.tell(&store);
-    let mut status = ExitCode::SUCCESS;
+    let store = args.writing.open("rm", &args.dir, false)?;
+    let mut batch = store.batch();
     for key in &args.keys {
-        if let Err(error) = store.delete(key) {
+        match args.if_version {
+            Some(version) => batch.delete_if(key, version),
+            None => batch.delete(key),
+        };
+    }
+    let mut status = ExitCode::SUCCESS;
+    for (key, result) in args.keys.iter().zip(batch.commit().into_results()) {
+        if let Err(error) = result {
             problem::tell(&Problem::write("rm", key)(error));
             status = ExitCode::FAILURE;
         }
     }
+    args.writing.tell(&store.stats());
     Ok(status)
 }
