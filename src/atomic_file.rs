@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use crate::commit::{Change, What};
+use crate::commit::{Change, What, Written};
 use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
 use crate::plan::{FileSync, Plan};
@@ -112,11 +112,11 @@ impl AtomicFile {
         match &self.owner {
             Owner::Alone(writer) => {
                 let plan = Plan::commit(self.options, None, FileSync::Fsync);
-                writer.complete(&self.dir, &self.name, &temp, file.into(), plan)
+                writer.complete(&self.dir, &self.name, &temp, Some(file.into()), plan)
             }
             Owner::Store(store, key) => {
-                let dir = Arc::clone(&self.dir);
-                let what = What::Publish { dir, temp, file: file.into(), options: self.options };
+                let file = Written::new(&self.dir, temp, file.into());
+                let what = What::Publish { file, options: self.options };
                 store.committer.make(Change { key: Ok(key.clone()), what }).map(drop)
             }
         }

@@ -41,6 +41,9 @@ impl Version {
     /// Less than any that is given.
     pub(crate) const MIN: Version = Version(0);
 
+    /// The year 2200. What claims to come from a later time was put there by somebody else, and filesystems end soon after.
+    const CAP: Version = Version(230 * 365 * 86_400 * 1_000_000_000);
+
     /// What a file says.
     pub(crate) fn of(stat: &FileStat) -> Version {
         Version::at(stat.st_mtime, stat.st_mtime_nsec)
@@ -88,7 +91,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock whose versions are all greater than `floor`.
     pub(crate) fn above(floor: Version) -> Clock {
-        Clock { last: AtomicU64::new(floor.0) }
+        Clock { last: AtomicU64::new(floor.min(Version::CAP).0) }
     }
 
     pub(crate) fn next(&self) -> Version {
@@ -124,6 +127,9 @@ mod tests {
         assert_eq!(clock.last(), last);
         assert!(Clock::above(Version(7_000_000_500)).after(0) > Version(7_000_000_500));
         assert!(clock.next() > last);
+        // A file from the end of time does not stop the clock.
+        let clock = Clock::above(Version(u64::MAX));
+        assert!(clock.next() < clock.next());
     }
 
     #[test]

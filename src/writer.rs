@@ -113,8 +113,15 @@ impl Writer {
     }
 
     /// Runs a plan on a temporary file that is written and still open: [`Plan::commit`], for example.
-    pub(crate) fn complete(&self, dir: &Arc<Dir>, name: &CStr, temp: &CStr, file: OwnedFd, plan: Plan) -> Result<()> {
-        let job = Job { name: name.into(), temp: temp.into(), file: Some(file), ..self.job(plan, dir) };
+    pub(crate) fn complete(
+        &self,
+        dir: &Arc<Dir>,
+        name: &CStr,
+        temp: &CStr,
+        file: Option<OwnedFd>,
+        plan: Plan,
+    ) -> Result<()> {
+        let job = Job { name: name.into(), temp: temp.into(), file, ..self.job(plan, dir) };
         let done = self.engine.interpreter.run(job);
         self.settle(self.judge(&done.report), dir, name, temp)
     }

@@ -2,7 +2,7 @@
 //! same work, round by round in turn.
 //!
 //! ```text
-//! cargo bench --bench load [-- SCENARIO...]      one 8 64 async batch busy keys memory; all without any
+//! cargo bench --bench load [-- SCENARIO...]      one 2 4 8 64 async batch busy keys memory; all without any
 //! ```
 //!
 //! The directory is `RINGBOLT_BENCH_DIR`, else one in the target directory; `RINGBOLT_BENCH_ROUNDS` is the number of rounds.
@@ -46,6 +46,12 @@ fn main() {
 
     if wants("one") {
         run.compare("1 writer", &Kind::ALL, Worker::Threads(1), rounds * 3);
+    }
+    if wants("2") {
+        run.compare("2 writers", &Kind::SOME, Worker::Threads(2), rounds);
+    }
+    if wants("4") {
+        run.compare("4 writers", &Kind::SOME, Worker::Threads(4), rounds);
     }
     if wants("8") {
         run.compare("8 writers", &Kind::ALL, Worker::Threads(8), rounds);

@@ -77,6 +77,8 @@ impl Auto {
     pub(super) fn choose(&mut self, files: usize, quiet: impl FnOnce(Duration) -> bool) -> Choice {
         let plain = |kind| Choice { kind, experiment: false };
         match &self.allowed {
+            // One file is not worth the sync of a filesystem.
+            Allowed::Only(BarrierKind::Filesystem) if files < 2 => return plain(BarrierKind::PerFile),
             Allowed::Only(kind) => return plain(*kind),
             Allowed::Either { no_filesystem: Some(_) } => return plain(BarrierKind::PerFile),
             Allowed::Either { no_filesystem: None } if files < 2 => return plain(BarrierKind::PerFile),

@@ -20,9 +20,6 @@ use crate::version::Version;
 /// The most that is committed at once; a caller's own batch may be larger.
 pub(super) const MOST: Load = Load { files: 1024, bytes: 64 << 20 };
 
-/// Files that are held open at the same time, between their write and their sync.
-const OPEN_MAX: usize = 128;
-
 /// From so many changes on, or so many bytes, more than one thread writes the files.
 const SHARED_FROM: Load = Load { files: 8, bytes: 256 << 10 };
 
@@ -131,7 +128,7 @@ impl<'a> Batch<'a> {
             }
         }
         while !todo.is_empty() {
-            let rest = todo.split_off(todo.len().min(OPEN_MAX - self.open));
+            let rest = todo.split_off(todo.len().min(self.core.open_max - self.open));
             let (places, work): (Vec<Place>, Vec<Work>) = std::mem::replace(&mut todo, rest).into_iter().unzip();
             let bytes: usize = places.iter().map(|place| place.bytes).sum();
             let shared = work.len() >= SHARED_FROM.files || (work.len() > 1 && bytes >= SHARED_FROM.bytes);
@@ -147,7 +144,7 @@ impl<'a> Batch<'a> {
                 self.open += usize::from(matches!(&state, State::Made(made) if matches!(made.file, File::Open(..))));
                 self.items.push(Item { place, state });
             }
-            if self.open >= OPEN_MAX {
+            if self.open >= self.core.open_max {
                 self.harden();
             }
         }

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::libc;
 use nix::sys::stat::{SFlag, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::{Answer, Core};
 use crate::dir::Dir;
@@ -37,9 +38,7 @@ pub(crate) enum What {
     },
     /// Publishes a temporary file that is written and still open.
     Publish {
-        dir: Arc<Dir>,
-        temp: CString,
-        file: OwnedFd,
+        file: Written,
         options: PutOptions,
     },
     Delete {
@@ -48,6 +47,34 @@ pub(crate) enum What {
     Rename {
         to: Result<String>,
     },
+}
+
+/// A temporary file that is written and still open; removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Written {
+    dir: Arc<Dir>,
+    temp: CString,
+    file: Option<OwnedFd>,
+}
+
+impl Written {
+    pub(crate) fn new(dir: &Arc<Dir>, temp: CString, file: OwnedFd) -> Written {
+        Written { dir: Arc::clone(dir), temp, file: Some(file) }
+    }
+
+    /// Its directory, its name, and itself: whoever takes it also removes it.
+    pub(super) fn take(mut self) -> (Arc<Dir>, CString, Option<OwnedFd>) {
+        (Arc::clone(&self.dir), std::mem::take(&mut self.temp), self.file.take())
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // It was refused before anything was done with it. What stays is swept when the store is next opened untidily.
+            let _ = unlinkat(self.dir.fd(), &*self.temp, UnlinkatFlags::NoRemoveDir);
+        }
+    }
 }
 
 impl Change {
@@ -120,7 +147,8 @@ impl Core {
                     Ok(Some(stamp))
                 })
             }
-            What::Publish { dir, temp, file, options } => {
+            What::Publish { file, options } => {
+                let (dir, temp, file) = file.take();
                 let (stamp, sync) = (self.clock.next(), self.file_sync(&dir, self.auto().is_journal()));
                 self.count_file(sync);
                 writer.complete(&dir, &name, &temp, file, Plan::commit(options, Some(stamp), sync))?;

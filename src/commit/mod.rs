@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use nix::sys::resource::{Resource, getrlimit};
+
 use crate::barrier::{Allowed, Barrier};
 use crate::block::block_on;
 use crate::dir::Dir;
@@ -30,7 +32,7 @@ use crate::version::{Clock, Version};
 use crate::writer::Writer;
 use crate::{sys, trace};
 use auto::Auto;
-pub(crate) use change::{Change, Unit, What};
+pub(crate) use change::{Change, Unit, What, Written};
 use scout::Scout;
 
 /// What became of a change: the version of what was put.
@@ -55,6 +57,8 @@ pub(crate) struct Core {
     keeps_versions: bool,
     queue: Handle<Unit, Vec<Answer>>,
     auto: Mutex<Auto>,
+    /// How many files of a batch are open at the same time.
+    open_max: usize,
     /// Threads that write files beside the committing one.
     stagers: Pool,
     scout: Scout,
@@ -86,6 +90,7 @@ impl Committer {
             queue: Queue::new(limit),
             auto: Mutex::new(Auto::new(configured, allowed)),
             stagers: Pool::new("ringbolt-stage", stagers()),
+            open_max: open_max(),
             scout: Scout::new(root),
             primed: AtomicBool::new(false),
             recorder: Recorder::default(),
@@ -187,6 +192,12 @@ impl Committer {
 /// another, so not many.
 fn stagers() -> usize {
     thread::available_parallelism().map_or(0, |n| n.get() - 1).min(3)
+}
+
+/// A small part of the descriptors that the process may have: they are the application's.
+fn open_max() -> usize {
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((256, 256));
+    usize::try_from(soft / 8).unwrap_or(128).clamp(4, 128)
 }
 
 /// The life of the thread.

@@ -69,10 +69,11 @@ impl Made {
                 let (compare, publish) = options.existing.publish();
                 made(job, compare, publish, Some(version), File::Open(Plan::harden(sync), sync)).wrote(core, kind)
             }
-            What::Publish { dir, temp, file, options } => {
+            What::Publish { file, options } => {
+                let (dir, temp, file) = file.take();
                 let sync = core.file_sync(&dir, kind == BarrierKind::Journal);
                 let plan = Plan::finish(options, Some(version), sync);
-                let job = Job { temp, file: Some(file), ..core.writer.job(Plan::empty(), &dir) };
+                let job = Job { temp, file, ..core.writer.job(Plan::empty(), &dir) };
                 let (compare, publish) = options.existing.publish();
                 Ok(made(job, compare, publish, Some(version), File::Open(plan, sync)))
             }

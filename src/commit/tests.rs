@@ -315,10 +315,7 @@ fn alone_and_in_company() {
                 true => rig.committer.commit(Unit::one(change)).remove(0),
             };
             commit(put("a/k0", PutOptions::new())).unwrap();
-            assert_eq!(
-                rig.count(|call| *call == Call::SyncFilesystem) == 1,
-                company && kind == BarrierKind::Filesystem
-            );
+            assert_eq!(rig.count(|call| *call == Call::SyncFilesystem), 0, "one file is not worth one");
             assert_eq!(rig.count(|call| *call == Call::SyncRange) == 1, kind == BarrierKind::Journal);
             commit(Change::delete("a/k1", None)).unwrap();
             assert!(commit(Change::delete("a/k1", None)).unwrap_err().is_not_found());
@@ -327,7 +324,8 @@ fn alone_and_in_company() {
             fs::write(rig.path("a/.ringbolt-x.tmp"), "guard").unwrap();
             let file = fs::File::options().write(true).open(rig.path("a/.ringbolt-x.tmp")).unwrap();
             let temp = CString::from(c".ringbolt-x.tmp");
-            let what = What::Publish { dir, temp, file: file.into(), options: PutOptions::new().mode(0o640) };
+            let what =
+                What::Publish { file: Written::new(&dir, temp, file.into()), options: PutOptions::new().mode(0o640) };
             commit(Change { key: Ok("a/k9".into()), what }).unwrap();
             assert_eq!(fs::read(rig.path("a/k9")).unwrap(), b"guard");
             assert_eq!((fs::read(rig.path("a/k1")).unwrap(), rig.temporaries()), (NEW.to_vec(), 0));
