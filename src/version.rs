@@ -121,7 +121,7 @@ mod tests {
         let mut last = Version::MIN;
         for now in [5_000_000, 5_000_001, 5_000_999, 5_001_000, 9_999_999, 3, 0, 10_000_000] {
             let version = clock.after(now);
-            assert!(version > last && version.0 % STEP_NS == 0, "{version} after {last}");
+            assert!(version > last && version.0.is_multiple_of(STEP_NS), "{version} after {last}");
             last = version;
         }
         assert_eq!(clock.last(), last);

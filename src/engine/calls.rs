@@ -9,26 +9,15 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, futimens};
 use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 
-use super::{Done, Job};
-use crate::plan::{Call, Existing, Plan};
+use super::Job;
+use crate::plan::{Call, Existing};
 use crate::report::Fate;
-use crate::run::Run;
 use crate::sys;
 use crate::version::Version;
 
 /// The flags of a temporary file: fresh, or an error; never through a symbolic link.
 pub(super) const TEMP_FLAGS: OFlag =
     OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_EXCL).union(OFlag::O_NOFOLLOW);
-
-/// Runs a whole plan on this thread.
-pub(super) fn run_job(mut job: Job) -> Done {
-    let mut run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
-    while let Some(stage) = run.next_stage() {
-        let fates = run_stage(&stage, &mut job);
-        run.record(stage, fates);
-    }
-    Done { report: run.finish(), file: job.file }
-}
 
 /// Runs the calls of a stage in order, up to the first that fails.
 pub(super) fn run_stage(stage: &[Call], job: &mut Job) -> Vec<Fate> {

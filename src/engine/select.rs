@@ -69,7 +69,7 @@ impl From<NoEngine> for Error {
 /// Starts the engine asked for.
 ///
 /// `Auto` is the portable engine wherever it is built: for single replaces, a chain through a ring measured 0.77 to 0.97 of
-/// the speed of plain calls on the caller's thread, with one exception in twelve (`benches/replace.rs`, README). So
+/// the speed of plain calls on the caller's thread, with one exception in twelve (`benches/load`, README). So
 /// io_uring is not even probed before somebody asks; some sandboxes kill a process that tries.
 pub(crate) fn select(engine: Engine) -> Result<Selected> {
     Ok(match engine {

@@ -172,7 +172,7 @@ impl Store {
     /// # Errors
     ///
     /// An [`Error`] that names the failed step. [`Error::outcome`] tells whether the old content is still there; after
-    /// [`Outcome::Unknown`] this store refuses further writes until it is reopened.
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown) this store refuses further writes until it is reopened.
     pub fn put(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new())
     }
