@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::*;
 use crate::barrier::BarrierKind;
-use crate::engine::{EngineKind, Faulty, Interpreter, Selected};
+use crate::engine::{Engine, EngineKind, Faulty, Interpreter, Selected, select};
 use crate::plan::{Call, Existing};
 use crate::put_options::PutOptions;
 use crate::temp::Maker;
@@ -25,7 +25,35 @@ struct Rig {
     committer: Committer,
 }
 
-fn rig(kind: BarrierKind, fault: Fault) -> Rig {
+/// The engines of this build that run here; plain calls, if `None`.
+fn engines() -> Vec<Option<Arc<dyn Interpreter>>> {
+    let uring = select(Engine::Uring).map(|selected| Some(selected.interpreter));
+    if let (Err(why), true) = (&uring, cfg!(all(feature = "uring", target_os = "linux"))) {
+        let _ =
+            std::io::Write::write_all(&mut std::io::stderr(), format!("skipped faults on uring: {why}\n").as_bytes());
+    }
+    [None].into_iter().chain(uring).collect()
+}
+
+/// Every engine with every barrier.
+fn everywhere() -> Vec<Case> {
+    engines().iter().flat_map(|engine| KINDS.map(|kind| Case { engine: engine.clone(), kind })).collect()
+}
+
+#[derive(Clone)]
+struct Case {
+    engine: Option<Arc<dyn Interpreter>>,
+    kind: BarrierKind,
+}
+
+impl From<BarrierKind> for Case {
+    fn from(kind: BarrierKind) -> Case {
+        Case { engine: None, kind }
+    }
+}
+
+fn rig(case: impl Into<Case>, fault: Fault) -> Rig {
+    let Case { engine: inner, kind } = case.into();
     let at = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/target").unwrap();
     for dir in ["a", "b"] {
         fs::create_dir(at.path().join(dir)).unwrap();
@@ -33,7 +61,7 @@ fn rig(kind: BarrierKind, fault: Fault) -> Rig {
             fs::write(at.path().join(dir).join(k), "old").unwrap();
         }
     }
-    let engine = Arc::new(Faulty::new(fault));
+    let engine = Arc::new(Faulty::new(fault).over(inner));
     let shared: Arc<dyn Interpreter> = Arc::<Faulty>::clone(&engine);
     let committer = Committer::new(Setup {
         writer: Writer::new(Selected::for_test(shared, EngineKind::Portable), Maker::Store),
@@ -114,8 +142,9 @@ const UNKNOWN: Option<Outcome> = Some(Outcome::Unknown);
 
 #[test]
 fn a_batch_syncs_each_directory_once_and_publishes_nothing_before_the_barrier() {
-    for kind in KINDS {
-        let rig = rig(kind, Box::new(|_, _| None));
+    for case in everywhere() {
+        let kind = case.kind;
+        let rig = rig(case.clone(), Box::new(|_, _| None));
         let versions: Vec<_> =
             rig.batch(Existing::Replace).into_iter().map(|answer| answer.unwrap().unwrap()).collect();
         assert!(versions.is_sorted() && rig.contents().iter().all(|content| content == NEW));
@@ -146,8 +175,9 @@ fn a_batch_syncs_each_directory_once_and_publishes_nothing_before_the_barrier() 
 /// Nobody is acknowledged, nothing is renamed, every temporary is gone, and no sync is tried again.
 #[test]
 fn a_barrier_that_fails_fails_all_and_changes_nothing() {
-    for kind in KINDS {
-        let rig = rig(kind, fail(is_file_sync, 0, usize::MAX, Errno::EIO));
+    for case in everywhere() {
+        let kind = case.kind;
+        let rig = rig(case.clone(), fail(is_file_sync, 0, usize::MAX, Errno::EIO));
         let answers = rig.batch(Existing::Replace);
         assert_eq!(outcomes(&answers), [UNCHANGED; 4]);
         let step = if kind == BarrierKind::Filesystem { Step::SyncFilesystem } else { Step::SyncFile };
@@ -181,10 +211,11 @@ fn a_file_that_fails_fails_alone() {
         |call| matches!(call, Call::SyncFile | Call::SyncRange),
         |call| *call == Call::CloseFile,
     ];
-    for kind in KINDS {
+    for case in everywhere() {
+        let kind = case.kind;
         for wanted in steps.into_iter().chain([is_publish as fn(&Call) -> bool]) {
             for errno in [Errno::ENOSPC, Errno::EIO, Errno::EDQUOT] {
-                let rig = rig(kind, fail(wanted, 1, 2, errno));
+                let rig = rig(case.clone(), fail(wanted, 1, 2, errno));
                 let answers = rig.batch(Existing::Replace);
                 if rig.count(wanted) == 0 {
                     continue;
@@ -204,8 +235,8 @@ fn a_file_that_fails_fails_alone() {
 /// Everyone in that directory is told that it is unknown; those in the other hear their own truth; then it is over.
 #[test]
 fn a_directory_sync_that_fails_fails_its_directory_and_closes_the_store() {
-    for kind in KINDS {
-        let rig = rig(kind, fail(|call| *call == Call::SyncDir, 0, 1, Errno::EIO));
+    for case in everywhere() {
+        let rig = rig(case.clone(), fail(|call| *call == Call::SyncDir, 0, 1, Errno::EIO));
         assert_eq!(outcomes(&rig.batch(Existing::Replace)), [UNKNOWN, UNKNOWN, None, None]);
         assert!(rig.contents().iter().all(|content| content == NEW));
         assert_eq!((rig.count(|call| *call == Call::SyncDir), rig.temporaries()), (2, 0));
@@ -239,8 +270,8 @@ fn groups_are_ordered() {
         let group = |keys: [&str; 2]| keys.iter().map(|key| put(key, PutOptions::new())).collect();
         Unit::of(vec![group(["a/k0", "a/k1"]), group(["b/k0", "b/k1"])])
     };
-    for kind in KINDS {
-        let rig = self::rig(kind, Box::new(|_, _| None));
+    for case in everywhere() {
+        let rig = self::rig(case.clone(), Box::new(|_, _| None));
         assert_eq!(outcomes(&rig.committer.commit(groups())), [None; 4]);
         let ran = rig.engine.ran();
         let order: Vec<bool> =
@@ -251,7 +282,7 @@ fn groups_are_ordered() {
             (fail(is_publish, 1, 2, Errno::ENOSPC), UNCHANGED),
             (fail(|call| matches!(call, Call::Write { .. }), 1, 2, Errno::ENOSPC), UNCHANGED),
         ] {
-            let rig = self::rig(kind, fault);
+            let rig = self::rig(case.clone(), fault);
             let answers = rig.committer.commit(groups());
             assert_eq!(outcomes(&answers), [None, first, UNCHANGED, UNCHANGED]);
             assert!(answers[2..].iter().all(|answer| answer.as_ref().unwrap_err().is_not_attempted()));
@@ -262,11 +293,11 @@ fn groups_are_ordered() {
         }
 
         // The directory of the first cannot be synced: nobody knows of it, and the second is left alone.
-        let rig = self::rig(kind, fail(|call| *call == Call::SyncDir, 0, 1, Errno::EIO));
+        let rig = self::rig(case.clone(), fail(|call| *call == Call::SyncDir, 0, 1, Errno::EIO));
         assert_eq!(outcomes(&rig.committer.commit(groups())), [UNKNOWN, UNKNOWN, UNCHANGED, UNCHANGED]);
         assert_eq!((rig.contents(), rig.temporaries()), (vec![NEW.to_vec(), NEW.into(), OLD.into(), OLD.into()], 0));
         // A failure in the second does not reach back.
-        let rig = self::rig(kind, fail(is_publish, 2, 3, Errno::ENOSPC));
+        let rig = self::rig(case.clone(), fail(is_publish, 2, 3, Errno::ENOSPC));
         assert_eq!(outcomes(&rig.committer.commit(groups())), [None, None, UNCHANGED, None]);
     }
 }
@@ -307,9 +338,10 @@ fn a_batch_of_every_kind_of_change() {
 /// Alone a change goes by the strict plan on the caller's thread; in company by a batch. Both are whole.
 #[test]
 fn alone_and_in_company() {
-    for kind in KINDS {
+    for case in everywhere() {
+        let kind = case.kind;
         for company in [false, true] {
-            let rig = rig(kind, Box::new(|_, _| None));
+            let rig = rig(case.clone(), Box::new(|_, _| None));
             let commit = |change: Change| match company {
                 false => rig.committer.make(change),
                 true => rig.committer.commit(Unit::one(change)).remove(0),

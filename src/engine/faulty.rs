@@ -1,6 +1,6 @@
-//! An engine that fails where a test wants it to: the portable one, with an answer of its own at some calls.
+//! An engine that fails where a test wants it to: another engine, with an answer of its own at some calls.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 
@@ -13,6 +13,8 @@ use crate::run::Run;
 type Fault = dyn FnMut(usize, &Call) -> Option<Errno> + Send;
 
 pub(crate) struct Faulty {
+    /// What runs the calls that wait for the device; plain calls if there is none.
+    inner: Option<Arc<dyn Interpreter>>,
     state: Mutex<State>,
 }
 
@@ -23,12 +25,63 @@ struct State {
 
 impl Faulty {
     pub(crate) fn new(fault: impl FnMut(usize, &Call) -> Option<Errno> + Send + 'static) -> Faulty {
-        Faulty { state: Mutex::new(State { fault: Box::new(fault), ran: Vec::new() }) }
+        Faulty { inner: None, state: Mutex::new(State { fault: Box::new(fault), ran: Vec::new() }) }
+    }
+
+    pub(crate) fn over(self, inner: Option<Arc<dyn Interpreter>>) -> Faulty {
+        Faulty { inner, ..self }
     }
 
     /// Every call so far, also those that failed.
     pub(crate) fn ran(&self) -> Vec<Call> {
-        self.state.lock().unwrap().ran.clone()
+        self.lock().ran.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Notes a call, and tells whether it is to fail.
+    fn meets(&self, call: &Call) -> Option<Errno> {
+        let mut state = self.lock();
+        let n = state.ran.len();
+        state.ran.push(call.clone());
+        (state.fault)(n, call)
+    }
+
+    /// One call of a plan, through the engine within.
+    fn pass(&self, call: &Call, job: &mut Job) -> Fate {
+        if let Some(errno) = self.meets(call) {
+            job.watch(call, true);
+            return Fate::Failed(errno);
+        }
+        let waits = matches!(
+            call,
+            Call::SyncFile
+                | Call::CloseFile
+                | Call::Publish { .. }
+                | Call::Unlink
+                | Call::Move
+                | Call::SyncDir
+                | Call::SyncSourceDir
+        );
+        match &self.inner {
+            Some(inner) if waits => {
+                let plan = Plan { stages: [vec![call.clone()]].into() };
+                let part = Job {
+                    plan,
+                    name: job.name.clone(),
+                    temp: job.temp.clone(),
+                    source: job.source.clone(),
+                    file: job.file.take(),
+                    ..Job::new(Plan::empty(), &job.dir, &job.poisoned)
+                };
+                let done = inner.run(part);
+                job.file = done.file;
+                done.report.fate_of(call)
+            }
+            _ => calls::run_one(call, job),
+        }
     }
 }
 
@@ -39,7 +92,7 @@ impl Interpreter for Faulty {
             let mut fates: Vec<Fate> = Vec::new();
             for call in &stage {
                 let failed = fates.last().is_some_and(|fate| !matches!(fate, Fate::Done(_)));
-                fates.push(if failed { Fate::Skipped } else { self.call(call, &mut job) });
+                fates.push(if failed { Fate::Skipped } else { self.pass(call, &mut job) });
             }
             run.record(stage, fates);
         }
@@ -51,10 +104,7 @@ impl Interpreter for Faulty {
     }
 
     fn call(&self, call: &Call, job: &mut Job) -> Fate {
-        let mut state = self.state.lock().unwrap();
-        let n = state.ran.len();
-        state.ran.push(call.clone());
-        match (state.fault)(n, call) {
+        match self.meets(call) {
             Some(errno) => {
                 job.watch(call, true);
                 Fate::Failed(errno)
