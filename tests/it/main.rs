@@ -14,3 +14,5 @@ mod store;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod tidy;
+#[cfg(feature = "tracing")]
+mod traced;

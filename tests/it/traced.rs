@@ -1,0 +1,64 @@
+//! The events that a subscriber of `tracing` gets.
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use crate::help::*;
+
+/// Keeps the text of every event of this crate.
+#[derive(Clone, Default)]
+struct Listener(Arc<Mutex<Vec<String>>>);
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        write!(self.0, " {field}={value:?}").unwrap();
+    }
+}
+
+impl Subscriber for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("ringbolt")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text(event.metadata().level().to_string());
+        event.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_subscriber_hears_of_opening_and_of_failures() {
+    each_engine(|engine, dir| {
+        let listener = Listener::default();
+        tracing::subscriber::with_default(listener.clone(), || {
+            let store = open(dir, engine);
+            store.put("k", "1").unwrap();
+            store.put_new("k", "2").unwrap_err();
+        });
+        let heard = listener.0.lock().unwrap().clone();
+        let one = |words: &[&str]| {
+            assert_eq!(heard.iter().filter(|text| words.iter().all(|word| text.contains(word))).count(), 1, "{heard:?}");
+        };
+        one(&["DEBUG", "store opened", "clean=false"]);
+        one(&["DEBUG", "change failed", "File exists", "Rename"]);
+    });
+}
