@@ -25,7 +25,8 @@ impl Options {
 pub(crate) fn no_journal(dir: impl AsFd) -> Option<String> {
     let Ok(stat) = fstat(dir) else { return Some("the directory cannot be looked at".into()) };
     let device = (libc::major(stat.st_dev), libc::minor(stat.st_dev));
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // A thread may have mounts of its own.
+    let mountinfo = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
     let Some((kind, options)) = mount(&mountinfo, device) else {
         return Some("the journal barrier holds on ext4 and xfs only; what this filesystem is cannot be told".into());
     };
