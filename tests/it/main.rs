@@ -1,5 +1,7 @@
 //! One suite for every engine, on real files.
 
+mod async_store;
+mod barriers;
 #[cfg(feature = "cli")]
 mod cli;
 mod crowd;
@@ -8,8 +10,12 @@ mod devices;
 mod help;
 mod keys;
 #[cfg(target_os = "linux")]
+mod mounts;
+#[cfg(target_os = "linux")]
 mod refusals;
 mod single;
+#[cfg(target_os = "linux")]
+mod standstill;
 mod store;
 #[cfg(target_os = "linux")]
 mod syscalls;
