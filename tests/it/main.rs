@@ -4,6 +4,7 @@ mod async_store;
 mod barriers;
 #[cfg(feature = "cli")]
 mod cli;
+mod clocks;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod devices;
@@ -22,3 +23,4 @@ mod syscalls;
 mod tidy;
 #[cfg(feature = "tracing")]
 mod traced;
+mod versions;
