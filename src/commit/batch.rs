@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::auto::Choice;
 use super::staged::{File, Made};
-use super::{Answer, Change, Core, PoisonOnPanic, Unit};
+use super::{Answer, Change, Core, PoisonOnPanic, Unit, What};
 use crate::barrier::BarrierKind;
 use crate::dir::Dir;
 use crate::engine::Job;
@@ -133,7 +133,7 @@ impl<'a> Batch<'a> {
             let bytes: usize = places.iter().map(|place| place.bytes).sum();
             let shared = work.len() >= SHARED_FROM.files || (work.len() > 1 && bytes >= SHARED_FROM.bytes);
             let staged: Vec<Result<Made>> = match shared {
-                true => self.core.stagers.map(work, Work::stage),
+                true => self.stage_shared(work),
                 false => work.into_iter().map(Work::stage).collect(),
             };
             for (place, made) in places.into_iter().zip(staged) {
@@ -148,6 +148,17 @@ impl<'a> Batch<'a> {
                 self.harden();
             }
         }
+    }
+
+    /// Stages puts on several threads, then the rest in order: a delete or a rename may look for a directory that a change
+    /// before it has made.
+    fn stage_shared(&self, work: Vec<Work>) -> Vec<Result<Made>> {
+        let is_put = |work: &Work| matches!(work.change.what, What::Put { .. });
+        let order: Vec<bool> = work.iter().map(is_put).collect();
+        let (puts, rest): (Vec<Work>, Vec<Work>) = work.into_iter().partition(is_put);
+        let mut puts = self.core.stagers.map(puts, Work::stage).into_iter();
+        let mut rest = rest.into_iter().map(Work::stage);
+        order.into_iter().filter_map(|is_put| if is_put { puts.next() } else { rest.next() }).collect()
     }
 
     /// Makes the open files durable, all at the same time.
