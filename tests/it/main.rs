@@ -2,6 +2,7 @@
 
 mod async_store;
 mod barriers;
+mod batches;
 #[cfg(feature = "cli")]
 mod cli;
 mod clocks;
@@ -9,6 +10,8 @@ mod crowd;
 #[cfg(target_os = "linux")]
 mod devices;
 mod help;
+#[cfg(target_os = "linux")]
+mod journal;
 mod keys;
 #[cfg(target_os = "linux")]
 mod mounts;
