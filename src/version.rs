@@ -44,6 +44,17 @@ impl Version {
     /// The year 2200. What claims to come from a later time was put there by somebody else, and filesystems end soon after.
     const CAP: Version = Version(230 * 365 * 86_400 * 1_000_000_000);
 
+    /// What the clock says.
+    pub(crate) fn now() -> Version {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Version(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX / 2))
+    }
+
+    /// One that is later by this.
+    pub(crate) fn plus(self, time: Duration) -> Version {
+        Version(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)))
+    }
+
     /// What a file says.
     pub(crate) fn of(stat: &FileStat) -> Version {
         Version::at(stat.st_mtime, stat.st_mtime_nsec)
@@ -95,8 +106,7 @@ impl Clock {
     }
 
     pub(crate) fn next(&self) -> Version {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.after(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX / 2))
+        self.after(Version::now().0)
     }
 
     fn after(&self, now: u64) -> Version {

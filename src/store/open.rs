@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nix::errno::Errno;
@@ -36,11 +36,19 @@ pub(super) const OWN: &str = ".ringbolt";
 
 /// What `.ringbolt/format` holds. It is the first file that a store makes, through the whole protocol.
 const FORMAT: &str = "ringbolt store 1\n";
+const FORMAT_NAME: &CStr = c"format";
 
 /// There while no writer has the store, if the last one left nothing to recover. Its time of modification is the last version
 /// that was given.
 const CLEAN: &CStr = c"clean";
 const CLEAN_NEW: &CStr = c"clean.new";
+
+/// After a kill, what can be seen may be less than the last version by the kernel's tick: it has stamped the directory of a
+/// deleted file with a time of its own.
+const TICK: Duration = Duration::from_millis(20);
+
+/// By how much a session whose versions were ahead of the clock may have left behind what can be seen: ten million versions.
+const UNSEEN: Duration = Duration::from_secs(10);
 
 /// A writer's hold on the store. Dropping it says that the store was left in order, if it was, and gives up the lock.
 #[derive(Debug)]
@@ -111,34 +119,60 @@ pub(super) fn open(builder: StoreBuilder) -> Result<Shared> {
     let writer = Writer::new(select(engine)?, Maker::Store);
     let session = Session { own, lock: Some(lock), process: std::process::id() };
     let own = &session.own;
-    let clean = take_marker(own)?;
+    let clean = find_marker(own)?;
+    if let Some(last) = clean {
+        remember(own, last);
+        remove_marker(own)?;
+    }
     // Durably gone before the first change; and where this succeeds, the filesystem can sync a directory.
     own.sync()?;
     let floor = match clean {
         Some(last) => last,
-        None => recover(&root)?,
+        None => beyond(recover(&root)?),
     };
     let clock = Clock::above(floor);
     let keeps_versions = session.keeps_versions(clock.next());
     if format.is_none() {
         initialise(&root, own, &writer)?;
     }
+    remember(own, clock.last());
     let dirs = Dirs::new(Arc::clone(&root));
     let setup = Setup { writer, dirs, clock, keeps_versions, barrier: (barrier, allowed), limit: queue };
     trace::opened(root.path(), clean.is_some(), begin.elapsed());
     Ok(Shared { committer: Committer::new(setup), reader: Reader::new(root), session })
 }
 
-/// Removes the marker of an orderly end; `None` if there was none, else the last version that was given.
-fn take_marker(own: &Dir) -> Result<Option<Version>> {
-    let fail = |errno| Error::from_errno(errno, Step::Sweep, own.path_of(CLEAN));
-    let last = match fstatat(own.fd(), CLEAN, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(stat) => Version::of(&stat),
-        Err(Errno::ENOENT) => return Ok(None),
-        Err(errno) => return Err(fail(errno)),
+/// The last version that was given before an orderly end, if there was one.
+fn find_marker(own: &Dir) -> Result<Option<Version>> {
+    match fstatat(own.fd(), CLEAN, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(Version::of(&stat))),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(Error::from_errno(errno, Step::Sweep, own.path_of(CLEAN))),
+    }
+}
+
+fn remove_marker(own: &Dir) -> Result<()> {
+    unlinkat(own.fd(), CLEAN, UnlinkatFlags::NoRemoveDir)
+        .map_err(|errno| Error::from_errno(errno, Step::Sweep, own.path_of(CLEAN)))
+}
+
+/// Keeps a version for the recovery after a kill, as the format's time of modification, which nothing else changes. Durably only
+/// where versions are ahead of the clock: else the clock will do.
+fn remember(own: &Dir, version: Version) {
+    let keep = || {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let file = openat(own.fd(), FORMAT_NAME, flags, Mode::empty())?;
+        futimens(&file, &version.to_time(), &version.to_time())?;
+        if version > Version::now() { sys::sync_file(&file) } else { Ok(()) }
     };
-    unlinkat(own.fd(), CLEAN, UnlinkatFlags::NoRemoveDir).map_err(fail)?;
-    Ok(Some(last))
+    // There is none yet, or another user made it: then there is less to see.
+    let _: nix::Result<()> = keep();
+}
+
+/// A version that is not less than any that a killed session has given, by the greatest that can be seen. Up to now the clock
+/// itself sees to that.
+fn beyond(seen: Version) -> Version {
+    if seen.plus(TICK) > Version::now() { seen.plus(UNSEEN) } else { seen }
 }
 
 fn open_root(path: &Path, create: bool) -> Result<Dir> {
@@ -178,15 +212,17 @@ fn lock(own: &Dir) -> Result<Flock<File>> {
 }
 
 fn read_format(own: &Dir) -> Result<Option<String>> {
-    let fail = |errno| Error::from_errno(errno, Step::Read, own.path_of(c"format"));
+    let fail = |errno| Error::from_errno(errno, Step::Read, own.path_of(FORMAT_NAME));
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let file = match openat(own.fd(), c"format", flags, Mode::empty()) {
+    let file = match openat(own.fd(), FORMAT_NAME, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::ENOENT) => return Ok(None),
         Err(errno) => return Err(fail(errno)),
     };
     let mut bytes = Vec::new();
-    file.take(64).read_to_end(&mut bytes).map_err(|error| Error::from_io(error, Step::Read, own.path_of(c"format")))?;
+    file.take(64)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::from_io(error, Step::Read, own.path_of(FORMAT_NAME)))?;
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
@@ -198,7 +234,7 @@ fn initialise(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<()> {
     root.sync()?;
     let bytes = Bytes::from_static(FORMAT.as_bytes());
     let content = Content { bytes, options: PutOptions::new(), stamp: None, sync: FileSync::Fsync };
-    writer.put(own, c"format", &content)
+    writer.put(own, FORMAT_NAME, &content)
 }
 
 /// Removes what an interrupted writer has left, and makes durable what it has left half durable: a name that it has made
@@ -207,8 +243,8 @@ fn initialise(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<()> {
 ///
 /// No temporary is in use, because the lock is held. (Those of single writes have names of their own.)
 ///
-/// Returns a version that is not less than any that was ever given: of the files that are there, and for those that are not any
-/// more, of the directories that they were in.
+/// Returns the greatest version that can be seen: of the files that are there, of the format for the beginning of the session,
+/// and for files that are not any more, of the directories that they were in.
 fn recover(root: &Arc<Dir>) -> Result<Version> {
     let mut last = Version::MIN;
     for visit in Tree::new(Arc::clone(root)) {

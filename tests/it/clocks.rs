@@ -2,10 +2,12 @@
 //! last version lies ahead of the clock.
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use ringbolt::{Reader, Store, Version};
+use ringbolt::{Engine, PutOptions, Reader, Store, Version};
 
 use crate::barriers::*;
 use crate::help::*;
@@ -130,4 +132,86 @@ fn a_deleted_key_does_not_get_its_version_again() {
             }
         }
     });
+}
+
+/// The same after something else has changed the directory: a put that failed, a guard that was dropped.
+#[test]
+fn what_fails_in_the_directory_of_a_deleted_key_hides_nothing() {
+    let failures: [(&str, fn(&Store)); 3] = [
+        ("a clash", |store| assert!(store.put_new("d/old", "2").unwrap_err().is_already_exists())),
+        ("a dropped guard", |store| drop(store.create("d/guard", PutOptions::new()).unwrap())),
+        ("a mismatch", |store| {
+            let stale = "1".parse().unwrap();
+            assert!(store.put_if("d/old", stale, "2").unwrap_err().is_version_mismatch());
+        }),
+    ];
+    each_way(|way, dir| {
+        for (what, fail) in failures {
+            fs::remove_dir_all(dir).unwrap();
+            fs::create_dir(dir).unwrap();
+            let (store, _) = from_the_future(way, dir);
+            store.put("d/old", "1").unwrap();
+            let gone = (0..10).map(|_| store.put("d/k", "1").unwrap()).max().unwrap();
+            store.delete("d/k").unwrap();
+            fail(&store);
+            end(store, End::Unclean);
+            let store = way.open(dir);
+            assert!(store.put("d/k", "2").unwrap() > gone, "{way:?}: {what}");
+        }
+    });
+}
+
+/// The child: puts and deletes for ever, and tells each version.
+#[test]
+fn puts_to_kill() {
+    let Some(dir) = std::env::var_os("RINGBOLT_TEST_VERSIONS") else { return };
+    let engine = if std::env::var_os("RINGBOLT_TEST_URING").is_some() { Engine::Uring } else { Engine::Portable };
+    let store = open(Path::new(&dir), engine);
+    for i in 0u64.. {
+        let key = ["k", "d/k", "d/l"][(i % 3) as usize];
+        let version = store.put(key, i.to_string()).unwrap();
+        if i % 2 == 0 {
+            store.delete(key).unwrap();
+        }
+        if writeln!(std::io::stdout(), "version {version}").is_err() {
+            return;
+        }
+    }
+}
+
+/// Killed at any moment, with versions far ahead of the clock: what comes afterwards is greater.
+#[test]
+fn after_a_kill_versions_rise() {
+    for engine in engines() {
+        let dir = dir();
+        let dir = dir.path();
+        open(dir, engine).close().unwrap();
+        set_hours_ahead(&dir.join(".ringbolt/clean"), 1);
+        let mut last: Option<Version> = None;
+        for round in 0..25 {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child.args(["clocks::puts_to_kill", "--exact", "--nocapture"]).env("RINGBOLT_TEST_VERSIONS", dir);
+            if engine == Engine::Uring {
+                child.env("RINGBOLT_TEST_URING", "1");
+            }
+            let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+            let mut told: Vec<Version> = lines.by_ref().filter_map(told).take(round + 1).collect();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            // The last line may be cut short.
+            let rest: Vec<String> = lines.collect();
+            told.extend(rest.into_iter().rev().skip(1).rev().filter_map(self::told));
+            let first = told[0];
+            assert!(last.is_none_or(|last| first > last), "{engine:?} round {round}: {first} after {last:?}");
+            assert!(told.is_sorted_by(|a, b| a < b));
+            last = told.last().copied();
+        }
+        let version = open(dir, engine).put("k", "1").unwrap();
+        assert!(last.is_some_and(|last| version > last));
+    }
+}
+
+fn told(line: String) -> Option<Version> {
+    line.split_once("version ").map(|(_, version)| version.parse().unwrap())
 }
