@@ -103,10 +103,13 @@ fn a_batch_that_is_dropped_does_nothing_and_holds_the_lock() {
     });
 }
 
+/// Adds a change that fails.
+type Fail = fn(&mut Batch) -> &mut Batch;
+
 /// Whatever it is that fails among the data, the manifest stays as it is.
 #[test]
 fn a_failed_group_leaves_the_next_alone() {
-    let failures: [(&str, fn(&mut Batch) -> &mut Batch); 6] = [
+    let failures: [(&str, Fail); 6] = [
         ("a clash", |batch| batch.put_with("clash", "2", PutOptions::new().create_new(true))),
         ("a mismatch", |batch| batch.put_with("data/2", "2", PutOptions::new().expect_version("1".parse().unwrap()))),
         ("no key", |batch| batch.put("..", "2")),
@@ -163,7 +166,7 @@ fn groups_build_on_one_another() {
 #[test]
 fn changes_of_a_large_batch_are_made_in_order() {
     each_way(|way, dir| {
-        for round in 0..20 {
+        for round in 0..8 {
             let store = way.open(dir);
             let mut batch = store.batch();
             for i in 0..40 {

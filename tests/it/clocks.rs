@@ -98,10 +98,12 @@ fn a_file_from_the_future_is_believed_after_an_unclean_end() {
     });
 }
 
+type Remove = fn(&Store, &str);
+
 /// A file that is not there any more cannot tell of its version, but its directory can.
 #[test]
 fn a_deleted_key_does_not_get_its_version_again() {
-    let removals: [(&str, fn(&Store, &str)); 5] = [
+    let removals: [(&str, Remove); 5] = [
         ("delete", |store, key| store.delete(key).unwrap()),
         ("delete_if", |store, key| store.delete_if(key, store.metadata(key).unwrap().version).unwrap()),
         ("delete in a batch", |store, key| {
@@ -134,10 +136,12 @@ fn a_deleted_key_does_not_get_its_version_again() {
     });
 }
 
+type Fail = fn(&Store);
+
 /// The same after something else has changed the directory: a put that failed, a guard that was dropped.
 #[test]
 fn what_fails_in_the_directory_of_a_deleted_key_hides_nothing() {
-    let failures: [(&str, fn(&Store)); 3] = [
+    let failures: [(&str, Fail); 3] = [
         ("a clash", |store| assert!(store.put_new("d/old", "2").unwrap_err().is_already_exists())),
         ("a dropped guard", |store| drop(store.create("d/guard", PutOptions::new()).unwrap())),
         ("a mismatch", |store| {
