@@ -56,7 +56,11 @@ fn a_subscriber_hears_of_opening_and_of_failures() {
         });
         let heard = listener.0.lock().unwrap().clone();
         let one = |words: &[&str]| {
-            assert_eq!(heard.iter().filter(|text| words.iter().all(|word| text.contains(word))).count(), 1, "{heard:?}");
+            assert_eq!(
+                heard.iter().filter(|text| words.iter().all(|word| text.contains(word))).count(),
+                1,
+                "{heard:?}"
+            );
         };
         one(&["DEBUG", "store opened", "clean=false"]);
         one(&["DEBUG", "change failed", "File exists", "Rename"]);
