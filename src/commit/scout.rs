@@ -1,8 +1,8 @@
 //! Looking ahead of a `syncfs`: how long one takes now, found out on a thread of its own, before anybody waits for one.
 //!
 //! On a filesystem that others keep busy, a `syncfs` can take as long as it takes to write back all that they have written. The
-//! commits go on meanwhile. It also uses up the errors of others that nobody has been told of yet, which must not fail the
-//! first batch that relies on a `syncfs`.
+//! commits go on meanwhile. It has a descriptor of its own: an error is reported once for each open file (`errseq_t` in the
+//! kernel), and the batches must be told of theirs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -51,7 +51,7 @@ impl Scout {
         let (root, tell) = (Arc::clone(&self.root), Arc::clone(&self.news));
         let go = move || {
             let begin = Instant::now();
-            let _ = sys::sync_filesystem(root.fd());
+            let _ = root.open_beneath("").and_then(|own| sys::sync_filesystem(own.fd()));
             *lock(&tell) = News::Back { took: begin.elapsed(), at: Instant::now() };
         };
         if thread::Builder::new().name("ringbolt-scout".into()).spawn(go).is_ok() {
