@@ -18,6 +18,7 @@ use crate::put_options::PutOptions;
 use crate::report::certainly_not_created;
 use crate::store::Shared;
 use crate::temp;
+use crate::version::Version;
 use crate::write::WriteOptions;
 use crate::writer::{NAME_ATTEMPTS, Temp, Writer};
 
@@ -96,13 +97,13 @@ impl AtomicFile {
         self.file.as_ref().expect("open until the commit consumes the guard")
     }
 
-    /// Makes the new content durable and visible under the target's name.
+    /// Makes the new content durable and visible under the target's name. Returns its version, if it is in a store.
     ///
     /// # Errors
     ///
     /// If a write has failed before, with that failure: half a file is never published. Otherwise as
     /// [`WriteOptions::write`]; [`Error::outcome`] tells what is true then.
-    pub fn commit(mut self) -> Result<()> {
+    pub fn commit(mut self) -> Result<Option<Version>> {
         self.owner.writer().check(&self.dir)?;
         if let Some(cause) = self.broken.take() {
             return Err(Error::from_io(cause, Step::Write, self.dir.path_of(&self.temp)));
@@ -112,12 +113,12 @@ impl AtomicFile {
         match &self.owner {
             Owner::Alone(writer) => {
                 let plan = Plan::commit(self.options, None, FileSync::Fsync);
-                writer.complete(&self.dir, &self.name, &temp, Some(file.into()), plan)
+                writer.complete(&self.dir, &self.name, &temp, Some(file.into()), plan).map(|()| None)
             }
             Owner::Store(store, key) => {
-                let file = Written::new(&self.dir, temp, file.into());
+                let file = Written::new(&store.committer.core().writer, &self.dir, temp, file.into());
                 let what = What::Publish { file, options: self.options };
-                store.committer.make(Change { key: Ok(key.clone()), what }).map(drop)
+                store.committer.make(Change { key: Ok(key.clone()), what })
             }
         }
     }

@@ -276,7 +276,8 @@ impl<R> Drop for Answer<R> {
 impl<R> Ticket<R> {
     fn tell(&self, news: News<R>) {
         // Woken outside of the lock: what is woken takes it at once.
-        if let News::None(Some(waker)) = mem::replace(&mut *lock(&self.0), news) {
+        let before = mem::replace(&mut *lock(&self.0), news);
+        if let News::None(Some(waker)) = before {
             waker.wake();
         }
     }

@@ -96,6 +96,12 @@ impl Run {
         if self.stages.front().is_some_and(can) { self.stages.pop_front() } else { None }
     }
 
+    /// Whether the file is closed in `stage`, or in one that comes before any that `stops`.
+    pub(crate) fn closes_before(&self, stops: impl Fn(&Stage) -> bool, stage: &Stage) -> bool {
+        let closes = |stage: &Stage| stage.contains(&Call::CloseFile);
+        closes(stage) || self.stages.iter().take_while(|stage| !stops(stage)).any(closes)
+    }
+
     /// Gives back a stage of which nothing ran.
     pub(crate) fn put_back(&mut self, stage: Stage) {
         self.stages.push_front(stage);

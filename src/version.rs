@@ -20,8 +20,9 @@ const STEP_NS: u64 = 1_000;
 /// enough: it moves in ticks of up to 4 ms, within which a store replaces a file many times, and it follows the clock
 /// when that is set back.
 ///
-/// Only equality means something: of two puts that meet, the one with the smaller version may be the one that stays. A
-/// rename takes the version along: it belongs to the content. Its text form is a decimal number.
+/// Only equality means something, and it means the same content: of two puts that meet, the one with the smaller version may be
+/// the one that stays. A rename takes the version along, so a content that is renamed away and back has its own again. The
+/// text form is a decimal number.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -53,6 +54,11 @@ impl Version {
     /// One that is later by this.
     pub(crate) fn plus(self, time: Duration) -> Version {
         Version(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)))
+    }
+
+    /// Itself, if a store can have given it.
+    pub(crate) fn plausible(self) -> Version {
+        if self < Version::CAP { self } else { Version::MIN }
     }
 
     /// What a file says.

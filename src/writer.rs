@@ -38,12 +38,12 @@ pub(crate) struct Writer {
     /// A directory sync failed: what is durable is not known any more.
     poisoned: Arc<AtomicBool>,
     /// A temporary file could not be removed.
-    stuck: AtomicBool,
+    stuck: Arc<AtomicBool>,
 }
 
 impl Writer {
     pub(crate) fn new(engine: Selected, maker: Maker) -> Writer {
-        Writer { engine, maker, poisoned: Arc::default(), stuck: AtomicBool::new(false) }
+        Writer { engine, maker, poisoned: Arc::default(), stuck: Arc::default() }
     }
 
     /// Refuses when an earlier directory sync has failed. `place` is named in the error.
@@ -60,6 +60,11 @@ impl Writer {
             self.stuck.store(true, Ordering::Release);
         }
         report.verdict()
+    }
+
+    /// The latch of temporary files that could not be removed.
+    pub(crate) fn stuck(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stuck)
     }
 
     /// Whether there is nothing to recover from what went through here.

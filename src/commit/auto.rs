@@ -55,7 +55,8 @@ struct Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) kind: BarrierKind,
-    experiment: bool,
+    /// It is a try of what is not the choice, in this class.
+    experiment: Option<usize>,
 }
 
 impl Auto {
@@ -66,7 +67,6 @@ impl Auto {
             classes: Default::default(),
             budget_s: BUDGET_MAX.as_secs_f64(),
             last: None,
-
             batches: [0; 3],
             experiments: 0,
         }
@@ -75,7 +75,7 @@ impl Auto {
     /// What a commit of about so many files is to use. `quiet` is asked before an experiment with `syncfs`: whether one takes
     /// no longer than this now.
     pub(super) fn choose(&mut self, files: usize, quiet: impl FnOnce(Duration) -> bool) -> Choice {
-        let plain = |kind| Choice { kind, experiment: false };
+        let plain = |kind| Choice { kind, experiment: None };
         match &self.allowed {
             // One file is not worth the sync of a filesystem.
             Allowed::Only(BarrierKind::Filesystem) if files < 2 => return plain(BarrierKind::PerFile),
@@ -101,19 +101,27 @@ impl Auto {
         if other == BarrierKind::Filesystem && !quiet(patience) {
             return plain(best);
         }
-        Choice { kind: other, experiment: true }
+        Choice { kind: other, experiment: Some(class_of(files)) }
     }
 
-    /// Learns what a commit cost; tells whether it used another barrier than the one before.
-    pub(super) fn learn(&mut self, choice: Choice, files: usize, took: Duration) -> bool {
+    /// Learns what a commit cost that put so many files (`None`: of which that cannot be said); tells whether it used another
+    /// barrier than the one before.
+    pub(super) fn learn(&mut self, choice: Choice, files: Option<usize>, took: Duration) -> bool {
         self.batches[choice.kind as usize] += 1;
         let changed = self.last.replace(choice.kind).is_some_and(|last| last != choice.kind);
-        self.weigh(choice, files, took);
+        if let Some(class) = choice.experiment {
+            self.classes[class].since = 0;
+            self.experiments += 1;
+        }
+        if let Some(files) = files.filter(|files| *files > 0) {
+            self.weigh(choice, files, took);
+        }
         changed
     }
 
     fn weigh(&mut self, choice: Choice, files: usize, took: Duration) {
-        let (took_s, files) = (took.as_secs_f64(), files.max(1));
+        let took_s = took.as_secs_f64();
+        let tried = choice.experiment.map(|class| self.classes[class]);
         let class = &mut self.classes[class_of(files)];
         let (cost, other) = match choice.kind {
             BarrierKind::PerFile => (&mut class.per_file, class.filesystem),
@@ -123,14 +131,14 @@ impl Auto {
         let now = took_s / files as f64;
         // Of an experiment the news counts, not what was known long ago.
         *cost = Some(match *cost {
-            Some(before) if !choice.experiment => before + WEIGHT * (now - before),
+            Some(before) if tried.is_none() => before + WEIGHT * (now - before),
             _ => now,
         });
         self.budget_s = (self.budget_s + took_s * SHARE).min(BUDGET_MAX.as_secs_f64());
-        if choice.experiment {
-            class.since = 0;
-            self.experiments += 1;
-            self.budget_s -= other.map_or(0.0, |other| (took_s - other * files as f64).max(0.0));
+        if let Some(tried) = tried {
+            // What it would have cost otherwise; as it was thought when it was tried, if nothing is known of its real size.
+            let thought = if choice.kind == BarrierKind::Filesystem { tried.per_file } else { tried.filesystem };
+            self.budget_s -= other.or(thought).map_or(0.0, |other| (took_s - other * files as f64).max(0.0));
         }
     }
 
@@ -198,7 +206,7 @@ mod tests {
         for _ in 0..commits {
             let choice = auto.choose(files, |_| true);
             let cost = cost_us(choice.kind) * files as u64;
-            auto.learn(choice, files, Duration::from_micros(cost));
+            auto.learn(choice, Some(files), Duration::from_micros(cost));
             filesystem += usize::from(choice.kind == BarrierKind::Filesystem);
             total += cost;
             wasted += cost - best * files as u64;
@@ -254,7 +262,7 @@ mod tests {
         for _ in 0..1000 {
             let choice = auto.choose(64, |_| false);
             assert_eq!(choice.kind, BarrierKind::PerFile);
-            auto.learn(choice, 64, Duration::from_millis(1));
+            auto.learn(choice, Some(64), Duration::from_millis(1));
         }
     }
 }

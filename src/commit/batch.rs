@@ -25,13 +25,13 @@ const SHARED_FROM: Load = Load { files: 8, bytes: 256 << 10 };
 
 /// Commits what has queued up, and what comes while it is being written.
 pub(super) fn run(core: &Arc<Core>, first: Vec<Entry<Unit, Vec<Answer>>>) {
-    let begin = Instant::now();
     let last = core.queue.last_batch();
     let expected = first.iter().map(|entry| entry.load.files).sum::<usize>().max(last);
     let choice = core.auto().choose(expected, |patience| core.scout.finds_quiet(patience));
     if choice.kind == BarrierKind::Filesystem {
         core.prime();
     }
+    let begin = Instant::now();
     let mut batch = Batch::new(core, choice.kind);
     batch.add(first);
     loop {
@@ -54,6 +54,9 @@ struct Batch<'a> {
     load: Load,
     /// Items whose file is open.
     open: usize,
+    last_group: usize,
+    /// A descriptor from before the first file was written: it is told of every error since (`errseq_t` in the kernel).
+    filesystem: Arc<Dir>,
 }
 
 /// Who waits for the answers to some items.
@@ -99,6 +102,12 @@ enum State {
 
 impl<'a> Batch<'a> {
     fn new(core: &'a Arc<Core>, kind: BarrierKind) -> Batch<'a> {
+        let root = core.dirs.root();
+        let filesystem = match kind {
+            // Where none is left, that of the root is as good, but for errors of others that came before.
+            BarrierKind::Filesystem => root.open_beneath("").map_or_else(|_| Arc::clone(root), Arc::new),
+            _ => Arc::clone(root),
+        };
         Batch {
             _poison: PoisonOnPanic(core),
             core,
@@ -107,6 +116,8 @@ impl<'a> Batch<'a> {
             entries: Vec::new(),
             load: Load::default(),
             open: 0,
+            last_group: 0,
+            filesystem,
         }
     }
 
@@ -117,10 +128,13 @@ impl<'a> Batch<'a> {
             self.load = self.load.plus(load);
             let entry = self.entries.len();
             self.entries.push(Pending { answer, since, failed: None });
-            for (group, changes) in groups.into_iter().enumerate() {
+            // The groups of later callers are not before those of earlier ones: changes of a key keep their order.
+            let first = self.last_group;
+            self.last_group += groups.len() - 1;
+            for (group, changes) in (first..).zip(groups) {
                 // In order: of two puts of a key, the later has the greater version.
                 todo.extend(changes.into_iter().map(|change| {
-                    let bytes = change.load().bytes;
+                    let bytes = change.content_len();
                     let work =
                         Work { core: Arc::clone(self.core), kind: self.kind, version: self.core.clock.next(), change };
                     (Place { entry, group, bytes }, work)
@@ -200,7 +214,7 @@ impl<'a> Batch<'a> {
         if !self.items.iter().any(waits) {
             return;
         }
-        let mut job = core.writer.job(Plan::empty(), core.dirs.root());
+        let mut job = core.writer.job(Plan::empty(), &self.filesystem);
         let fate = core.writer.engine.interpreter.call(&Call::SyncFilesystem, &mut job);
         core.recorder.filesystems.add(1);
         for i in 0..self.items.len() {
@@ -235,8 +249,10 @@ impl<'a> Batch<'a> {
             syncing += published.elapsed();
         }
         let took = begin.elapsed();
+        // What failed, or put no file, tells nothing of what files cost.
+        let all_put = self.items.iter().all(|item| matches!(item.state, State::Over(Ok(Some(_)))));
         let mut auto = core.auto();
-        if auto.learn(choice, self.items.len(), took) {
+        if auto.learn(choice, all_put.then_some(self.items.len()), took) {
             trace::barrier(core.dirs.root().path(), self.kind, &auto.reason());
         }
         drop(auto);

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use crate::plan::{Existing, FileSync, Plan};
 use crate::put_options::PutOptions;
 use crate::queue::Load;
 use crate::version::Version;
-use crate::writer::Content;
+use crate::writer::{Content, Writer};
 
 /// A change of one key.
 #[derive(Debug)]
@@ -55,11 +56,13 @@ pub(crate) struct Written {
     dir: Arc<Dir>,
     temp: CString,
     file: Option<OwnedFd>,
+    /// Set if it cannot be removed.
+    stuck: Arc<AtomicBool>,
 }
 
 impl Written {
-    pub(crate) fn new(dir: &Arc<Dir>, temp: CString, file: OwnedFd) -> Written {
-        Written { dir: Arc::clone(dir), temp, file: Some(file) }
+    pub(crate) fn new(writer: &Writer, dir: &Arc<Dir>, temp: CString, file: OwnedFd) -> Written {
+        Written { dir: Arc::clone(dir), temp, file: Some(file), stuck: writer.stuck() }
     }
 
     /// Its directory, its name, and itself: whoever takes it also removes it.
@@ -70,9 +73,9 @@ impl Written {
 
 impl Drop for Written {
     fn drop(&mut self) {
-        if self.file.take().is_some() {
-            // It was refused before anything was done with it. What stays is swept when the store is next opened untidily.
-            let _ = unlinkat(self.dir.fd(), &*self.temp, UnlinkatFlags::NoRemoveDir);
+        // It was refused before anything was done with it.
+        if self.file.take().is_some() && unlinkat(self.dir.fd(), &*self.temp, UnlinkatFlags::NoRemoveDir).is_err() {
+            self.stuck.store(true, Ordering::Release);
         }
     }
 }
@@ -90,13 +93,19 @@ impl Change {
         Change { key: check(from), what: What::Rename { to: check(to) } }
     }
 
-    /// What it takes of the queue.
+    /// What it takes of the queue: content, and names.
     pub(crate) fn load(&self) -> Load {
-        let bytes = match &self.what {
+        let len = |key: &Result<String>| key.as_ref().map_or(0, String::len);
+        let to = if let What::Rename { to } = &self.what { len(to) } else { 0 };
+        Load { files: 1, bytes: self.content_len() + len(&self.key) + to }
+    }
+
+    /// The bytes that it puts.
+    pub(super) fn content_len(&self) -> usize {
+        match &self.what {
             What::Put { bytes, .. } => bytes.len(),
             _ => 0,
-        };
-        Load { files: 1, bytes }
+        }
     }
 }
 
@@ -194,7 +203,7 @@ impl Core {
         self.recorder.directories.add(1);
     }
 
-    pub(super) fn supports(&self, options: PutOptions) -> Result<()> {
+    pub(crate) fn supports(&self, options: PutOptions) -> Result<()> {
         let expected = if let Existing::Match(version) = options.existing { Some(version) } else { None };
         self.keeps(expected)
     }

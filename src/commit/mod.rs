@@ -111,11 +111,11 @@ impl Committer {
         };
         let begin = Instant::now();
         let guard = PoisonOnPanic(core);
-        let load = change.load();
+        let bytes = change.content_len();
         let answer = core.make_alone(change);
         drop((guard, alone));
         core.recorder.alone.add(1);
-        core.note(&answer, load.bytes);
+        core.note(&answer, bytes);
         core.recorder.times([(Part::Change, begin.elapsed())]);
         answer
     }
@@ -146,6 +146,11 @@ impl Committer {
 
     fn submit(&self, unit: Unit) -> Result<Submission<Unit, Vec<Answer>>> {
         self.core.check()?;
+        if self.process != std::process::id() {
+            // The thread, and the store, are the parent's.
+            let error = std::io::Error::other("the store was opened by the process that this one was forked from");
+            return Err(self.core.error_at_root(error));
+        }
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {
             let core = Arc::clone(&self.core);
@@ -179,9 +184,11 @@ impl Committer {
         self.core.queue.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // In a forked child there is no such thread; and a waker may have brought us here on that thread itself.
-            if self.process == std::process::id() && thread.thread().id() != thread::current().id() {
-                // A panic of the thread was an error for everyone who waited for it.
+            if thread.thread().id() == thread::current().id() {
+                // A waker has brought us here, on that thread itself.
+                serve(&self.core);
+            } else if self.process == std::process::id() {
+                // A panic of the thread was an error for everyone who waited for it. (In a forked child there is no such thread.)
                 let _ = thread.join();
             }
         }
@@ -204,6 +211,11 @@ fn open_max() -> usize {
 fn work(core: &Arc<Core>) {
     let _lose = LoseAtEnd(core);
     let _poison = PoisonOnPanic(core);
+    serve(core);
+}
+
+/// Commits what comes, until the queue is closed and empty.
+fn serve(core: &Arc<Core>) {
     while let Some(entries) = core.queue.wait(batch::MOST) {
         batch::run(core, entries);
     }

@@ -31,6 +31,8 @@ enum News {
 /// After a long one, the next is sent out when so many times its duration have gone by.
 const REST: u32 = 20;
 
+const UNKNOWN: Duration = Duration::from_secs(1);
+
 impl Scout {
     pub(super) fn new(root: Arc<Dir>) -> Scout {
         Scout { root, news: Arc::new(Mutex::new(News::None)) }
@@ -51,8 +53,13 @@ impl Scout {
         let (root, tell) = (Arc::clone(&self.root), Arc::clone(&self.news));
         let go = move || {
             let begin = Instant::now();
-            let _ = root.open_beneath("").and_then(|own| sys::sync_filesystem(own.fd()));
-            *lock(&tell) = News::Back { took: begin.elapsed(), at: Instant::now() };
+            let own = root.open_beneath("");
+            // Without a descriptor nothing was found out: as if it had taken long.
+            let took = own.map_or(UNKNOWN, |own| {
+                let _ = sys::sync_filesystem(own.fd());
+                begin.elapsed()
+            });
+            *lock(&tell) = News::Back { took, at: Instant::now() };
         };
         if thread::Builder::new().name("ringbolt-scout".into()).spawn(go).is_ok() {
             *news = News::Away;

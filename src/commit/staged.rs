@@ -95,17 +95,22 @@ impl Made {
         }
     }
 
-    /// Closes the file if the filesystem will be synced, else begins to write it back.
+    /// Begins to write the file back, and closes it if the filesystem will be synced.
+    ///
+    /// Also then it begins here, not in the syncfs: where a filesystem finds no room for blocks that it has promised, it tells
+    /// whoever asks for the writeback, and nobody else.
     fn wrote(mut self, core: &Core, kind: BarrierKind) -> Result<Made> {
         // The barrier is for the root's filesystem; another may be mounted within.
         let shared = kind == BarrierKind::Filesystem && self.job.dir.device() == core.dirs.root().device();
-        let call = if shared { Call::CloseFile } else { Call::StartSync };
-        let fate = core.writer.engine.interpreter.call(&call, &mut self.job);
+        let calls = [Call::StartSync, Call::CloseFile];
+        for call in calls.into_iter().take(1 + usize::from(shared)) {
+            let fate = core.writer.engine.interpreter.call(&call, &mut self.job);
+            let verdict = Report::of(vec![(call, fate)]).verdict();
+            core.writer.settle(verdict, &self.job.dir, &self.job.name, &self.job.temp)?;
+        }
         if shared {
             self.file = File::Written;
         }
-        let verdict = Report::of(vec![(call, fate)]).verdict();
-        core.writer.settle(verdict, &self.job.dir, &self.job.name, &self.job.temp)?;
         Ok(self)
     }
 

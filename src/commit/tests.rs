@@ -262,79 +262,6 @@ fn a_clash_of_keys_fails_alone_and_a_link_stands_in_for_a_rename() {
     }
 }
 
-/// All of a group is durable before anything of the next becomes visible; and if something in it failed, nothing of the
-/// next is attempted.
-#[test]
-fn groups_are_ordered() {
-    let groups = || {
-        let group = |keys: [&str; 2]| keys.iter().map(|key| put(key, PutOptions::new())).collect();
-        Unit::of(vec![group(["a/k0", "a/k1"]), group(["b/k0", "b/k1"])])
-    };
-    for case in everywhere() {
-        let rig = self::rig(case.clone(), Box::new(|_, _| None));
-        assert_eq!(outcomes(&rig.committer.commit(groups())), [None; 4]);
-        let ran = rig.engine.ran();
-        let order: Vec<bool> =
-            ran.iter().filter(|call| is_publish(call) || **call == Call::SyncDir).map(is_publish).collect();
-        assert_eq!(order, [true, true, false, true, true, false]);
-
-        for (fault, first) in [
-            (fail(is_publish, 1, 2, Errno::ENOSPC), UNCHANGED),
-            (fail(|call| matches!(call, Call::Write { .. }), 1, 2, Errno::ENOSPC), UNCHANGED),
-        ] {
-            let rig = self::rig(case.clone(), fault);
-            let answers = rig.committer.commit(groups());
-            assert_eq!(outcomes(&answers), [None, first, UNCHANGED, UNCHANGED]);
-            assert!(answers[2..].iter().all(|answer| answer.as_ref().unwrap_err().is_not_attempted()));
-            assert_eq!(
-                (rig.contents(), rig.temporaries()),
-                (vec![NEW.to_vec(), OLD.into(), OLD.into(), OLD.into()], 0)
-            );
-        }
-
-        // The directory of the first cannot be synced: nobody knows of it, and the second is left alone.
-        let rig = self::rig(case.clone(), fail(|call| *call == Call::SyncDir, 0, 1, Errno::EIO));
-        assert_eq!(outcomes(&rig.committer.commit(groups())), [UNKNOWN, UNKNOWN, UNCHANGED, UNCHANGED]);
-        assert_eq!((rig.contents(), rig.temporaries()), (vec![NEW.to_vec(), NEW.into(), OLD.into(), OLD.into()], 0));
-        // A failure in the second does not reach back.
-        let rig = self::rig(case.clone(), fail(is_publish, 2, 3, Errno::ENOSPC));
-        assert_eq!(outcomes(&rig.committer.commit(groups())), [None, None, UNCHANGED, None]);
-    }
-}
-
-#[test]
-fn a_batch_of_every_kind_of_change() {
-    let rig = rig(BarrierKind::PerFile, Box::new(|_, _| None));
-    let version = Version::of(&nix::sys::stat::stat(&rig.path("a/k1")).unwrap());
-    let unit = Unit::of(vec![vec![
-        put("fresh/dir/k", PutOptions::new()),
-        Change::delete("a/k0", None),
-        put("a/k1", PutOptions::new().expect_version(version)),
-        put("a/k1", PutOptions::new().expect_version(version)),
-        Change::rename("b/k0", "a/moved"),
-        Change::rename("b/k1", "b/k2"),
-        Change::delete("b/k9", None),
-        put("../k", PutOptions::new()),
-        Change::delete("a/moved", Some(Version::MIN)),
-        put("b/k2", PutOptions::new()),
-    ]]);
-    let answers = rig.committer.commit(unit);
-    let failed: Vec<usize> = (0..10).filter(|i| answers[*i].is_err()).collect();
-    assert_eq!(failed, [3, 6, 7, 8], "{answers:?}");
-    assert!(answers[3].as_ref().unwrap_err().is_version_mismatch());
-    assert!(answers[6].as_ref().unwrap_err().is_not_found());
-    assert!(answers[7].as_ref().unwrap_err().is_invalid_key());
-    assert!(answers[8].as_ref().unwrap_err().is_version_mismatch());
-    let there = |key: &str| fs::read(rig.path(key)).ok();
-    assert_eq!(there("fresh/dir/k").unwrap(), NEW);
-    assert_eq!((there("a/k0"), there("b/k0"), there("b/k1")), (None, None, None));
-    assert_eq!(
-        (there("a/k1").unwrap(), there("a/moved").unwrap(), there("b/k2").unwrap()),
-        (NEW.into(), OLD.into(), NEW.into())
-    );
-    assert_eq!(rig.temporaries(), 0);
-}
-
 /// Alone a change goes by the strict plan on the caller's thread; in company by a batch. Both are whole.
 #[test]
 fn alone_and_in_company() {
@@ -356,8 +283,10 @@ fn alone_and_in_company() {
             fs::write(rig.path("a/.ringbolt-x.tmp"), "guard").unwrap();
             let file = fs::File::options().write(true).open(rig.path("a/.ringbolt-x.tmp")).unwrap();
             let temp = CString::from(c".ringbolt-x.tmp");
-            let what =
-                What::Publish { file: Written::new(&dir, temp, file.into()), options: PutOptions::new().mode(0o640) };
+            let what = What::Publish {
+                file: Written::new(&rig.committer.core().writer, &dir, temp, file.into()),
+                options: PutOptions::new().mode(0o640),
+            };
             commit(Change { key: Ok("a/k9".into()), what }).unwrap();
             assert_eq!(fs::read(rig.path("a/k9")).unwrap(), b"guard");
             assert_eq!((fs::read(rig.path("a/k1")).unwrap(), rig.temporaries()), (NEW.to_vec(), 0));
@@ -385,3 +314,6 @@ fn a_panic_is_told_to_everybody() {
     rig.committer.drain();
     assert!(Path::new(&rig.path("a/k0")).exists());
 }
+
+#[path = "order_tests.rs"]
+mod order;

@@ -11,8 +11,9 @@ use crate::error::Result;
 use crate::put_options::PutOptions;
 use crate::version::Version;
 
-/// The same for tasks, on any runtime: no future here ever blocks the thread that polls it. They are `Send` and borrow nothing,
-/// and each keeps the store open until it ends.
+/// The same for tasks, on any runtime: no future here waits for the disk on the thread that polls it. They are `Send` and borrow
+/// nothing, and each keeps the store open until it ends. (Whoever drops the last of them after the store closes the store by
+/// that, and waits for what is queued.)
 ///
 /// A future does nothing before it is first polled. Where the queue is full it waits for room, first come first served, and
 /// dropping it then undoes it; once there was room, dropping it cancels nothing: the change is made, and nobody is

@@ -215,6 +215,7 @@ impl Store {
     pub fn create(&self, key: impl AsRef<str>, options: PutOptions) -> Result<AtomicFile> {
         let core = self.shared.committer.core();
         core.check()?;
+        core.supports(options)?;
         let key = Key::parse(key.as_ref())?;
         core.again_if_moved(&[&key], || {
             let dir = core.ensure(&key)?;
@@ -310,6 +311,10 @@ impl Store {
     ///
     /// [`Error::is_poisoned`] if a directory sync has failed since the store was opened.
     pub fn close(self) -> Result<()> {
+        // What was queued and given up by its caller can still fail.
+        if Arc::strong_count(&self.shared) == 1 {
+            self.shared.committer.drain();
+        }
         self.shared.committer.core().check()
     }
 }

@@ -252,7 +252,7 @@ fn recover(root: &Arc<Dir>) -> Result<Version> {
         for name in files {
             if !temp::is_swept(&name) {
                 let stat = fstatat(&dir, &*name, AtFlags::AT_SYMLINK_NOFOLLOW);
-                last = stat.map_or(last, |stat| last.max(Version::of(&stat)));
+                last = stat.map_or(last, |stat| last.max(Version::of(&stat).plausible()));
                 continue;
             }
             match unlinkat(&dir, &*name, UnlinkatFlags::NoRemoveDir) {
@@ -263,7 +263,7 @@ fn recover(root: &Arc<Dir>) -> Result<Version> {
             }
         }
         sys::sync_dir(&dir).map_err(|errno| Error::from_errno(errno, Step::SyncDir, path))?;
-        last = fstat(&dir).map_or(last, |stat| last.max(Version::of(&stat)));
+        last = fstat(&dir).map_or(last, |stat| last.max(Version::of(&stat).plausible()));
     }
     Ok(last)
 }

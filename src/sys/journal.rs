@@ -26,7 +26,7 @@ pub(crate) fn no_journal(dir: impl AsFd) -> Option<String> {
     let Ok(stat) = fstat(dir) else { return Some("the directory cannot be looked at".into()) };
     let device = (libc::major(stat.st_dev), libc::minor(stat.st_dev));
     // A thread may have mounts of its own.
-    let mountinfo = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    let mountinfo = mountinfo();
     let Some((kind, options)) = mount(&mountinfo, device) else {
         return Some("the journal barrier holds on ext4 and xfs only; what this filesystem is cannot be told".into());
     };
@@ -37,12 +37,25 @@ pub(crate) fn no_journal(dir: impl AsFd) -> Option<String> {
     }
 }
 
+/// The mounts of this thread, which may have some of its own.
+fn mountinfo() -> String {
+    fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default()
+}
+
 /// The type and the options of the filesystem on a device (proc_pid_mountinfo(5)).
 fn mount(mountinfo: &str, (major, minor): (u32, u32)) -> Option<(&str, &str)> {
     let device = format!("{major}:{minor}");
     let line = mountinfo.lines().find(|line| line.split(' ').nth(2) == Some(&device))?;
     let mut fields = line.split_once(" - ")?.1.split(' ');
     Some((fields.next()?, fields.nth(1)?))
+}
+
+/// Whether this is an xfs with a realtime device, or one of which that cannot be told: a `syncfs` does not flush that device.
+pub(super) fn may_be_realtime(dir: impl AsFd) -> bool {
+    let Ok(stat) = fstat(dir) else { return true };
+    let device = (libc::major(stat.st_dev), libc::minor(stat.st_dev));
+    let mountinfo = mountinfo();
+    mount(&mountinfo, device).is_none_or(|(_, options)| Options(options.into()).begins("rtdev="))
 }
 
 fn xfs_objection(options: &Options) -> Option<String> {

@@ -11,7 +11,7 @@ use nix::sys::utsname::uname;
 use nix::unistd::fsync;
 
 pub(crate) use super::journal::no_journal;
-use super::{range, walk};
+use super::{journal, range, walk};
 use crate::plan::Existing;
 
 /// Opens `path` beneath `root`; no component of it may be a symbolic link. `openat2` since Linux 5.6; refused by some
@@ -98,10 +98,13 @@ pub(crate) fn is_proven(dir: impl AsFd) -> bool {
 
 /// Why one `syncfs` does not make everything durable on the filesystem of `dir`; `None` where it does.
 pub(crate) fn no_syncfs(dir: impl AsFd) -> Option<String> {
-    if !is_proven(dir) {
+    if !is_proven(&dir) {
         return Some(
             "syncfs is as good as an fsync of each file on ext4, xfs and btrfs only, not on this filesystem".into(),
         );
+    }
+    if fstatfs(&dir).is_ok_and(|stat| stat.filesystem_type() == XFS_SUPER_MAGIC) && journal::may_be_realtime(&dir) {
+        return Some("this xfs has a realtime device, which syncfs does not flush".into());
     }
     let (release, version) = release();
     // Errors of pages are reported since Linux 5.8, those of the journal and the flush since 5.17.

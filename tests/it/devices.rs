@@ -120,7 +120,7 @@ fn a_sync_that_fails_leaves_the_old_content() {
                     _ => {
                         let mut file = store.create("k", PutOptions::new()).unwrap();
                         file.write_all(&content).unwrap();
-                        file.commit()
+                        file.commit().map(drop)
                     }
                 };
                 let error = result.unwrap_err();

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::libc;
-use ringbolt::{PutOptions, Store};
+use ringbolt::{PutOptions, Store, Version};
 
 use crate::args::PutArgs;
 use crate::interrupt::Interrupt;
@@ -33,10 +33,9 @@ pub(crate) fn run(args: &PutArgs) -> Result<(), Problem> {
     let begin = input.read(&interrupt)?;
     let store = writing.open("put", dir, true)?;
     let put = Copy { verb: "put", store: &store, key, options, interrupt: &interrupt };
-    put.run(begin, input, |_| ())?;
+    let version = put.run(begin, input, |_| ())?;
     writing.tell(&store.stats());
-    if writing.verbose {
-        let version = store.metadata(key).map_err(Problem::write("put", key))?.version;
+    if let (true, Some(version)) = (writing.verbose, version) {
         problem::tell(&format_args!("version {version}"));
     }
     store.close().map_err(Problem::write("put", key))
@@ -58,15 +57,20 @@ pub(crate) struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Puts `begin` and what is left of `input`, telling `progress` of every piece, in bytes.
-    pub(crate) fn run(self, begin: Piece, mut input: Input<'_>, progress: impl Fn(usize)) -> Result<(), Problem> {
+    /// Puts `begin` and what is left of `input`, telling `progress` of every piece, in bytes. Returns the version.
+    pub(crate) fn run(
+        self,
+        begin: Piece,
+        mut input: Input<'_>,
+        progress: impl Fn(usize),
+    ) -> Result<Option<Version>, Problem> {
         let Copy { verb, store, key, options, interrupt } = self;
         let mut piece = begin;
         if piece.is_last() {
             let len = piece.len;
-            store.put_with(key, piece.into_bytes(), options).map_err(Problem::write(verb, key))?;
+            let version = store.put_with(key, piece.into_bytes(), options).map_err(Problem::write(verb, key))?;
             progress(len);
-            return Ok(());
+            return Ok(Some(version));
         }
         let mut file = store.create(key, options).map_err(Problem::write(verb, key))?;
         loop {

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use super::select::NoEngine;
 use super::{Done, Interpreter, Job, calls};
-use crate::plan::Plan;
+use crate::plan::{Call, Plan};
 use crate::report::Report;
 use crate::run::Run;
 use request::has_request;
@@ -56,7 +56,9 @@ impl Uring {
     /// Runs what needs no ring, and sends the job on its way through it. What comes back first is told by the receiver.
     fn depart(&self, mut run: Run, mut job: Job) -> Way {
         while let Some(stage) = run.next_stage() {
-            if has_request(&stage) {
+            // What the ring opens, only the ring can use, and it closes it in the end.
+            let opens = stage.iter().any(|call| matches!(call, Call::CreateTemp { .. }));
+            if has_request(&stage) && (!opens || run.closes_before(|stage| !has_request(stage), &stage)) {
                 run.put_back(stage);
                 let (reply, answer) = sync_channel(1);
                 return match self.inbox.put(Passage { run, job, reply }) {
