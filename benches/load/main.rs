@@ -24,8 +24,10 @@ use machine::Device;
 use series::{Kind, Series, Worker};
 use table::Table;
 
-/// How long one series runs before it is the next one's turn.
+/// How long one series runs before it is the next one's turn: with few writers, and with a crowd, whose threads and tasks take
+/// a while to start.
 const TURN: Duration = Duration::from_millis(150);
+const CROWD_TURN: Duration = Duration::from_millis(400);
 
 fn main() {
     if let Some(file) = std::env::var_os("RINGBOLT_BENCH_NOISE") {
@@ -36,13 +38,13 @@ fn main() {
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let wants = |scenario: &str| asked.is_empty() || asked.iter().any(|arg| arg == scenario);
     let rounds = std::env::var("RINGBOLT_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok());
-    let rounds = if quick { 1 } else { rounds.unwrap_or(15) };
+    let rounds = if quick { 1 } else { rounds.unwrap_or(11) };
     let turn = if quick { Duration::from_millis(5) } else { TURN };
 
     let base = std::env::var_os("RINGBOLT_BENCH_DIR").map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
     let dir = tempfile::Builder::new().prefix("ringbolt-bench-").tempdir_in(&base).expect("a directory to write in");
     let run = Run { dir: dir.path(), device: Device::of(dir.path()), rounds, turn };
-    println!("{}; {rounds} rounds of {} ms", machine::describe(dir.path()), turn.as_millis());
+    println!("{}", machine::describe(dir.path()));
 
     if wants("one") {
         run.compare("1 writer", &Kind::ALL, Worker::Threads(1), rounds * 3);
@@ -107,19 +109,20 @@ impl Run<'_> {
             })
             .collect();
         let mut table = Table::new(all.iter().map(|series| series.kind.name()));
+        let turn = if self.turn == TURN && worker.is_crowd() { CROWD_TURN } else { self.turn };
         for series in &all {
             // What is made once, and what is learnt at the beginning, is not measured.
-            series.run(worker, self.turn);
+            series.run(worker, turn);
         }
         for round in 0..rounds.max(self.rounds) {
             // The order rotates, so that no series always follows the same one.
             for i in (0..all.len()).map(|i| (i + round) % all.len()) {
                 let before = (self.device.flushes(), machine::usage());
-                let (files, took) = all[i].run(worker, self.turn);
+                let (files, took) = all[i].run(worker, turn);
                 table.note(i, files, took, before.1, before.0.zip(self.device.flushes()).map(|(a, b)| b - a));
             }
         }
-        println!("\n### {title}\n");
+        println!("\n### {title} ({} rounds of {} ms)\n", rounds.max(self.rounds), turn.as_millis());
         table.print();
         for series in &all {
             if let Some(why) = series.explain() {

@@ -64,6 +64,12 @@ pub(crate) enum Worker {
     Batch(usize),
 }
 
+impl Worker {
+    pub(crate) fn is_crowd(self) -> bool {
+        matches!(self, Worker::Threads(16..) | Worker::Tasks(_))
+    }
+}
+
 pub(crate) struct Series {
     pub(crate) kind: Kind,
     what: What,

@@ -165,7 +165,8 @@ impl Auto {
             Allowed::Only(_) => "asked for".into(),
             Allowed::Either { no_filesystem: Some(why) } => format!("per-file: {why}"),
             Allowed::Either { no_filesystem: None } => {
-                let known = self.classes.iter().enumerate().filter_map(|(i, class)| {
+                // One file alone is never worth the sync of a filesystem.
+                let known = self.classes.iter().enumerate().skip(1).filter_map(|(i, class)| {
                     let (per_file, filesystem) = (class.per_file? * 1e6, class.filesystem? * 1e6);
                     let best = cheaper(per_file, filesystem);
                     Some(format!(

@@ -41,12 +41,13 @@ pub enum Engine {
     /// [`Uring`](Engine::Uring) in a build without it. [`EngineInfo::reason`] tells why, and whether io_uring would run.
     #[default]
     Auto,
-    /// One chain of linked requests a replace, submitted by a single `io_uring_enter` on a thread of its own; an error
-    /// where io_uring is refused. What has no such request is still called on the caller's thread: setting a mode, making a
-    /// directory, and everything an [`AtomicFile`](crate::AtomicFile) does before its commit. Not for use in a child
-    /// that was forked without `exec`: threads stay behind in the parent.
+    /// Linked requests of an io_uring, submitted on a thread of its own; an error where io_uring is refused. A single
+    /// [`write`](crate::write) is one chain, by one `io_uring_enter`. In a store, whose files carry a version that no request
+    /// can set, files are created and written by plain calls; what waits for the device goes through the ring: the syncs, with
+    /// what is chained to them, of 64 files at once. Not for use in a child that was forked without `exec`: threads stay behind
+    /// in the parent.
     Uring,
-    /// Plain system calls on the caller's thread.
+    /// Plain system calls: on the caller's thread where it is alone; the files of a commit are synced by up to 32 threads.
     Portable,
 }
 

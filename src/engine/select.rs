@@ -82,7 +82,7 @@ pub(crate) fn select(engine: Engine) -> Result<Selected> {
 
 fn why_not_uring() -> String {
     match uring() {
-        Ok(_) => "plain calls measured faster than io_uring for single puts; io_uring would work here, too".into(),
+        Ok(_) => "plain calls measured faster than io_uring; io_uring would work here, too".into(),
         Err(NoEngine::Refused(why)) => why,
         Err(NoEngine::Failed(error)) => format!("io_uring does not work here: {error}"),
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstat, fstatat, futimens};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, futimens};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::reader::Reader;
@@ -128,7 +128,11 @@ pub(super) fn open(builder: StoreBuilder) -> Result<Shared> {
     own.sync()?;
     let floor = match clean {
         Some(last) => last,
-        None => beyond(recover(&root)?),
+        None => {
+            let seen = recover(&root)?;
+            // Where the format is missing, no version has been given yet.
+            if format.is_some() { beyond(seen) } else { Version::MIN }
+        }
     };
     let clock = Clock::above(floor);
     let keeps_versions = session.keeps_versions(clock.next());
@@ -169,10 +173,16 @@ fn remember(own: &Dir, version: Version) {
     let _: nix::Result<()> = keep();
 }
 
-/// A version that is not less than any that a killed session has given, by the greatest that can be seen. Up to now the clock
-/// itself sees to that.
+/// A version that is not less than any that a killed session has given, by the greatest that can be seen. While the clock goes on,
+/// it sees to that itself, once the kernel's tick is over; where it was set back, what cannot be seen is guessed.
 fn beyond(seen: Version) -> Version {
-    if seen.plus(TICK) > Version::now() { seen.plus(UNSEEN) } else { seen }
+    if seen > Version::now() {
+        return seen.plus(UNSEEN);
+    }
+    while seen.plus(TICK) > Version::now() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    seen
 }
 
 fn open_root(path: &Path, create: bool) -> Result<Dir> {
@@ -247,12 +257,21 @@ fn initialise(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<()> {
 /// and for files that are not any more, of the directories that they were in.
 fn recover(root: &Arc<Dir>) -> Result<Version> {
     let mut last = Version::MIN;
+    let mut see = |stat: nix::Result<FileStat>| {
+        last = stat.map_or(last, |stat| last.max(Version::of(&stat).plausible()));
+    };
     for visit in Tree::new(Arc::clone(root)) {
         let Visit { dir, path, files } = visit.map_err(|error| error.at_step(Step::Sweep))?;
+        // Of our own directory only the format tells: the rest was changed just now.
+        let own = path.ends_with(OWN);
+        if !own {
+            see(fstat(&dir));
+        }
         for name in files {
             if !temp::is_swept(&name) {
-                let stat = fstatat(&dir, &*name, AtFlags::AT_SYMLINK_NOFOLLOW);
-                last = stat.map_or(last, |stat| last.max(Version::of(&stat).plausible()));
+                if !own || &*name == FORMAT_NAME {
+                    see(fstatat(&dir, &*name, AtFlags::AT_SYMLINK_NOFOLLOW));
+                }
                 continue;
             }
             match unlinkat(&dir, &*name, UnlinkatFlags::NoRemoveDir) {
@@ -263,7 +282,6 @@ fn recover(root: &Arc<Dir>) -> Result<Version> {
             }
         }
         sys::sync_dir(&dir).map_err(|errno| Error::from_errno(errno, Step::SyncDir, path))?;
-        last = fstat(&dir).map_or(last, |stat| last.max(Version::of(&stat).plausible()));
     }
     Ok(last)
 }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 
 use nix::libc;
 use nix::sys::stat::fstat;
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
 
 /// Mount options and features, as text, each with a comma on either side.
 struct Options(String);
@@ -23,12 +24,15 @@ impl Options {
 
 /// Why the journal barrier does not hold on the filesystem of `dir`; `None` where it does.
 pub(crate) fn no_journal(dir: impl AsFd) -> Option<String> {
-    let Ok(stat) = fstat(dir) else { return Some("the directory cannot be looked at".into()) };
+    let Ok(stat) = fstat(&dir) else { return Some("the directory cannot be looked at".into()) };
     let device = (libc::major(stat.st_dev), libc::minor(stat.st_dev));
     // A thread may have mounts of its own.
     let mountinfo = mountinfo();
     let Some((kind, options)) = mount(&mountinfo, device) else {
-        return Some("the journal barrier holds on ext4 and xfs only; what this filesystem is cannot be told".into());
+        // The devices of btrfs are not those of its mounts.
+        let btrfs = fstatfs(&dir).is_ok_and(|stat| stat.filesystem_type() == BTRFS_SUPER_MAGIC);
+        let found = if btrfs { "this is btrfs" } else { "what this filesystem is cannot be told" };
+        return Some(format!("the journal barrier holds on ext4 and xfs only, and {found}"));
     };
     match kind {
         "ext4" => no_ext4_journal(device),
