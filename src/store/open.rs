@@ -269,7 +269,7 @@ fn recover(root: &Arc<Dir>) -> Result<Version> {
         }
         for name in files {
             if !temp::is_swept(&name) {
-                if !own || &*name == FORMAT_NAME {
+                if !own || *name == *FORMAT_NAME {
                     see(fstatat(&dir, &*name, AtFlags::AT_SYMLINK_NOFOLLOW));
                 }
                 continue;

@@ -7,31 +7,10 @@ use std::process::Command;
 use std::thread;
 
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use ringbolt::{Barrier, PutOptions, Step, Store};
 
 use crate::help::*;
-
-/// Runs `test` on a thread with mounts of its own; they go when it ends.
-fn with_mounts(what: &str, test: impl FnOnce(&Path) + Send) {
-    let here = dir();
-    thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            if let Err(errno) = unshare(CloneFlags::CLONE_NEWNS) {
-                return skip(what, format_args!("needs root: {errno}"));
-            }
-            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-            test(here.path());
-        });
-        thread.join().unwrap();
-    });
-}
-
-fn tmpfs(at: PathBuf, options: &str) -> PathBuf {
-    fs::create_dir(&at).unwrap();
-    mount(Some("tmpfs"), &at, Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
-    at
-}
+use crate::mounts::{run, tmpfs, with_mounts};
 
 /// An ext4 on a loop device whose image lies on a tmpfs: what is written to it needs room on the tmpfs only when it is
 /// synced. The kernel detaches the device with the last mount.
@@ -42,11 +21,6 @@ fn ext4(at: &Path, image: &Path, size: u64) -> PathBuf {
     fs::create_dir(&at).unwrap();
     run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(&at));
     at
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Fills a filesystem to the last byte.
