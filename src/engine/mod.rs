@@ -42,7 +42,7 @@ pub enum Engine {
     #[default]
     Auto,
     /// Linked requests of an io_uring, submitted on a thread of its own; an error where io_uring is refused. A single
-    /// [`write`](crate::write) is one chain, by one `io_uring_enter`. In a store, whose files carry a version that no request
+    /// [`write`](crate::write()) is one chain, by one `io_uring_enter`. In a store, whose files carry a version that no request
     /// can set, files are created and written by plain calls; what waits for the device goes through the ring: the syncs, with
     /// what is chained to them, of 64 files at once. Not for use in a child that was forked without `exec`: threads stay behind
     /// in the parent.
