@@ -46,7 +46,7 @@ pub struct Stats {
 pub struct Syncs {
     /// `fsync` of a file.
     pub files: u64,
-    /// `sync_file_range` of a file ([`Barrier::Journal`]).
+    /// `sync_file_range` of a file instead ([`Barrier::Journal`]).
     pub ranges: u64,
     /// `syncfs`.
     pub filesystems: u64,

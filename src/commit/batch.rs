@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::auto::Choice;
-use super::staged::{File, Made};
+use super::staged::{File, Made, Need};
 use super::{Answer, Change, Core, PoisonOnPanic, Unit, What};
 use crate::barrier::BarrierKind;
 use crate::dir::Dir;
-use crate::engine::Job;
+use crate::engine::{Done, Job};
 use crate::error::{Error, Kind, Result, Step};
-use crate::plan::{Call, FileSync, Plan};
+use crate::plan::{Call, Plan};
 use crate::queue::{self, Entry, Load};
 use crate::report::{Fate, Report};
 use crate::stats::Part;
-use crate::trace;
 use crate::version::Version;
+use crate::{sys, trace};
 
 /// The most that is committed at once; a caller's own batch may be larger.
 pub(super) const MOST: Load = Load { files: 1024, bytes: 64 << 20 };
@@ -179,26 +179,40 @@ impl<'a> Batch<'a> {
     fn harden(&mut self) {
         self.open = 0;
         let core = self.core;
-        let mut jobs = Vec::new();
-        let mut whose = Vec::new();
+        let engine = &core.writer.engine.interpreter;
+        // Of those that are only written out, writeback has begun: waiting for each in turn is as good as for all at once.
+        let mut done = Vec::new();
+        let (mut jobs, mut whose) = (Vec::new(), Vec::new());
         for (i, item) in self.items.iter_mut().enumerate() {
             let State::Made(made) = &mut item.state else { continue };
-            if !matches!(made.file, File::Open(..)) {
+            let (plan, need) = match std::mem::replace(&mut made.file, File::Durable) {
+                File::Open(plan, need) => (plan, need),
+                file => {
+                    made.file = file;
+                    continue;
+                }
+            };
+            let mut job = Job { plan, file: made.job.file.take(), ..core.writer.job(Plan::empty(), &made.job.dir) };
+            if need == Need::Fsync {
+                // Where all are written out before the first is synced, one commit of a journal serves them all.
+                let fate = if sys::WRITES_OUT { engine.call(&Call::SyncRange, &mut job) } else { Fate::Done(0) };
+                if matches!(fate, Fate::Done(_)) {
+                    jobs.push(job);
+                    whose.push(i);
+                } else {
+                    done.push((i, Done { report: Report::of(vec![(Call::SyncRange, fate)]), file: None }));
+                }
                 continue;
             }
-            let File::Open(plan, sync) = std::mem::replace(&mut made.file, File::Durable) else { continue };
-            match sync {
-                FileSync::Fsync => core.recorder.files.add(1),
-                FileSync::Range => core.recorder.ranges.add(1),
+            match need {
+                Need::Filesystem => made.file = File::Written,
+                _ => core.recorder.ranges.add(1),
             }
-            jobs.push(Job { plan, file: made.job.file.take(), ..core.writer.job(Plan::empty(), &made.job.dir) });
-            whose.push(i);
+            done.push((i, engine.run(job)));
         }
-        // Writeback of all has been started; waiting for each in turn is as good as for all at once, where nothing is flushed.
-        let in_turn = self.kind == BarrierKind::Journal;
-        let engine = &core.writer.engine.interpreter;
-        let done = if in_turn { jobs.into_iter().map(|job| engine.run(job)).collect() } else { engine.run_all(jobs) };
-        for (i, done) in whose.into_iter().zip(done) {
+        core.recorder.files.add(jobs.len());
+        done.extend(whose.into_iter().zip(engine.run_all(jobs)));
+        for (i, done) in done {
             let State::Made(made) = &self.items[i].state else { continue };
             let verdict = core.writer.judge(&done.report);
             if let Err(error) = core.writer.settle(verdict, &made.job.dir, &made.job.name, &made.job.temp) {

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use super::change::{explain_delete, look};
 use super::{Answer, Change, Core, What};
 use crate::barrier::BarrierKind;
+use crate::dir::Dir;
 use crate::engine::Job;
 use crate::error::Result;
 use crate::key::Key;
@@ -32,10 +33,41 @@ pub(super) struct Made {
 pub(super) enum File {
     /// There is none, or it is.
     Durable,
-    /// Open; this makes it durable.
-    Open(Plan, FileSync),
-    /// Closed; the sync of the filesystem makes it durable.
+    /// Open; the plan closes it, and does what is needed before.
+    Open(Plan, Need),
+    /// Written out to the device and closed; the sync of the filesystem makes it durable.
     Written,
+}
+
+/// What makes an open file durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A sync of its own.
+    Fsync,
+    /// To be written out to the device; the sync of its directory does the rest.
+    Range,
+    /// To be written out to the device; the sync of the filesystem does the rest. (That would write it out itself, but
+    /// then ext4 needs two commits of its journal, and tells nobody when it finds no room for a block that it has promised.)
+    Filesystem,
+}
+
+impl Need {
+    /// In a batch of this kind, for a file in this directory: neither shortcut holds where another filesystem is mounted within.
+    fn of(kind: BarrierKind, dir: &Dir, core: &Core) -> Need {
+        match kind {
+            _ if dir.device() != core.dirs.root().device() => Need::Fsync,
+            BarrierKind::PerFile => Need::Fsync,
+            BarrierKind::Journal => Need::Range,
+            BarrierKind::Filesystem => Need::Filesystem,
+        }
+    }
+
+    fn sync(self) -> FileSync {
+        match self {
+            Need::Fsync => FileSync::Fsync,
+            Need::Range | Need::Filesystem => FileSync::Range,
+        }
+    }
 }
 
 impl Made {
@@ -59,23 +91,24 @@ impl Made {
                 core.supports(options)?;
                 let stage = || {
                     let dir = core.ensure(&key)?;
-                    let sync = core.file_sync(&dir, kind == BarrierKind::Journal);
-                    let content = Content { bytes: bytes.clone(), options, stamp: Some(version), sync };
+                    let need = Need::of(kind, &dir, core);
+                    let content = Content { bytes: bytes.clone(), options, stamp: Some(version), sync: need.sync() };
                     let (temp, file) = core.writer.stage(&dir, &name, &content)?;
-                    Ok((dir, temp, file, sync))
+                    Ok((dir, temp, file, need))
                 };
-                let (dir, temp, file, sync) = core.again_if_moved(&[&key], stage)?;
+                let (dir, temp, file, need) = core.again_if_moved(&[&key], stage)?;
                 let job = Job { temp, file: Some(file), ..core.writer.job(Plan::empty(), &dir) };
                 let (compare, publish) = options.existing.publish();
-                made(job, compare, publish, Some(version), File::Open(Plan::harden(sync), sync)).wrote(core, kind)
+                made(job, compare, publish, Some(version), File::Open(Plan::harden(need.sync()), need)).wrote(core)
             }
             What::Publish { file, options } => {
                 let (dir, temp, file) = file.take();
-                let sync = core.file_sync(&dir, kind == BarrierKind::Journal);
-                let plan = Plan::finish(options, Some(version), sync);
+                // Written before this batch began: what its syncfs would tell may have been told already.
+                let need = if kind == BarrierKind::Filesystem { Need::Fsync } else { Need::of(kind, &dir, core) };
+                let plan = Plan::finish(options, Some(version), need.sync());
                 let job = Job { temp, file, ..core.writer.job(Plan::empty(), &dir) };
                 let (compare, publish) = options.existing.publish();
-                Ok(made(job, compare, publish, Some(version), File::Open(plan, sync)))
+                Ok(made(job, compare, publish, Some(version), File::Open(plan, need)))
             }
             What::Delete { expected } => {
                 core.keeps(expected)?;
@@ -95,22 +128,11 @@ impl Made {
         }
     }
 
-    /// Begins to write the file back, and closes it if the filesystem will be synced.
-    ///
-    /// Also then it begins here, not in the syncfs: where a filesystem finds no room for blocks that it has promised, it tells
-    /// whoever asks for the writeback, and nobody else.
-    fn wrote(mut self, core: &Core, kind: BarrierKind) -> Result<Made> {
-        // The barrier is for the root's filesystem; another may be mounted within.
-        let shared = kind == BarrierKind::Filesystem && self.job.dir.device() == core.dirs.root().device();
-        let calls = [Call::StartSync, Call::CloseFile];
-        for call in calls.into_iter().take(1 + usize::from(shared)) {
-            let fate = core.writer.engine.interpreter.call(&call, &mut self.job);
-            let verdict = Report::of(vec![(call, fate)]).verdict();
-            core.writer.settle(verdict, &self.job.dir, &self.job.name, &self.job.temp)?;
-        }
-        if shared {
-            self.file = File::Written;
-        }
+    /// Begins to write the file back, without waiting.
+    fn wrote(mut self, core: &Core) -> Result<Made> {
+        let fate = core.writer.engine.interpreter.call(&Call::StartSync, &mut self.job);
+        let verdict = Report::of(vec![(Call::StartSync, fate)]).verdict();
+        core.writer.settle(verdict, &self.job.dir, &self.job.name, &self.job.temp)?;
         Ok(self)
     }
 

@@ -43,6 +43,9 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     fsync(dir)
 }
 
+/// Whether [`sync_range`] is to be had.
+pub(crate) const WRITES_OUT: bool = true;
+
 /// Begins to write a file back, without waiting.
 pub(crate) fn start_sync(file: impl AsFd) -> nix::Result<()> {
     range::sync(file.as_fd(), libc::SYNC_FILE_RANGE_WRITE)

@@ -1,7 +1,5 @@
 //! Batches: an answer for each change, groups in order, and what the store says about it all.
 
-use std::fs;
-use std::path::PathBuf;
 use std::thread;
 
 use ringbolt::{Barrier, BarrierKind, Batch, Error, PutOptions, Result, Store, Version};
@@ -336,11 +334,11 @@ fn a_device_that_fills_up_in_the_middle_of_a_batch() {
                     }
                 }
                 assert!(!full.join("last").exists() && !full.join("MANIFEST").exists());
-                assert_eq!(temporaries(&full), Vec::<PathBuf>::new());
+                assert_eq!(temporaries(&full), Vec::<std::path::PathBuf>::new());
                 assert!(failed.iter().all(|i| results[*i].as_ref().unwrap_err().leftover().is_none()));
                 store.put("d/0", "again").unwrap();
                 store.close().unwrap();
-                assert!(fs::exists(full.join(".ringbolt/clean")).unwrap());
+                assert!(std::fs::exists(full.join(".ringbolt/clean")).unwrap());
             });
         }
     }
