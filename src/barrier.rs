@@ -22,8 +22,9 @@ pub enum Barrier {
     /// Every file is synced by itself, many at the same time: the filesystem merges what it can. Holds everywhere.
     PerFile,
     /// One `syncfs` for all: far fewer flushes of the device when many changes meet, but it writes back everybody's data on
-    /// that filesystem, too. Linux 5.17 or later (before, syncfs(2) did not report every error), on ext4, btrfs, and xfs
-    /// without a realtime device; anywhere else the store does not open.
+    /// that filesystem, too. Linux 5.17 or later (before, syncfs(2) did not report every error), on ext4, btrfs, xfs
+    /// without a realtime device, and tmpfs; anywhere else the store does not open. A batch that begins with one change, when
+    /// nobody else is there, goes by `PerFile`.
     Filesystem,
     /// The data of all files is written out to the device (`sync_file_range`) and waited for; then the one sync of the
     /// directory commits sizes, extents and names together, and its flush of the device's cache covers the data. Half the
@@ -31,7 +32,8 @@ pub enum Barrier {
     ///
     /// POSIX does not promise that; it rests on how the filesystem's journal works. So it must be asked for, and holds only
     /// on ext4 with an internal journal (`data=ordered`, barriers on, no `fast_commit`, no `journal_async_commit`) and on xfs
-    /// without realtime device or external log; anywhere else the store does not open. Never on btrfs.
+    /// without realtime device or external log; anywhere else the store does not open. Never on btrfs. That an ext4 has no
+    /// `fast_commit` is told by its device alone: who opens the store must be allowed to read that (root, group `disk`).
     Journal,
     /// [`Journal`](Barrier::Journal) where it holds, else [`Auto`](Barrier::Auto).
     JournalOrAuto,
@@ -77,6 +79,8 @@ pub(crate) enum Allowed {
     /// One of two; where `Filesystem` does not hold, why.
     Either {
         no_filesystem: Option<String>,
+        /// Where a journal was preferred, why it does not hold.
+        no_journal: Option<String>,
     },
     Only(BarrierKind),
 }
@@ -87,7 +91,7 @@ impl Barrier {
         let no_filesystem = || sys::no_syncfs(root.fd());
         let refused = |why| Err(Error::new(Kind::UnsupportedBarrier(why), Step::Check, root.path()));
         match self {
-            Barrier::Auto => Ok(Allowed::Either { no_filesystem: no_filesystem() }),
+            Barrier::Auto => Ok(Allowed::Either { no_filesystem: no_filesystem(), no_journal: None }),
             Barrier::PerFile => Ok(Allowed::Only(BarrierKind::PerFile)),
             Barrier::Filesystem => match no_filesystem() {
                 None => Ok(Allowed::Only(BarrierKind::Filesystem)),
@@ -99,7 +103,7 @@ impl Barrier {
             },
             Barrier::JournalOrAuto => match sys::no_journal(root.fd()) {
                 None => Ok(Allowed::Only(BarrierKind::Journal)),
-                Some(_) => Barrier::Auto.resolve(root),
+                no_journal => Ok(Allowed::Either { no_filesystem: no_filesystem(), no_journal }),
             },
         }
     }

@@ -26,6 +26,16 @@ use crate::version::Version;
 /// batch.then().put("MANIFEST", "data/1 data/2");
 /// batch.commit().into_result()?;
 /// assert_eq!(store.get("MANIFEST")?, "data/1 data/2");
+///
+/// let mut batch = store.batch();
+/// batch.put_new("data/1", "again").delete("data/2");
+/// for result in batch.commit().results() {
+///     match result {
+///         Ok(_) => {}
+///         Err(error) if error.is_already_exists() => assert!(error.path().ends_with("data/1")),
+///         Err(error) => panic!("{error}"),
+///     }
+/// }
 /// # Ok(())
 /// # }
 /// ```
@@ -49,6 +59,16 @@ impl Batch {
     /// As [`Store::put_with`](crate::Store::put_with).
     pub fn put_with(&mut self, key: impl AsRef<str>, bytes: impl Into<Bytes>, options: PutOptions) -> &mut Batch {
         self.push(Change::put(key.as_ref(), bytes.into(), options))
+    }
+
+    /// As [`Store::put_new`](crate::Store::put_new).
+    pub fn put_new(&mut self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> &mut Batch {
+        self.put_with(key, bytes, PutOptions::new().create_new(true))
+    }
+
+    /// As [`Store::put_if`](crate::Store::put_if).
+    pub fn put_if(&mut self, key: impl AsRef<str>, expected: Version, bytes: impl Into<Bytes>) -> &mut Batch {
+        self.put_with(key, bytes, PutOptions::new().expect_version(expected))
     }
 
     /// As [`Store::delete`](crate::Store::delete).

@@ -57,8 +57,8 @@ pub enum Outcome {
     /// The target is what it was before the call, and no temporary file is left (if one could not be removed,
     /// [`Error::leftover`] names it).
     Unchanged,
-    /// The change happened, or may have happened, and is visible; the directory could not be synced, so whether it
-    /// survives a power cut is not known. A store refuses further writes until it is reopened.
+    /// The change happened, or may have happened, and may be visible; whether it survives a power cut is not known, since the
+    /// directory could not be synced or nobody knows how far it came. A store refuses further writes until it is reopened.
     Unknown,
 }
 
@@ -76,6 +76,24 @@ impl Error {
     pub(crate) fn from_io(cause: io::Error, step: Step, path: impl Into<PathBuf>) -> Error {
         let kind = cause.raw_os_error().map_or(Kind::Io, |errno| classify(Errno::from_raw(errno), step));
         Error::new(kind, step, path).with_cause(cause)
+    }
+
+    /// The same, for somebody else.
+    pub(crate) fn again(&self) -> Error {
+        let Inner { kind, step, path, cause, outcome, leftover } = &*self.inner;
+        let cause = cause.as_ref().map(|cause| match cause.raw_os_error() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::new(cause.kind(), cause.to_string()),
+        });
+        let inner = Inner {
+            kind: kind.clone(),
+            step: *step,
+            path: path.clone(),
+            cause,
+            outcome: *outcome,
+            leftover: leftover.clone(),
+        };
+        Error { inner: Box::new(inner) }
     }
 
     pub(crate) fn at_step(mut self, step: Step) -> Error {
@@ -143,7 +161,8 @@ impl Error {
         self.inner.kind == Kind::DirectoryRemoved
     }
 
-    /// The engine has ended under the store, after an error of the kernel's. Reopen the store.
+    /// The engine, or the thread that commits, has ended under the store, after an error of the kernel's or a panic. Reopen the
+    /// store.
     pub fn is_engine_lost(&self) -> bool {
         self.inner.kind == Kind::EngineLost
     }
@@ -282,9 +301,9 @@ impl fmt::Display for Inner {
         }
         match &self.kind {
             Kind::DirectoryRemoved => f.write_str(": its directory was removed while it was open")?,
-            Kind::EngineLost => {
-                f.write_str(": the engine was lost after an error of the kernel's; reopen the store")?
-            }
+            Kind::EngineLost => f.write_str(
+                ": what was to do it has ended, after an error of the kernel's or a panic; reopen the store",
+            )?,
             Kind::NotAFile => f.write_str(": not a regular file")?,
             Kind::Symlink => f.write_str(": a symbolic link stands in the way, and links are never followed")?,
             Kind::UnsupportedFilesystem => {

@@ -46,7 +46,11 @@ impl PutOptions {
     /// Fail with [`Error::is_already_exists`](crate::Error::is_already_exists) if there is a file of that name, instead of
     /// replacing it. The check is part of the rename: of several writers exactly one succeeds.
     pub fn create_new(mut self, create_new: bool) -> PutOptions {
-        self.existing = if create_new { Existing::Refuse } else { Existing::Replace };
+        self.existing = match (create_new, self.existing) {
+            (true, _) => Existing::Refuse,
+            (false, Existing::Refuse) => Existing::Replace,
+            (false, existing) => existing,
+        };
         self
     }
 

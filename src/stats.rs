@@ -48,7 +48,7 @@ pub struct Syncs {
     pub files: u64,
     /// `sync_file_range` of a file instead ([`Barrier::Journal`]).
     pub ranges: u64,
-    /// `syncfs`.
+    /// `syncfs` of batches; not those by which is found out whether one takes long.
     pub filesystems: u64,
     /// `fsync` of a directory, for changes in it.
     pub directories: u64,

@@ -10,8 +10,8 @@ const FILES: usize = 10_000;
 const SIZE: usize = 16 << 10;
 const LIMIT: usize = 32 << 20;
 
-/// Queues 10,000 puts of 16 KiB (160 MB) from as many tasks, each of which makes its content when it is let in, and prints how
-/// much memory that took at most, beyond what there was.
+/// Queues 10,000 puts of 16 KiB (160 MB) from as many tasks, which share one content, and prints how much memory that took at
+/// most, beyond what there was: what the store adds to what its callers hold.
 pub(crate) fn show(dir: &Path) {
     let store = Store::builder(dir).create(true).queue_limit(16_384, LIMIT).open().expect("open");
     store.put("warm", "up").expect("put");

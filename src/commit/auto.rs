@@ -80,9 +80,9 @@ impl Auto {
             // One file is not worth the sync of a filesystem.
             Allowed::Only(BarrierKind::Filesystem) if files < 2 => return plain(BarrierKind::PerFile),
             Allowed::Only(kind) => return plain(*kind),
-            Allowed::Either { no_filesystem: Some(_) } => return plain(BarrierKind::PerFile),
-            Allowed::Either { no_filesystem: None } if files < 2 => return plain(BarrierKind::PerFile),
-            Allowed::Either { no_filesystem: None } => {}
+            Allowed::Either { no_filesystem: Some(_), .. } => return plain(BarrierKind::PerFile),
+            Allowed::Either { no_filesystem: None, .. } if files < 2 => return plain(BarrierKind::PerFile),
+            Allowed::Either { no_filesystem: None, .. } => {}
         }
         let class = &mut self.classes[class_of(files)];
         class.since += 1;
@@ -161,10 +161,17 @@ impl Auto {
 
     pub(super) fn reason(&self) -> String {
         match &self.allowed {
+            Allowed::Either { no_journal: Some(why), .. } => format!("{}; {why}", self.choice()),
+            _ => self.choice(),
+        }
+    }
+
+    fn choice(&self) -> String {
+        match &self.allowed {
             Allowed::Only(kind) if self.configured == Barrier::JournalOrAuto => format!("{kind} holds here"),
             Allowed::Only(_) => "asked for".into(),
-            Allowed::Either { no_filesystem: Some(why) } => format!("per-file: {why}"),
-            Allowed::Either { no_filesystem: None } => {
+            Allowed::Either { no_filesystem: Some(why), .. } => format!("per-file: {why}"),
+            Allowed::Either { no_filesystem: None, .. } => {
                 // One file alone is never worth the sync of a filesystem.
                 let known = self.classes.iter().enumerate().skip(1).filter_map(|(i, class)| {
                     let (per_file, filesystem) = (class.per_file? * 1e6, class.filesystem? * 1e6);
@@ -196,7 +203,7 @@ mod tests {
     use super::*;
 
     fn either() -> Auto {
-        Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: None })
+        Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: None, no_journal: None })
     }
 
     /// Runs commits of `files` files, with the cost in microseconds a file; returns the share of `syncfs`, and that of
@@ -256,7 +263,8 @@ mod tests {
 
     #[test]
     fn nothing_is_tried_where_it_does_not_hold_or_would_take_long() {
-        let mut auto = Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: Some("not here".into()) });
+        let mut auto =
+            Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: Some("not here".into()), no_journal: None });
         assert_eq!(run(&mut auto, 64, 1000, |_| 1).0, 0.0);
         assert!(auto.stats().reason.contains("not here"));
         let mut auto = either();

@@ -26,7 +26,7 @@ const SHARED_FROM: Load = Load { files: 8, bytes: 256 << 10 };
 /// Commits what has queued up, and what comes while it is being written.
 pub(super) fn run(core: &Arc<Core>, first: Vec<Entry<Unit, Vec<Answer>>>) {
     let last = core.queue.last_batch();
-    let expected = first.iter().map(|entry| entry.load.files).sum::<usize>().max(last);
+    let expected = core.queue.depth().0.files.max(last);
     let choice = core.auto().choose(expected, |patience| core.scout.finds_quiet(patience));
     if choice.kind == BarrierKind::Filesystem {
         core.prime();

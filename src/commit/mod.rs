@@ -125,7 +125,7 @@ impl Committer {
         let count = unit.len();
         match self.submit(unit) {
             Ok(submission) => block_on(submission).unwrap_or_else(|| self.lost(count)),
-            Err(error) => refused(error, count),
+            Err(error) => refused(&error, count),
         }
     }
 
@@ -134,7 +134,7 @@ impl Committer {
         let count = unit.len();
         match self.submit(unit) {
             Ok(submission) => submission.await.unwrap_or_else(|| self.lost(count)),
-            Err(error) => refused(error, count),
+            Err(error) => refused(&error, count),
         }
     }
 
@@ -170,12 +170,9 @@ impl Committer {
     }
 }
 
-/// One error for many: the first change has it, the others were not attempted either.
-fn refused(error: Error, count: usize) -> Vec<Answer> {
-    let others = (1..count).map(|_| Err(Error::new(Kind::NotAttempted, Step::Check, error.path()))).collect::<Vec<_>>();
-    let mut answers = vec![Err(error)];
-    answers.extend(others);
-    answers
+/// One error for many: none of the changes was attempted.
+fn refused(error: &Error, count: usize) -> Vec<Answer> {
+    (0..count).map(|_| Err(error.again())).collect()
 }
 
 impl Committer {

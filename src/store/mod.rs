@@ -304,8 +304,8 @@ impl Store {
         self.shared.reader.clone()
     }
 
-    /// Commits what is queued and gives up the lock. Dropping the store does the same; a file that is still being
-    /// written, a batch, and a future that was polled and has not ended keep the store open until they are gone.
+    /// Commits what is queued and gives up the lock. Dropping the store does the same. While a file that is being written, a
+    /// batch or a future of this store is still there, it stays open, and all this is done when the last of them is gone.
     ///
     /// # Errors
     ///

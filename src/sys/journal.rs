@@ -118,8 +118,8 @@ fn ext4_objection(
     }
 }
 
-/// Whether an ext4 has the feature `fast_commit`: from the superblock, where the device may be read; else from its
-/// statistics, which are all zero, for ever, without it. `None`: nobody knows.
+/// Whether an ext4 has the feature `fast_commit`: from the superblock, where the device may be read. Its statistics can only
+/// tell that it has: they are zero before the first sync, too. `None`: nobody knows.
 fn fast_commits(device: &str) -> Option<bool> {
     if let Some(superblock) = superblock(device) {
         return has_fast_commit(&superblock);

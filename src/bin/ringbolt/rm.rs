@@ -10,6 +10,9 @@ pub(crate) fn run(args: &RmArgs) -> Result<ExitCode, Problem> {
     for key in &args.keys {
         put::check(key)?;
     }
+    if args.if_version.is_some() && args.keys.len() > 1 {
+        return Err(Problem::Usage("--if-version is for one key: no two have the same version".into()));
+    }
     let store = args.writing.open("rm", &args.dir, false)?;
     let mut batch = store.batch();
     for key in &args.keys {
