@@ -259,6 +259,10 @@ impl Plan {
         plan
     }
 
+    pub(crate) fn close() -> Plan {
+        Plan::of([vec![Call::CloseFile]])
+    }
+
     /// Syncs a directory, after changes that removed a name if there is `evidence` of it to leave.
     pub(crate) fn sync_dir(evidence: Option<Version>) -> Plan {
         let stamp = evidence.map(|version| vec![Call::StampDir { version }]);

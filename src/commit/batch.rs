@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use super::auto::Choice;
 use super::staged::{File, Made, Need};
 use super::{Answer, Change, Core, PoisonOnPanic, Unit, What};
@@ -193,20 +195,23 @@ impl<'a> Batch<'a> {
                 }
             };
             let mut job = Job { plan, file: made.job.file.take(), ..core.writer.job(Plan::empty(), &made.job.dir) };
-            if need == Need::Fsync {
-                // Where all are written out before the first is synced, one commit of a journal serves them all.
+            if need != Need::Range {
+                // Where all are written out before the first is synced, one commit of a journal serves them all. Here that saves
+                // time and no more, so a sandbox may refuse it.
                 let fate = if sys::WRITES_OUT { engine.call(&Call::SyncRange, &mut job) } else { Fate::Done(0) };
-                if matches!(fate, Fate::Done(_)) {
-                    jobs.push(job);
-                    whose.push(i);
-                } else {
+                if !matches!(fate, Fate::Done(_) | Fate::Failed(Errno::ENOSYS | Errno::EPERM)) {
                     done.push((i, Done { report: Report::of(vec![(Call::SyncRange, fate)]), file: None }));
+                    continue;
                 }
-                continue;
             }
             match need {
+                Need::Fsync => {
+                    jobs.push(job);
+                    whose.push(i);
+                    continue;
+                }
                 Need::Filesystem => made.file = File::Written,
-                _ => core.recorder.ranges.add(1),
+                Need::Range => core.recorder.ranges.add(1),
             }
             done.push((i, engine.run(job)));
         }

@@ -62,6 +62,13 @@ impl Need {
         }
     }
 
+    fn plan(self) -> Plan {
+        match self {
+            Need::Fsync | Need::Range => Plan::harden(self.sync()),
+            Need::Filesystem => Plan::close(),
+        }
+    }
+
     fn sync(self) -> FileSync {
         match self {
             Need::Fsync => FileSync::Fsync,
@@ -99,7 +106,7 @@ impl Made {
                 let (dir, temp, file, need) = core.again_if_moved(&[&key], stage)?;
                 let job = Job { temp, file: Some(file), ..core.writer.job(Plan::empty(), &dir) };
                 let (compare, publish) = options.existing.publish();
-                made(job, compare, publish, Some(version), File::Open(Plan::harden(need.sync()), need)).wrote(core)
+                made(job, compare, publish, Some(version), File::Open(need.plan(), need)).wrote(core)
             }
             What::Publish { file, options } => {
                 let (dir, temp, file) = file.take();

@@ -197,6 +197,20 @@ fn a_barrier_that_fails_fails_all_and_changes_nothing() {
     }
 }
 
+/// Where `sync_file_range` only saves time, a sandbox may refuse it; where durability rests upon it, nothing is published.
+#[test]
+fn a_refused_write_out_fails_what_rests_upon_it() {
+    for case in everywhere() {
+        let kind = case.kind;
+        for errno in [Errno::EPERM, Errno::ENOSYS] {
+            let rig = rig(case.clone(), fail(|call| *call == Call::SyncRange, 0, usize::MAX, errno));
+            let expected = if kind == BarrierKind::Journal { UNCHANGED } else { None };
+            assert_eq!(outcomes(&rig.batch(Existing::Replace)), [expected; 4], "{kind}");
+            assert_eq!((rig.count(barrier(kind)) > 0, rig.temporaries()), (true, 0));
+        }
+    }
+}
+
 /// What comes after a failed barrier has written its own files, and is as good as ever.
 #[test]
 fn after_a_failed_barrier_new_files_are_trusted() {
