@@ -1,6 +1,6 @@
 //! A file that is written piece by piece and appears whole, or not at all.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -88,7 +88,7 @@ impl AtomicFile {
     }
 
     pub(crate) fn begin(owner: Owner, dir: Arc<Dir>, name: CString, options: PutOptions) -> Result<AtomicFile> {
-        let (temp, file) = create_temp(&dir, owner.writer())?;
+        let (temp, file) = create_temp(&dir, &name, owner.writer())?;
         Ok(AtomicFile { owner, dir, name, temp, file: Some(file), options, broken: None })
     }
 
@@ -138,10 +138,10 @@ impl AtomicFile {
     }
 }
 
-fn create_temp(dir: &Arc<Dir>, writer: &Writer) -> Result<(CString, File)> {
+fn create_temp(dir: &Arc<Dir>, name: &CStr, writer: &Writer) -> Result<(CString, File)> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     for attempt in 1.. {
-        let temp = temp::fresh(writer.maker, attempt);
+        let temp = temp::name(writer.maker, name, attempt);
         match openat(dir.fd(), &*temp, flags, Mode::from_bits_truncate(0o600)) {
             Ok(file) => return Ok((temp, file.into())),
             // It may have been made for all that.

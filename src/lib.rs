@@ -12,12 +12,16 @@ mod engine;
 mod error;
 mod key;
 mod kind;
+mod lock;
 mod plan;
 mod pool;
 mod put_options;
 mod queue;
+mod regular;
 mod report;
 mod run;
+#[cfg(feature = "sidecar")]
+pub mod sidecar;
 mod stats;
 mod step;
 mod store;

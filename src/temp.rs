@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const PREFIX: &str = ".ringbolt-";
-const SUFFIX: &str = ".tmp";
+pub(crate) const SUFFIX: &str = ".tmp";
 const DIGITS: usize = 16;
 
 /// Who makes a temporary file. A store sweeps its own when it is opened: its lock proves that they are stale. Those of
@@ -15,13 +15,23 @@ const DIGITS: usize = 16;
 pub(crate) enum Maker {
     Store,
     Single,
+    /// Who holds a lock on the directory, so that every target has one temporary name: what is there is stale.
+    Locked,
+}
+
+/// The name to try next for a temporary file that is to become `target`.
+pub(crate) fn name(maker: Maker, target: &CStr, attempt: usize) -> CString {
+    match maker {
+        Maker::Store | Maker::Single => fresh(maker, attempt),
+        Maker::Locked => CString::new([target.to_bytes(), SUFFIX.as_bytes()].concat()).expect("no NUL"),
+    }
 }
 
 /// A fresh name of fixed length, never derived from the target's name, which may fill all 255 bytes itself.
 ///
 /// Uniqueness is O_EXCL's business, not the name's; it only must not be guessable or collide often. So: a counter
 /// under a hash whose key the standard library takes from the system's random source, once a process.
-pub(crate) fn fresh(maker: Maker, attempt: usize) -> CString {
+fn fresh(maker: Maker, attempt: usize) -> CString {
     static KEY: OnceLock<RandomState> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
     // A forked child inherits key and count, and so its parent's next names: after a clash the process counts, too. Not
@@ -33,7 +43,7 @@ pub(crate) fn fresh(maker: Maker, attempt: usize) -> CString {
     CString::new(format!("{PREFIX}{mark}{random:0width$x}{SUFFIX}", width = DIGITS)).expect("no NUL")
 }
 
-/// Whether this is a name that [`fresh`] gives to a store.
+/// Whether this is a name that a store gives.
 pub(crate) fn is_swept(name: &CStr) -> bool {
     name.to_str()
         .ok()
@@ -57,5 +67,6 @@ mod tests {
         assert!(!is_swept(c".ringbolt-0123456789abcdeg.tmp"));
         assert!(!is_swept(c".ringbolt-0.tmp"));
         assert!(!is_swept(c".ringbolt"));
+        assert_eq!(&*name(Maker::Locked, c"keys.json", 7), c"keys.json.tmp");
     }
 }

@@ -127,7 +127,7 @@ impl WriteOptions {
 
     fn prepare(&self, path: &Path) -> Result<(Writer, Arc<Dir>, CString)> {
         let name = file_name(path)?;
-        let parent = path.parent().unwrap_or(Path::new(""));
+        let parent = parent(path);
         if self.create_parents {
             make_durable(parent)?;
         }
@@ -137,7 +137,7 @@ impl WriteOptions {
 }
 
 /// The last component of a path that names a file.
-fn file_name(path: &Path) -> Result<CString> {
+pub(crate) fn file_name(path: &Path) -> Result<CString> {
     let invalid = |why| Error::new(Kind::InvalidKey(why), Step::Check, path);
     let name = path.file_name().ok_or_else(|| invalid("it names no file"))?.as_bytes();
     // `Path` overlooks a slash or a dot at the end; the kernel does not.
@@ -154,6 +154,11 @@ fn file_name(path: &Path) -> Result<CString> {
         return Err(invalid("it contains a NUL byte"));
     }
     Ok(CString::new(name).expect("checked: no NUL"))
+}
+
+/// The directory of a path that names a file; `""` is the current one.
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
 /// Creates a directory and its missing ancestors, each durable before the next. So of those that exist already only the

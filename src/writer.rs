@@ -103,14 +103,14 @@ impl Writer {
         for attempt in 1.. {
             let fuse = self.engine.interpreter.links() && dir.sync_writes();
             let plan = plan(Replace { len: bytes.len(), options: *options, stamp: *stamp, sync: *sync, fuse });
-            let temp = temp::fresh(self.maker, attempt);
+            let temp = temp::name(self.maker, name, attempt);
             let job = Job { name: name.into(), temp: temp.clone(), bytes: bytes.clone(), ..self.job(plan, dir) };
             let done = self.engine.interpreter.run(job);
             if done.report.sync_write_refused() {
                 dir.refuse_sync_writes();
             }
             let verdict = done.report.verdict();
-            if attempt >= NAME_ATTEMPTS || !self.is_worth_another_name(verdict, dir, &temp) {
+            if attempt >= NAME_ATTEMPTS || !self.is_worth_another_try(verdict, dir, &temp) {
                 return (done, temp);
             }
         }
@@ -181,9 +181,12 @@ impl Writer {
         Err(if removed == Temp::Stuck { error.with_leftover(dir.path_of(temp)) } else { error })
     }
 
-    /// The name is taken, and the file not ours; or the call was interrupted, and has perhaps made one.
-    fn is_worth_another_name(&self, verdict: Verdict, dir: &Arc<Dir>, temp: &CStr) -> bool {
+    /// The name is taken, and the file not ours, or stale; or the call was interrupted, and has perhaps made one.
+    fn is_worth_another_try(&self, verdict: Verdict, dir: &Arc<Dir>, temp: &CStr) -> bool {
         match verdict {
+            Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EEXIST, .. } if self.maker == Maker::Locked => {
+                self.remove_temp(dir, temp) != Temp::Stuck
+            }
             Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EEXIST, .. } => true,
             Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EINTR, .. } => {
                 self.remove_temp(dir, temp) != Temp::Stuck

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, futimens};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -23,6 +23,7 @@ use crate::dir::Dir;
 use crate::dirs::Dirs;
 use crate::engine::select;
 use crate::error::{Error, Kind, Result, Step};
+use crate::lock::Lock;
 use crate::plan::FileSync;
 use crate::put_options::PutOptions;
 use crate::temp::{self, Maker};
@@ -54,26 +55,24 @@ const UNSEEN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Session {
     own: Arc<Dir>,
-    lock: Option<Flock<File>>,
-    /// Whose session it is: a forked child has no part in it.
-    process: u32,
+    /// A forked child has no part in it.
+    lock: Lock<File>,
 }
 
 impl Session {
     /// Whether a file here keeps a version exactly. Who may not set times on the lock, which another user made, is believed
     /// that it does.
     fn keeps_versions(&self, version: Version) -> bool {
-        let Some(lock) = &self.lock else { return true };
         let time = version.to_time();
-        match futimens(&**lock, &time, &time) {
-            Ok(()) => fstat(&**lock).is_ok_and(|stat| Version::of(&stat) == version),
+        match futimens(&*self.lock, &time, &time) {
+            Ok(()) => fstat(&*self.lock).is_ok_and(|stat| Version::of(&stat) == version),
             Err(errno) => errno == Errno::EPERM,
         }
     }
 
     /// Says in what order the store is left, and which version was the last.
     pub(super) fn end(&self, tidy: bool, last: Version) {
-        if !tidy || self.process != std::process::id() {
+        if !tidy || !self.lock.is_ours() {
             return;
         }
         // Not synced: without it, the next open only takes longer. It cannot become durable before what it stands for, since
@@ -85,15 +84,6 @@ impl Session {
             renameat(self.own.fd(), CLEAN_NEW, self.own.fd(), CLEAN)
         };
         let _: nix::Result<()> = marker();
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        if self.process != std::process::id() {
-            // The lock is shared with the parent: giving it up would take it from there.
-            std::mem::forget(self.lock.take());
-        }
     }
 }
 
@@ -117,7 +107,7 @@ pub(super) fn open(builder: StoreBuilder) -> Result<Shared> {
         return Err(Error::new(Kind::UnknownFormat(format.clone()), Step::Check, root.path()));
     }
     let writer = Writer::new(select(engine)?, Maker::Store);
-    let session = Session { own, lock: Some(lock), process: std::process::id() };
+    let session = Session { own, lock };
     let own = &session.own;
     let clean = find_marker(own)?;
     if let Some(last) = clean {
@@ -201,14 +191,14 @@ fn open_own(root: &Dir) -> Result<Arc<Dir>> {
     Ok(Arc::new(own))
 }
 
-fn lock(own: &Dir) -> Result<Flock<File>> {
+fn lock(own: &Dir) -> Result<Lock<File>> {
     let fail = |errno| Error::from_errno(errno, Step::Lock, own.path_of(c"lock"));
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let file = File::from(openat(own.fd(), c"lock", flags, Mode::from_bits_truncate(0o600)).map_err(fail)?);
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(mut lock) => {
+    match Lock::take(file) {
+        Ok(lock) => {
             // Who holds it is told to whoever finds it held. A hint: it may be missing, nothing depends on it.
-            let _ = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
+            let _ = lock.set_len(0).and_then(|()| write!(&*lock, "{}", std::process::id()));
             Ok(lock)
         }
         Err((mut file, Errno::EWOULDBLOCK)) => {

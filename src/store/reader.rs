@@ -2,21 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-
 use super::tree::List;
 use crate::dir::Dir;
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, Result, Step};
 use crate::key::Key;
-use crate::sys;
 use crate::version::Version;
+use crate::{regular, sys};
+use bytes::Bytes;
 
 /// Reads a directory of durable files, beside its writer or without one. Takes no lock and changes nothing.
 ///
@@ -127,33 +124,9 @@ impl Reader {
     fn open_file(&self, key: &str) -> Result<(File, std::fs::Metadata)> {
         let key = Key::parse(key)?;
         let path = self.root.path().join(key.as_str());
-        // O_NONBLOCK: a FIFO in the way must not hang the reader.
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
         let open = |flags| sys::open_beneath(self.root.fd(), key.as_str(), flags);
-        let opened = match open(flags) {
-            // Another process has a lease on the file (fcntl(2)), and is asked to give it up; that takes as long as it takes.
-            Err(Errno::EAGAIN) => open(OFlag::O_RDONLY),
-            result => result,
-        };
-        let file = match opened {
-            Ok(file) => File::from(file),
-            // There is no such key if something on the way to it is a file.
-            Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => {
-                return Err(Error::from_errno(errno, Step::OpenFile, path).with_kind(self.root.not_found()));
-            }
-            // A socket, or a device without a driver.
-            Err(Errno::ENXIO) => return Err(Error::new(Kind::NotAFile, Step::OpenFile, path)),
-            Err(errno) => return Err(Error::from_errno(errno, Step::OpenFile, path)),
-        };
-        let found = file.metadata().map_err(|error| Error::from_io(error, Step::OpenFile, &path))?;
-        match found.file_type() {
-            kind if kind.is_file() => Ok((file, found)),
-            kind if kind.is_dir() => Err(Error::from_errno(Errno::EISDIR, Step::OpenFile, path)),
-            kind if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() => {
-                Err(Error::new(Kind::NotAFile, Step::OpenFile, path))
-            }
-            _ => Err(Error::new(Kind::Symlink, Step::OpenFile, path)),
-        }
+        regular::open(open, &path)
+            .map_err(|error| if error.is_not_found() { error.with_kind(self.root.not_found()) } else { error })
     }
 
     fn cannot_read(&self, error: io::Error, key: &str) -> Error {

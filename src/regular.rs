@@ -1,0 +1,40 @@
+//! Opening a file to read it: a regular one, without waiting for anybody.
+
+use std::fs::{File, Metadata};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use crate::error::{Error, Kind, Result, Step};
+
+/// Opens by `open`, which is given the flags and adds that symbolic links are not followed. `path` is for messages.
+pub(crate) fn open(open: impl Fn(OFlag) -> nix::Result<OwnedFd>, path: &Path) -> Result<(File, Metadata)> {
+    // O_NONBLOCK: a FIFO in the way must not hang the reader.
+    let opened = match open(OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
+        // Another process has a lease on the file (fcntl(2)), and is asked to give it up; that takes as long as it takes.
+        Err(Errno::EAGAIN) => open(OFlag::O_RDONLY),
+        result => result,
+    };
+    let file = match opened {
+        Ok(file) => File::from(file),
+        // There is no such file if something on the way to it is one.
+        Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => {
+            return Err(Error::from_errno(errno, Step::OpenFile, path).with_kind(Kind::NotFound));
+        }
+        // A socket, or a device without a driver.
+        Err(Errno::ENXIO) => return Err(Error::new(Kind::NotAFile, Step::OpenFile, path)),
+        Err(errno) => return Err(Error::from_errno(errno, Step::OpenFile, path)),
+    };
+    let found = file.metadata().map_err(|error| Error::from_io(error, Step::OpenFile, path))?;
+    match found.file_type() {
+        kind if kind.is_file() => Ok((file, found)),
+        kind if kind.is_dir() => Err(Error::from_errno(Errno::EISDIR, Step::OpenFile, path)),
+        kind if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() => {
+            Err(Error::new(Kind::NotAFile, Step::OpenFile, path))
+        }
+        _ => Err(Error::new(Kind::Symlink, Step::OpenFile, path)),
+    }
+}

@@ -1,0 +1,80 @@
+//! Ids of keys.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use super::Location;
+use super::error::{SidecarError, cut};
+
+/// The id of a key: an integer of 32 bits that is not 0, which stands for "none". Printed and parsed as decimal.
+///
+/// ```
+/// use ringbolt::sidecar::KeyId;
+///
+/// let id: KeyId = "305419896".parse().unwrap();
+/// assert_eq!((id.get(), id.to_string().as_str()), (305_419_896, "305419896"));
+/// assert!(KeyId::new(0).is_none());
+/// assert!("010".parse::<KeyId>().is_err() && "+1".parse::<KeyId>().is_err());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(NonZeroU32);
+
+impl KeyId {
+    /// `None` for 0.
+    pub const fn new(id: u32) -> Option<KeyId> {
+        match NonZeroU32::new(id) {
+            Some(id) => Some(KeyId(id)),
+            None => None,
+        }
+    }
+
+    /// As a number.
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl From<NonZeroU32> for KeyId {
+    fn from(id: NonZeroU32) -> KeyId {
+        KeyId(id)
+    }
+}
+
+impl From<KeyId> for u32 {
+    fn from(id: KeyId) -> u32 {
+        id.get()
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = SidecarError;
+
+    /// One text for each id: without sign, spaces or leading zeros.
+    fn from_str(text: &str) -> Result<KeyId, SidecarError> {
+        let at = Location::default();
+        let why = match text.as_bytes() {
+            b"0" => return Err(SidecarError::ReservedKeyId { at }),
+            [] => "it is empty",
+            digits if !digits.iter().all(u8::is_ascii_digit) => "digits only",
+            [b'0', ..] => "no leading zeros",
+            _ => match text.parse().ok().and_then(KeyId::new) {
+                Some(id) => return Ok(id),
+                None => "the largest id is 4294967295",
+            },
+        };
+        Err(SidecarError::BadKeyId { at, found: cut(text), why })
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
