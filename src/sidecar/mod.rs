@@ -194,7 +194,3 @@ impl Sidecar {
         SidecarOptions::new().write(path, self)
     }
 }
-
-#[cfg(test)]
-#[path = "sidecar_tests.rs"]
-mod tests;

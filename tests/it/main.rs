@@ -17,6 +17,8 @@ mod keys;
 mod mounts;
 #[cfg(target_os = "linux")]
 mod refusals;
+#[cfg(feature = "sidecar")]
+mod sidecar_format;
 mod single;
 #[cfg(target_os = "linux")]
 mod standstill;
