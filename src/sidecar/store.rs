@@ -199,3 +199,7 @@ fn moves_forward(before: &Sidecar, after: &Sidecar) -> Result<(), SidecarError> 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

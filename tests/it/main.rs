@@ -18,6 +18,8 @@ mod mounts;
 #[cfg(target_os = "linux")]
 mod refusals;
 #[cfg(feature = "sidecar")]
+mod sidecar_file;
+#[cfg(feature = "sidecar")]
 mod sidecar_format;
 mod single;
 #[cfg(target_os = "linux")]

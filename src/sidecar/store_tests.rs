@@ -1,0 +1,89 @@
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+
+use super::*;
+use crate::engine::{Engine, EngineKind, Faulty, Interpreter, select};
+use crate::error::{Outcome, Step};
+use crate::plan::Call;
+
+fn with_key() -> (KeyId, Sidecar) {
+    let id = KeyId::new(7).unwrap();
+    let mut sidecar = Sidecar::default();
+    add(&mut sidecar, id, Purpose::Storage, vec![1; 60].into()).unwrap();
+    (id, sidecar)
+}
+
+/// A store on an engine that begins to fail when it is told to; `None` where a ring is asked for and refused.
+fn store(
+    path: &Path,
+    ring: bool,
+    mut fault: impl FnMut(&Call) -> Option<Errno> + Send + 'static,
+) -> Option<(Arc<AtomicBool>, SidecarStore)> {
+    let inner = ring.then(|| select(Engine::Uring)).transpose().ok()?.map(|ring| ring.interpreter);
+    let fails = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&fails);
+    let engine = Faulty::new(move |_, call| fault(call).filter(|_| told.load(Ordering::Relaxed))).over(inner);
+    let engine: Arc<dyn Interpreter> = Arc::new(engine);
+    let engine = Selected::for_test(engine, EngineKind::Portable);
+    let store = SidecarStore::create_with(path, engine, with_key().1).unwrap();
+    Some((fails, store))
+}
+
+/// Whatever fails on the way: an epoch that was not returned is either not in the file, or nobody knows; then nothing is
+/// written until the store is opened anew, and no epoch comes twice.
+#[test]
+fn a_failure_at_every_call_of_a_change() {
+    let steps = [
+        (Step::CreateTemp, Errno::ENOSPC),
+        (Step::SetMode, Errno::EPERM),
+        (Step::Write, Errno::EIO),
+        (Step::SyncFile, Errno::EIO),
+        (Step::Close, Errno::EIO),
+        (Step::Close, Errno::EDQUOT),
+        (Step::Rename, Errno::EISDIR),
+        (Step::SyncDir, Errno::EIO),
+        (Step::SyncDir, Errno::EINVAL),
+    ];
+    for ring in [false, true] {
+        for (step, errno) in steps {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("keys.json");
+            let Some((fails, store)) = store(&path, ring, move |call| (call.step() == step).then_some(errno)) else {
+                continue;
+            };
+            let id = with_key().0;
+            assert_eq!(store.bump_local_epoch(id).unwrap(), 1);
+            fails.store(true, Ordering::Relaxed);
+            let error = store.bump_local_epoch(id).unwrap_err();
+            let published = step == Step::SyncDir;
+            assert_eq!(error.outcome(), if published { Outcome::Unknown } else { Outcome::Unchanged });
+            let SidecarError::Io(error) = error else { panic!("{error}") };
+            assert_eq!((error.step(), error.raw_os_error()), (step, Some(errno as i32)));
+            assert_eq!(error.is_unsupported_filesystem(), errno == Errno::EINVAL);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{step}");
+            // What it says is what was durable last.
+            assert_eq!(store.get().keys[&id].local_epoch, 1);
+            fails.store(false, Ordering::Relaxed);
+            let next = store.bump_local_epoch(id);
+            match next {
+                Ok(epoch) => assert!(!published && epoch == 2, "{step}"),
+                Err(SidecarError::Io(error)) => assert!(published && error.is_poisoned(), "{error}"),
+                Err(error) => panic!("{error}"),
+            }
+            drop(store);
+            let epoch = SidecarStore::open(&path).unwrap().bump_local_epoch(id).unwrap();
+            assert_eq!(epoch, 3, "{step}");
+        }
+    }
+}
+
+/// Every id is tried until one is free, also where most are taken; none is 0.
+#[test]
+fn ids_of_new_keys_are_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SidecarStore::create(dir.path().join("keys.json"), Sidecar::default()).unwrap();
+    let ids: std::collections::BTreeSet<_> = (0..50).map(|_| store.rotate(Purpose::Raft, vec![1]).unwrap()).collect();
+    assert_eq!((ids.len(), store.get().keys.len()), (50, 50));
+}

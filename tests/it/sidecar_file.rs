@@ -1,0 +1,385 @@
+//! The file of a sidecar: how it is written and read, and who may write it, on every engine.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use ringbolt::sidecar::{KeyId, Purpose, Sidecar, SidecarError, SidecarOptions, SidecarStore};
+use ringbolt::{Outcome, Step};
+
+use crate::help::*;
+use crate::sidecar_format::{fixture, id, key};
+
+/// Runs a test on every engine, with a path to write.
+fn each(test: impl Fn(SidecarOptions, &Path, &Path)) {
+    each_engine(|engine, dir| test(SidecarOptions::new().engine(engine), dir, &dir.join("keys.json")));
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// That a write failed in the file's directory, and left nothing there but what `stays`.
+#[track_caller]
+fn failed<T: std::fmt::Debug>(result: Result<T, SidecarError>, dir: &Path, stays: &[&str]) -> ringbolt::Error {
+    match result {
+        Err(SidecarError::Io(error)) => {
+            assert_eq!(error.outcome(), Outcome::Unchanged, "{error}");
+            assert_eq!(names(dir), stays, "{error}");
+            error
+        }
+        result => panic!("{result:?}"),
+    }
+}
+
+#[test]
+fn a_round_trip_leaves_one_private_file() {
+    each(|options, dir, path| {
+        let mut sidecar = fixture();
+        for version in [1, 2] {
+            options.write(path, &sidecar).unwrap();
+            assert_eq!(options.read(path).unwrap(), sidecar);
+            assert_eq!(sidecar.version(), version);
+            assert_eq!(names(dir), ["keys.json"]);
+            assert_eq!(mode(path), 0o600);
+            sidecar.upgrade(1);
+        }
+    });
+}
+
+#[test]
+fn what_an_interrupted_writer_left_passes_nothing_on() {
+    each(|options, dir, path| {
+        let stale = dir.join("keys.json.tmp");
+        fs::write(&stale, "half of someth").unwrap();
+        fs::set_permissions(&stale, fs::Permissions::from_mode(0o666)).unwrap();
+        options.write(path, &fixture()).unwrap();
+        assert_eq!((names(dir), mode(path)), (vec!["keys.json".to_owned()], 0o600));
+        // A link is not written through.
+        fs::write(dir.join("precious"), "precious").unwrap();
+        symlink("precious", &stale).unwrap();
+        options.write(path, &Sidecar::default()).unwrap();
+        assert_eq!(names(dir), ["keys.json", "precious"]);
+        assert_eq!(fs::read_to_string(dir.join("precious")).unwrap(), "precious");
+        assert_eq!(options.read(path).unwrap(), Sidecar::default());
+        // A directory is in the way, and is not ours to take away.
+        fs::create_dir(&stale).unwrap();
+        let error = failed(options.write(path, &fixture()), dir, &["keys.json", "keys.json.tmp", "precious"]);
+        assert_eq!((error.step(), error.path()), (Step::CreateTemp, &*stale));
+        assert_eq!(options.read(path).unwrap(), Sidecar::default());
+    });
+}
+
+#[test]
+fn a_link_in_its_place_is_replaced_by_a_write_and_refused_by_a_read() {
+    each(|options, dir, path| {
+        fs::write(dir.join("elsewhere"), fixture().to_json().unwrap()).unwrap();
+        fs::set_permissions(dir.join("elsewhere"), fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("elsewhere", path).unwrap();
+        let error = options.read(path).unwrap_err();
+        assert_eq!(error.to_string(), format!("{path:?} is a symbolic link, not a regular file"));
+        options.write(path, &Sidecar::default()).unwrap();
+        assert!(fs::symlink_metadata(path).unwrap().is_file());
+        assert_eq!(options.read(dir.join("elsewhere")).unwrap(), fixture());
+    });
+}
+
+#[test]
+fn what_is_no_private_file_is_refused() {
+    let dir = dir();
+    let path = dir.path().join("keys.json");
+    let text = |error: SidecarError| error.to_string();
+    assert!(Sidecar::read(&path).unwrap_err().is_not_found());
+    assert!(Sidecar::read(path.join("below")).unwrap_err().is_not_found());
+    assert!(Sidecar::read(dir.path().join("no/keys.json")).unwrap_err().is_not_found());
+    assert!(SidecarStore::open(&path).unwrap_err().is_not_found());
+    assert!(SidecarStore::open(dir.path().join("no/keys.json")).unwrap_err().is_not_found());
+    fs::create_dir(&path).unwrap();
+    assert_eq!(text(Sidecar::read(&path).unwrap_err()), format!("{path:?} is a directory, not a regular file"));
+    fs::remove_dir(&path).unwrap();
+    // Nobody writes to it: a reader that waits would wait for ever.
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let fifo = format!("{path:?} is a FIFO, a socket or a device, not a regular file");
+    assert_eq!(text(Sidecar::read(&path).unwrap_err()), fifo);
+    assert_eq!(text(SidecarStore::open(&path).unwrap_err()), fifo);
+    fs::remove_file(&path).unwrap();
+    for (mode, exposed) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o620, true), (0o666, true)]
+    {
+        let _ = fs::remove_file(&path);
+        fs::write(&path, fixture().to_json().unwrap()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let shared = SidecarOptions::new().allow_shared(true);
+        assert_eq!(shared.read(&path).unwrap(), fixture());
+        for result in [Sidecar::read(&path), SidecarStore::open(&path).map(|store| (*store.get()).clone())] {
+            match result {
+                Ok(sidecar) => assert!(!exposed && sidecar == fixture(), "{mode:o}"),
+                Err(SidecarError::Exposed { mode: found, .. }) => assert!(exposed && found == mode),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // A store that was let in makes it private with its first write.
+        shared.open(&path).unwrap().update(|sidecar| sidecar.raft_applied_index += 1).unwrap();
+        assert_eq!(self::mode(&path), 0o600);
+    }
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len((1 << 20) + 1).unwrap();
+    let error = Sidecar::read(&path).unwrap_err();
+    assert!(matches!(error, SidecarError::TooLarge { len: 1_048_577, .. }), "{error}");
+    assert!(text(error).starts_with(&format!("{path:?}: 1048577 bytes are too many")));
+    file.set_len(1 << 20).unwrap();
+    assert!(matches!(Sidecar::read(&path), Err(SidecarError::Syntax { .. })));
+    for bad in ["", "/", "..", "f/"].map(PathBuf::from).into_iter().chain([dir.path().join("x".repeat(252))]) {
+        for result in [Sidecar::read(&bad).map(drop), fixture().write(&bad)] {
+            match result {
+                Err(SidecarError::Io(error)) => assert!(error.is_invalid_key(), "{bad:?}: {error}"),
+                Err(SidecarError::NotFound { .. }) => {
+                    assert_eq!(bad.as_os_str().len(), dir.path().as_os_str().len() + 253)
+                }
+                result => panic!("{bad:?}: {result:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_or_unwritable_directory_is_told() {
+    each(|options, dir, path| {
+        let error = failed(options.write(dir.join("no/keys.json"), &fixture()), dir, &[]);
+        assert!(error.is_not_found(), "{error}");
+        let error = failed(options.create(dir.join("no/keys.json"), fixture()), dir, &[]);
+        assert!(error.is_not_found(), "{error}");
+        // The rename fails: a directory has the name.
+        fs::create_dir(path).unwrap();
+        let error = failed(options.write(path, &fixture()), dir, &["keys.json"]);
+        assert!(error.is_a_directory() && error.step() == Step::Rename, "{error}");
+    });
+}
+
+#[test]
+fn one_writer_a_directory() {
+    each(|options, dir, path| {
+        let store = options.create(path, fixture()).unwrap();
+        for result in [
+            options.open(path).map(drop),
+            options.create(dir.join("other.json"), fixture()).map(drop),
+            options.write(path, &Sidecar::default()),
+        ] {
+            let error = failed(result, dir, &["keys.json"]);
+            assert!(error.is_locked(), "{error}");
+        }
+        // Readers need no lock.
+        assert_eq!(options.read(path).unwrap(), *store.get());
+        drop(store);
+        let error = failed(options.create(path, Sidecar::default()), dir, &["keys.json"]);
+        assert!(error.is_already_exists(), "{error}");
+        assert_eq!(*options.open(path).unwrap().get(), fixture());
+    });
+}
+
+#[test]
+fn changes_of_many_threads_are_all_there() {
+    each(|options, dir, path| {
+        let store = options.create(path, fixture()).unwrap();
+        let storage = id(305_419_896);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        store.update(|sidecar| sidecar.raft_applied_index += 1).unwrap();
+                        store.bump_local_epoch(storage).unwrap();
+                    }
+                });
+            }
+        });
+        let sidecar = store.get();
+        assert_eq!((sidecar.raft_applied_index, sidecar.keys[&storage].local_epoch), (184_273 + 40, 7 + 40));
+        assert_eq!(options.read(path).unwrap(), *sidecar);
+        assert_eq!(names(dir), ["keys.json"]);
+    });
+}
+
+#[test]
+fn what_only_moves_forward_is_not_taken_back() {
+    each(|options, _, path| {
+        let store = options.create(path, fixture()).unwrap();
+        let (storage, raft) = (id(305_419_896), id(2_596_069_104));
+        let before = fs::read(path).unwrap();
+        let error = store.update(|sidecar| sidecar.raft_applied_index -= 1).unwrap_err();
+        assert_eq!(error.to_string(), "raft_applied_index only moves forward: it is 184273, and was to become 184272");
+        let error = store.update(|sidecar| sidecar.keys.get_mut(&raft).unwrap().local_epoch = 6).unwrap_err();
+        assert_eq!(error.to_string(), "keys.2596069104.local_epoch only moves forward: it is 7, and was to become 6");
+        assert!(matches!(store.update(|sidecar| sidecar.keys.remove(&raft)), Err(SidecarError::ActiveMissing { .. })));
+        assert!(matches!(store.bump_local_epoch(id(7)), Err(SidecarError::NoSuchKey { .. })));
+        // An error of the caller's own, and a panic, change nothing, and what comes after works.
+        let mine = store.try_update(|sidecar| {
+            sidecar.raft_applied_index += 1;
+            Err::<(), Box<dyn std::error::Error>>("no".into())
+        });
+        assert_eq!(mine.unwrap_err().to_string(), "no");
+        thread::scope(|scope| {
+            let panics = scope.spawn(|| store.update(|_| panic!("in a change")));
+            assert!(panics.join().is_err());
+        });
+        assert_eq!((fs::read(path).unwrap(), &*store.get()), (before, &fixture()));
+        // The last epoch there is.
+        store.update(|sidecar| sidecar.keys.get_mut(&storage).unwrap().local_epoch = 65_534).unwrap();
+        assert_eq!(store.bump_local_epoch(storage).unwrap(), 65_535);
+        assert_eq!(options.read(path).unwrap().keys[&storage].local_epoch, 65_535);
+        let error = store.bump_local_epoch(storage).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the local epoch of key 305419896 is 65535, the last there is; rotate to a new key"
+        );
+        assert_eq!(options.read(path).unwrap().keys[&storage].local_epoch, 65_535);
+        store.force_update(|sidecar| sidecar.raft_applied_index = 1).unwrap();
+        assert_eq!(options.read(path).unwrap().raft_applied_index, 1);
+    });
+}
+
+#[test]
+fn a_rotation_is_one_write() {
+    each(|options, _, path| {
+        let store = options.create(path, Sidecar::default()).unwrap();
+        let mut ids = Vec::<KeyId>::new();
+        for purpose in [Purpose::Storage, Purpose::Raft, Purpose::Storage] {
+            let inode = fs::metadata(path).unwrap().ino();
+            let wrapped = vec![0xa5; 60];
+            let id = store.rotate(purpose, wrapped.clone()).unwrap();
+            assert!(!ids.contains(&id));
+            ids.push(id);
+            assert_ne!(fs::metadata(path).unwrap().ino(), inode);
+            let sidecar = options.read(path).unwrap();
+            let (active, key) = sidecar.active_key(purpose).unwrap();
+            assert_eq!((active, key.wrapped.as_bytes(), key.local_epoch), (id, &*wrapped, 0));
+            assert!(key.created.len() == 20 && key.created.ends_with('Z'), "{}", key.created);
+        }
+        assert_eq!(store.get().keys.len(), 3);
+        assert_eq!(store.get().active.raft, Some(ids[1]));
+        // An id from elsewhere; and not twice.
+        store.rotate_to(id(9), Purpose::Raft, [1_u8; 4].as_slice()).unwrap();
+        assert!(matches!(store.rotate_to(id(9), Purpose::Raft, vec![]), Err(SidecarError::KeyExists { .. })));
+        assert_eq!(options.read(path).unwrap().active.raft, Some(id(9)));
+        let debug = format!("{store:?} {:?}", store.get());
+        assert!(!debug.contains("165") && !debug.contains("a5") && debug.contains("WrappedKey(60 bytes)"), "{debug}");
+    });
+}
+
+/// What changes nothing writes nothing.
+#[test]
+fn no_change_is_no_write() {
+    each(|options, _, path| {
+        let store = options.create(path, fixture()).unwrap();
+        let inode = || fs::metadata(path).unwrap().ino();
+        let before = inode();
+        assert_eq!(store.update(|sidecar| sidecar.keys.len()).unwrap(), 2);
+        assert_eq!(inode(), before);
+    });
+}
+
+#[test]
+fn a_snapshot_stays_what_it_was() {
+    let dir = dir();
+    let store = SidecarStore::create(dir.path().join("keys.json"), fixture()).unwrap();
+    let before = store.get();
+    store.update(|sidecar| sidecar.keys.insert(id(5), key(Purpose::Raft, &[1], "", 0))).unwrap();
+    assert_eq!(*before, fixture());
+    assert_eq!(Arc::strong_count(&before), 1);
+    assert_eq!(store.path(), dir.path().join("keys.json"));
+}
+
+/// procfs can neither be locked nor synced; what matters is that nothing is believed to be durable.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_filesystem_that_cannot_sync_directories_is_refused() {
+    for engine in engines() {
+        let options = SidecarOptions::new().engine(engine);
+        match options.write("/proc/keys.json", &fixture()) {
+            Err(SidecarError::Io(error)) => {
+                assert!(error.is_unsupported_filesystem(), "{error}");
+                assert_eq!((error.outcome(), error.step()), (Outcome::Unchanged, Step::SyncDir));
+            }
+            result => panic!("{result:?}"),
+        }
+    }
+}
+
+/// Before, in the middle and at the sync: the old content stays, and no temporary file.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_leaves_the_old_file() {
+    use crate::mounts::{tmpfs, with_mounts};
+    for engine in engines() {
+        let options = SidecarOptions::new().engine(engine);
+        with_mounts("a full disk under a sidecar", |dir| {
+            let full = tmpfs(dir.join("t"), "size=64k,nr_inodes=4");
+            let path = full.join("keys.json");
+            let store = options.create(&path, fixture()).unwrap();
+            let large = store.update(|sidecar| sidecar.keys.insert(id(5), key(Purpose::Raft, &[7; 60_000], "", 0)));
+            let error = failed(large, &full, &["keys.json"]);
+            assert!(error.is_storage_full() && error.step() == Step::Write, "{error}");
+            for name in ["a", "b"] {
+                fs::write(full.join(name), "").unwrap();
+            }
+            let error = failed(store.bump_local_epoch(id(305_419_896)), &full, &["a", "b", "keys.json"]);
+            assert!(error.is_storage_full() && error.step() == Step::CreateTemp, "{error}");
+            assert_eq!((options.read(&path).unwrap(), &*store.get()), (fixture(), &fixture()));
+            // When there is room again, the store goes on.
+            fs::remove_file(full.join("a")).unwrap();
+            assert_eq!(store.bump_local_epoch(id(305_419_896)).unwrap(), 8);
+        });
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_read_only_directory_leaves_the_old_file() {
+    use nix::mount::{MsFlags, mount};
+
+    use crate::mounts::{tmpfs, with_mounts};
+    for engine in engines() {
+        let options = SidecarOptions::new().engine(engine);
+        with_mounts("a read-only disk under a sidecar", |dir| {
+            let at = tmpfs(dir.join("t"), "size=1m");
+            let path = at.join("keys.json");
+            options.write(&path, &fixture()).unwrap();
+            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+            mount(None::<&str>, &at, None::<&str>, flags, None::<&str>).unwrap();
+            let error = failed(options.write(&path, &Sidecar::default()), &at, &["keys.json"]);
+            assert!(error.is_read_only() && error.step() == Step::CreateTemp, "{error}");
+            assert_eq!(options.read(&path).unwrap(), fixture());
+            let store = options.open(&path).unwrap();
+            let error = failed(store.rotate(Purpose::Raft, vec![1]), &at, &["keys.json"]);
+            assert!(error.is_read_only(), "{error}");
+            assert_eq!(*store.get(), fixture());
+        });
+        if !nix::unistd::geteuid().is_root() {
+            return skip("a directory of another user under a sidecar", "needs root");
+        }
+        // The filesystem's idea of who we are, for this thread and what it starts.
+        let dir = dir();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = dir.path().join("keys.json");
+        options.write(&path, &fixture()).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+                let error = failed(options.write(&path, &Sidecar::default()), dir.path(), &["keys.json"]);
+                assert!(error.is_permission_denied() && error.step() == Step::CreateTemp, "{error}");
+                match options.read(&path) {
+                    Err(SidecarError::Io(error)) => assert!(error.is_permission_denied(), "{error}"),
+                    result => panic!("{result:?}"),
+                }
+            });
+        });
+        assert_eq!(options.read(&path).unwrap(), fixture());
+    }
+}
