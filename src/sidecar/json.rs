@@ -157,18 +157,22 @@ impl<'a> Node<'a> {
     /// What serde_json says, at the place in the whole text. Of a text in the wrong place it would say what it is: that has been
     /// looked at before.
     fn not_json(&self, error: &serde_json::Error) -> SidecarError {
-        let at = self.start() + offset(self.raw, error.line(), error.column());
+        let text = error.to_string();
+        let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+        let bytes = self.text.as_bytes();
+        let mut at = self.start() + offset(self.raw, error.line(), error.column());
+        // Of a string that it skips, it tells the place before.
+        if what.starts_with("control character") && bytes.get(at).is_some_and(|byte| *byte >= b' ') {
+            at += 1;
+        }
         let what = if error.is_eof() {
             "it ends in the middle; restore the file from a copy".to_owned()
-        } else if self.raw[at.saturating_sub(self.start()).min(self.raw.len())..].bytes().all(|byte| byte == 0) {
+        } else if bytes.get(at..).is_some_and(|rest| rest.iter().all(|byte| *byte == 0)) {
             "zero bytes, as after a power cut; restore the file from a copy".to_owned()
+        } else if what == "trailing characters" {
+            "something follows the end; remove it".to_owned()
         } else {
-            let text = error.to_string();
-            let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
-            match what {
-                "trailing characters" => "something follows the end; remove it".to_owned(),
-                what => format!("not JSON: {what}"),
-            }
+            format!("not JSON: {what}")
         };
         self.syntax(&what).at(position(self.text, at))
     }
@@ -218,8 +222,9 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (before.iter().filter(|byte| **byte == b'\n').count() + 1, characters + 1)
 }
 
-/// The offset of a line and a column (in bytes) as serde_json counts them: the column is that of the last byte read.
+/// The offset of a line and a column (in bytes) as serde_json counts them: those of the last byte read, which may be inside of a
+/// character, or the newline before column 1.
 fn offset(text: &str, line: usize, column: usize) -> usize {
     let begin: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-    (begin + column.saturating_sub(1)).min(text.len())
+    (begin + column).saturating_sub(1).min(text.len())
 }
