@@ -1,0 +1,134 @@
+//! The reader and the writer of `keys.json` on bytes that anybody could have left there.
+//!
+//! No input makes them panic. A text that is refused is refused in one short line, at a place that the text has, without a wrapped
+//! key in it. A text that is taken is taken whole: its JSON value is that of what would be written back.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ringbolt::sidecar::{Sidecar, SidecarError};
+use serde_json::Value;
+
+/// The longest text of an error in bytes. A name is cut to 32 characters, whose escapes are 10 bytes long at most.
+const TEXT_MAX: usize = 512;
+
+/// So many characters of base64 in a row are taken for a key.
+const RUN_MIN: usize = 40;
+
+fuzz_target!(|data: &[u8]| {
+    let result = Sidecar::from_json(data);
+    match &result {
+        Ok(sidecar) => taken(data, sidecar),
+        Err(error) => refused(data, error),
+    }
+    says_nothing_of_keys(data, &result);
+});
+
+fn refused(data: &[u8], error: &SidecarError) {
+    let (text, debug) = (error.to_string(), format!("{error:?}"));
+    assert!(!text.is_empty() && text.len() <= TEXT_MAX, "{} bytes of text: {text}", text.len());
+    assert!(!text.contains(char::is_control), "more than a line: {text:?}");
+    for run in runs(data) {
+        assert!(!text.contains(run), "{run} is in the text: {text}");
+        assert!(!debug.contains(run), "{run} is in the value: {debug}");
+    }
+    if matches!(error, SidecarError::TooLarge { .. }) {
+        return;
+    }
+    let at = error.location().expect("an error of a text has a place");
+    let (line, column) = (at.line().expect("a line"), at.column().expect("a column"));
+    let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
+    assert!((1..=lines.len()).contains(&line), "line {line} of {}: {text}", lines.len());
+    // What is missing is missing after the last character.
+    let columns = String::from_utf8_lossy(lines[line - 1]).chars().count() + 1;
+    assert!((1..=columns).contains(&column), "column {column} of {columns}: {text}");
+}
+
+fn taken(data: &[u8], sidecar: &Sidecar) {
+    sidecar.validate().expect("what was read is valid");
+    let value = value(data);
+    let mut bare = sidecar.clone();
+    // Times are text of any kind, and printed.
+    bare.keys.values_mut().for_each(|key| key.created.clear());
+    let debug = format!("{bare:?}");
+    for key in value["keys"].as_object().expect("an object of keys").values() {
+        let wrapped = key["wrapped"].as_str().expect("a string");
+        assert!(wrapped.len() < RUN_MIN || !debug.contains(wrapped), "{wrapped} is in the value: {debug}");
+    }
+    let json = match sidecar.to_json() {
+        Ok(json) => json,
+        // Escapes and indentation can make it longer than it was.
+        Err(SidecarError::TooLarge { .. }) => return,
+        Err(error) => panic!("it was read and cannot be written: {error}"),
+    };
+    assert_eq!(value, self::value(&json), "a value was dropped or changed");
+    let again = Sidecar::from_json(&json).expect("what was written can be read");
+    assert_eq!(&again, sidecar);
+    assert_eq!(again.to_json().expect("it was written once"), json, "two texts of one value");
+}
+
+/// The result is the same, in all that is printed of it, with other characters in the places of wrapped keys.
+fn says_nothing_of_keys(data: &[u8], result: &Result<Sidecar, SidecarError>) {
+    let Some(masked) = masked(data) else { return };
+    match (result, Sidecar::from_json(&masked)) {
+        (Ok(one), Ok(other)) => assert_eq!(format!("{one:?}"), format!("{other:?}")),
+        (Err(one), Err(other)) => {
+            assert_eq!(one.to_string(), other.to_string());
+            assert_eq!(format!("{one:?}"), format!("{other:?}"));
+        }
+        (one, other) => panic!("the characters of a key decide: {one:?}, {other:?}"),
+    }
+}
+
+/// What a text means to somebody else's parser; a nil map is an empty one.
+fn value(json: &[u8]) -> Value {
+    let mut value: Value = serde_json::from_slice(json).expect("what was read is JSON");
+    if value["keys"].is_null() {
+        value["keys"] = Value::Object(Default::default());
+    }
+    value
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
+}
+
+/// The longest possible rows of base64 characters, if they are long enough.
+fn runs(data: &[u8]) -> impl Iterator<Item = &str> {
+    data.split(|byte| !is_base64(*byte))
+        .filter(|run| run.len() >= RUN_MIN)
+        .map(|run| std::str::from_utf8(run).expect("base64 is ASCII"))
+}
+
+/// The text with other characters in wrapped keys, and with the same mistakes: a last character before padding or end may have
+/// stray bits, and stays. `None` if there is nothing to change.
+fn masked(data: &[u8]) -> Option<Vec<u8>> {
+    let mut masked = data.to_vec();
+    let mut at = 0;
+    let mut wrapped = false;
+    while at < data.len() {
+        if data[at] != b'"' {
+            // What may stand between the name of a field and its value.
+            wrapped &= matches!(data[at], b' ' | b'\t' | b'\n' | b'\r' | b':');
+            at += 1;
+            continue;
+        }
+        let begin = at + 1;
+        at = begin;
+        while at < data.len() && data[at] != b'"' {
+            at += if data[at] == b'\\' { 2 } else { 1 };
+        }
+        let string = begin..at.min(data.len());
+        at += 1;
+        // Half an escape is another mistake.
+        if wrapped && !data[string.clone()].contains(&b'\\') {
+            for place in string.clone().filter(|place| is_base64(data[*place]) && data[*place] != b'=') {
+                if place + 1 < string.end && data[place + 1] != b'=' {
+                    masked[place] = if data[place] == b'A' { b'Q' } else { b'A' };
+                }
+            }
+        }
+        wrapped = data[string] == *b"wrapped";
+    }
+    (masked != data).then_some(masked)
+}
