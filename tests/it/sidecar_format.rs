@@ -128,7 +128,7 @@ fn what_is_no_json_text_is_told_as_what_it_is() {
         ),
         (with(b"", b"\n{}"), "line 25, column 1: something follows the end; remove it"),
         (with(b"", b"}"), "line 24, column 2: something follows the end; remove it"),
-        (whole[..whole.len() - 1].to_vec(), "line 24, column 1: it ends in the middle; restore the file from a copy"),
+        (whole[..whole.len() - 1].to_vec(), "line 23, column 4: it ends in the middle; restore the file from a copy"),
         (whole[..60].to_vec(), "line 4, column 10: it ends in the middle; restore the file from a copy"),
         (b"{".to_vec(), "line 1, column 1: it ends in the middle; restore the file from a copy"),
         (b"[1, 184273, true]".to_vec(), "line 1, column 1: not a JSON object; restore the file from a copy"),
@@ -149,6 +149,30 @@ fn what_is_no_json_text_is_told_as_what_it_is() {
     refused(&long, "1048577 bytes are too many, a sidecar has 1048576 at most; remove keys that nothing needs");
     assert!(Sidecar::from_json(&with(b" \r\n\t", b"\n")).is_ok());
     assert!(Sidecar::from_json(&with(b"", &vec![b'\n'; FILE_MAX - whole.len()])).is_ok());
+}
+
+/// Where serde_json stops is not always where the mistake is, nor between two characters.
+#[test]
+fn what_is_no_json_is_found_where_it_is() {
+    let zeros = "zero bytes, as after a power cut; restore the file from a copy";
+    let control = "not JSON: control character (\\u0000-\\u001F) found while parsing a string";
+    let cases: [(&str, &str, &str); 12] = [
+        ("{\"\\u00ä\":1}", "line 1, column 8", "not JSON: invalid escape"),
+        ("{\"\\u000\n", "line 1, column 8", "not JSON: invalid escape"),
+        ("{\"a\":\"\\u0😀\"}", "line 1, column 11", "not JSON: invalid escape"),
+        ("{\"😀\u{8}\":1}", "line 1, column 4", control),
+        ("{\"a\":\"😀\u{8}\"}", "line 1, column 8", control),
+        ("{\"a\n\":1}", "line 1, column 4", control),
+        ("{\"a\":\"b\n\n\"}", "line 1, column 8", control),
+        ("{\"a\":1}\0\0", "line 1, column 8", zeros),
+        ("{\"a\":1\0\0", "line 1, column 7", zeros),
+        ("{\"a\0\0", "line 1, column 4", zeros),
+        ("{\"a\":{\"b\":\"c\0\0", "line 1, column 13", zeros),
+        ("{\"a\":{\"b\":\"ä\0\0", "line 1, column 13", zeros),
+    ];
+    for (json, at, what) in cases {
+        assert_eq!(Sidecar::from_json(json.as_bytes()).unwrap_err().to_string(), format!("{at}: {what}"), "{json:?}");
+    }
 }
 
 /// What types cannot prevent is refused before anything is written; what they prevent cannot be said.
