@@ -8,18 +8,18 @@ use std::process::{Command, Output, Stdio};
 
 use crate::help::*;
 
-fn ringbolt(dir: &Path) -> Command {
+pub(crate) fn ringbolt(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringbolt"));
     command.current_dir(dir).stdin(Stdio::null());
     command
 }
 
-fn run(dir: &Path, args: &[&str]) -> Output {
+pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
     ringbolt(dir).args(args).output().unwrap()
 }
 
 #[track_caller]
-fn ok(dir: &Path, args: &[&str]) -> String {
+pub(crate) fn ok(dir: &Path, args: &[&str]) -> String {
     let output = run(dir, args);
     assert!(output.status.success() && output.stderr.is_empty(), "{args:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -27,7 +27,7 @@ fn ok(dir: &Path, args: &[&str]) -> String {
 
 /// That the command fails with this status and one line on stderr; the line.
 #[track_caller]
-fn fails(status: i32, output: Output) -> String {
+pub(crate) fn fails(status: i32, output: Output) -> String {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(status), "{output:?}");
     assert!(status == 2 || (text.lines().count() == 1 && text.starts_with("ringbolt: ")), "{text}");

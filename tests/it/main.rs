@@ -5,6 +5,8 @@ mod barriers;
 mod batches;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "cli")]
+mod cli_sidecar;
 mod clocks;
 mod crowd;
 #[cfg(target_os = "linux")]

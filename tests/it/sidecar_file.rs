@@ -269,7 +269,10 @@ fn a_rotation_is_one_write() {
         assert!(matches!(store.rotate_to(id(9), Purpose::Raft, vec![]), Err(SidecarError::KeyExists { .. })));
         assert_eq!(options.read(path).unwrap().active.raft, Some(id(9)));
         let debug = format!("{store:?} {:?}", store.get());
-        assert!(!debug.contains("165, 165") && !debug.contains("a5a5") && debug.contains("WrappedKey(60 bytes)"), "{debug}");
+        assert!(
+            !debug.contains("165, 165") && !debug.contains("a5a5") && debug.contains("WrappedKey(60 bytes)"),
+            "{debug}"
+        );
     });
 }
 

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use ringbolt::{Barrier, Engine, Stats, Store, Version};
 
 use crate::problem::{self, Problem};
+use crate::sidecar::args::SidecarArgs;
 
 /// Durable files: what `put` has acknowledged survives a power cut.
 ///
@@ -44,6 +45,7 @@ pub(crate) enum Command {
     Ls(LsArgs),
     Rm(RmArgs),
     Cp(CpArgs),
+    Sidecar(SidecarArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -161,18 +163,13 @@ pub(crate) struct Writing {
 impl Writing {
     /// Opens the store for a command of this name, and tells which engine runs if asked to.
     pub(crate) fn open(&self, verb: &str, dir: &Path, create: bool) -> Result<Store, Problem> {
-        let engine = match self.engine {
-            EngineArg::Auto => Engine::Auto,
-            EngineArg::Uring => Engine::Uring,
-            EngineArg::Portable => Engine::Portable,
-        };
         let barrier = match self.barrier {
             BarrierArg::Auto => Barrier::Auto,
             BarrierArg::PerFile => Barrier::PerFile,
             BarrierArg::Filesystem => Barrier::Filesystem,
             BarrierArg::Journal => Barrier::Journal,
         };
-        let store = Store::builder(dir).create(create).engine(engine).barrier(barrier).open();
+        let store = Store::builder(dir).create(create).engine(self.engine.into()).barrier(barrier).open();
         let store = store.map_err(Problem::write(verb, &dir.to_string_lossy()))?;
         if self.verbose {
             problem::tell(&format_args!("engine {}", store.engine()));
@@ -215,13 +212,23 @@ enum BarrierArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum EngineArg {
+pub(crate) enum EngineArg {
     /// What measured best
     Auto,
     /// Chained io_uring requests, or an error where they are refused
     Uring,
     /// Plain system calls
     Portable,
+}
+
+impl From<EngineArg> for Engine {
+    fn from(engine: EngineArg) -> Engine {
+        match engine {
+            EngineArg::Auto => Engine::Auto,
+            EngineArg::Uring => Engine::Uring,
+            EngineArg::Portable => Engine::Portable,
+        }
+    }
 }
 
 /// Print a completion script for a shell.
@@ -236,8 +243,8 @@ pub(crate) struct CompletionsArgs {
 /// Print the manual page, as troff: `ringbolt man | man -l -`
 #[derive(Debug, clap::Args)]
 pub(crate) struct ManArgs {
-    /// The command to print the page of [default: the page of `ringbolt` itself]
-    pub(crate) command: Option<String>,
+    /// The command to print the page of, such as `put` or `sidecar check` [default: the page of `ringbolt` itself]
+    pub(crate) command: Vec<String>,
 }
 
 fn mode(text: &str) -> Result<u32, String> {

@@ -7,6 +7,7 @@ mod problem;
 mod put;
 mod read;
 mod rm;
+mod sidecar;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -39,26 +40,29 @@ fn run(args: Args) -> Result<ExitCode, Problem> {
         Command::Ls(args) => return read::ls(&args),
         Command::Rm(args) => return rm::run(&args),
         Command::Cp(args) => return cp::run(&args),
+        Command::Sidecar(args) => return sidecar::run(&args),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Args::command(), "ringbolt", &mut script);
             print(&script)?;
         }
-        Command::Man(args) => print(&manual(args.command.as_deref())?)?,
+        Command::Man(args) => print(&manual(&args.command)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn manual(of: Option<&str>) -> Result<Vec<u8>, Problem> {
+fn manual(of: &[String]) -> Result<Vec<u8>, Problem> {
     let mut command = Args::command();
     command.build();
-    let command = match of {
-        None => command,
-        Some(name) => match command.find_subcommand(name) {
-            Some(found) => found.clone().name(format!("ringbolt-{name}").leak() as &'static str),
-            None => return Err(Problem::Usage(format!("there is no command {name:?} to show the manual of"))),
-        },
-    };
+    let mut name = "ringbolt".to_owned();
+    for word in of {
+        let Some(found) = command.find_subcommand(word) else {
+            return Err(Problem::Usage(format!("there is no command {:?} to show the manual of", of.join(" "))));
+        };
+        name = format!("{name}-{word}");
+        command = found.clone();
+    }
+    let command = command.name(name.leak() as &'static str);
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page).map_err(Problem::stdout)?;
     Ok(page)

@@ -84,8 +84,8 @@ const BIDI: [char; 12] = [
     '\u{2067}', '\u{2068}', '\u{2069}',
 ];
 
-/// A key as a terminal may show it: nothing in it moves the cursor.
-fn shown(key: &str, escape: bool) -> String {
+/// A key, or another text, as a terminal may show it: nothing in it moves the cursor.
+pub(crate) fn shown(key: &str, escape: bool) -> String {
     if !escape {
         return key.to_owned();
     }

@@ -1,0 +1,237 @@
+//! `ringbolt sidecar`: keys.json from the command line.
+
+pub(crate) mod args;
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ringbolt::sidecar::{KeyId, Location, Purpose, Sidecar, SidecarError, SidecarKey, SidecarOptions};
+use serde_json::{Value, json};
+
+use crate::problem::{self, Problem};
+use crate::read::shown;
+use args::{CheckArgs, InitArgs, SetActiveArgs, ShowArgs, SidecarArgs, SidecarCommand, UpgradeArgs};
+
+/// There is no such file.
+const MISSING: u8 = 3;
+
+pub(crate) fn run(args: &SidecarArgs) -> Result<ExitCode, Problem> {
+    match &args.command {
+        SidecarCommand::Init(args) => init(args),
+        SidecarCommand::Show(args) => show(args),
+        SidecarCommand::Check(args) => check(args),
+        SidecarCommand::SetActive(args) => set_active(args),
+        SidecarCommand::Upgrade(args) => upgrade(args),
+    }
+}
+
+fn init(args: &InitArgs) -> Result<ExitCode, Problem> {
+    let sidecar = Sidecar { storage_envelope_cutover_index: args.storage_cutover_index, ..Sidecar::default() };
+    let options = SidecarOptions::new().engine(args.writing.engine());
+    match options.create(&args.path, sidecar) {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        Err(error) => failed("sidecar init", &args.path, error),
+    }
+}
+
+fn set_active(args: &SetActiveArgs) -> Result<ExitCode, Problem> {
+    let change = || {
+        let store = args.file.options().engine(args.writing.engine()).open(&args.file.path)?;
+        store.try_update(|sidecar| sidecar.set_active(args.purpose.into(), args.id.0))
+    };
+    match change() {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => failed("sidecar set-active", &args.file.path, error),
+    }
+}
+
+fn upgrade(args: &UpgradeArgs) -> Result<ExitCode, Problem> {
+    let path = &args.file.path;
+    let change = || {
+        let store = args.file.options().engine(args.writing.engine()).open(path)?;
+        let before = store.get().storage_envelope_cutover_index;
+        store.update(|sidecar| sidecar.upgrade(args.storage_cutover_index.unwrap_or(0)))?;
+        Ok(before)
+    };
+    match (change(), args.storage_cutover_index) {
+        (Err(error), _) => failed("sidecar upgrade", path, error),
+        (Ok(None), _) => Ok(ExitCode::SUCCESS),
+        (Ok(Some(index)), Some(asked)) if asked != index => Err(Problem::Read(format!(
+            "{path:?} is version 2 already, with the storage cutover index {index}, not {asked}; it was left alone"
+        ))),
+        (Ok(Some(index)), _) => {
+            print(&format!("{path:?} is version 2 already, with the storage cutover index {index}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Of an error, one line, and the status.
+fn failed(doing: &str, path: &Path, error: SidecarError) -> Result<ExitCode, Problem> {
+    match error {
+        SidecarError::NotFound { .. } => {
+            problem::tell(&format_args!("{error}; `ringbolt sidecar init` creates one"));
+            Ok(ExitCode::from(MISSING))
+        }
+        SidecarError::Exposed { .. } => Err(Problem::Read(format!("{error} with --allow-shared"))),
+        // Only with these is there any doubt about what is true now.
+        SidecarError::Io(error) => Err(Problem::write(doing, &path.to_string_lossy())(error)),
+        // The file is named where what is wrong is in it, and not where it is in what was asked for.
+        error if error.location().is_some_and(|at| at.path().is_none()) => {
+            Err(Problem::Read(format!("{path:?}: {error}; nothing was changed")))
+        }
+        error => Err(Problem::Read(error.to_string())),
+    }
+}
+
+fn check(args: &CheckArgs) -> Result<ExitCode, Problem> {
+    let path = &args.file.path;
+    let read = args.file.options().read(path);
+    // Read once more: somebody may be writing, and then this is no news.
+    let canonical = read.as_ref().ok().and_then(|sidecar| Some(sidecar.to_json().ok()? == fs::read(path).ok()?));
+    let mut temporary = path.clone().into_os_string();
+    temporary.push(".tmp");
+    let stale = fs::symlink_metadata(&temporary).is_ok();
+    let status = match &read {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) if error.is_not_found() => ExitCode::from(MISSING),
+        Err(_) => ExitCode::FAILURE,
+    };
+    if args.json {
+        let error = read.as_ref().err();
+        let at = error.and_then(SidecarError::location);
+        return print_json(&json!({
+            "path": path.to_string_lossy(),
+            "valid": read.is_ok(),
+            "error": error.map(ToString::to_string),
+            "line": at.and_then(Location::line),
+            "column": at.and_then(Location::column),
+            "canonical": canonical,
+            "stale_temporary": stale,
+        }))
+        .map(|()| status);
+    }
+    match read {
+        Err(SidecarError::Io(error)) => Err(error.into()),
+        Err(error) => failed("sidecar check", path, error),
+        Ok(sidecar) => {
+            let mut text = format!("{path:?}: valid, {}\n", summary(&sidecar));
+            if canonical == Some(false) {
+                text += "note: it is not written as ringbolt writes it; the next write makes it so\n";
+            }
+            if stale {
+                text += &format!(
+                    "note: {temporary:?} is left from a write that was cut short; the next write removes it\n"
+                );
+            }
+            print(&text)?;
+            Ok(status)
+        }
+    }
+}
+
+/// `version 2, 2 keys, active: storage 305419896, raft none`
+fn summary(sidecar: &Sidecar) -> String {
+    let keys = match sidecar.keys.len() {
+        1 => "1 key".to_owned(),
+        n => format!("{n} keys"),
+    };
+    let active = Purpose::ALL.map(|purpose| format!("{purpose} {}", or_none(sidecar.active.get(purpose))));
+    format!("version {}, {keys}, active: {}", sidecar.version(), active.join(", "))
+}
+
+fn or_none(id: Option<KeyId>) -> String {
+    id.map_or_else(|| "none".to_owned(), |id| id.to_string())
+}
+
+fn show(args: &ShowArgs) -> Result<ExitCode, Problem> {
+    let sidecar = match args.file.options().read(&args.file.path) {
+        Ok(sidecar) => sidecar,
+        Err(SidecarError::Io(error)) => return Err(error.into()),
+        Err(error) => return failed("sidecar show", &args.file.path, error),
+    };
+    if args.json {
+        print_json(&as_json(&args.file.path, &sidecar, args.wrapped))?;
+    } else {
+        print(&as_text(&sidecar, args.wrapped))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_active(sidecar: &Sidecar, id: KeyId, key: &SidecarKey) -> bool {
+    sidecar.active.get(key.purpose) == Some(id)
+}
+
+fn as_text(sidecar: &Sidecar, wrapped: bool) -> String {
+    let escape = io::stdout().is_terminal();
+    let envelope = if sidecar.storage_envelope_active { "active" } else { "not active" };
+    let index = |index: Option<u64>| index.map_or_else(|| "none (version 1)".to_owned(), |index| index.to_string());
+    let mut text = format!(
+        "version                 {}\n\
+         raft applied index      {}\n\
+         storage envelope        {envelope}\n\
+         storage cutover index   {}\n\
+         raft cutover index      {}\n",
+        sidecar.version(),
+        sidecar.raft_applied_index,
+        index(sidecar.storage_envelope_cutover_index),
+        sidecar.raft_envelope_cutover_index,
+    );
+    if sidecar.keys.is_empty() {
+        return text + "\nno keys\n";
+    }
+    text += &format!("\n{:>10}  {:7}  {:6}  {:>5}  {:>7}  created\n", "key", "purpose", "active", "epoch", "wrapped");
+    for (id, key) in &sidecar.keys {
+        let active = if is_active(sidecar, *id, key) { "yes" } else { "" };
+        let (len, created) = (format!("{} B", key.wrapped.as_bytes().len()), shown(&key.created, escape));
+        let purpose = key.purpose.as_str();
+        text += &format!("{id:>10}  {purpose:7}  {active:6}  {:>5}  {len:>7}  {created}\n", key.local_epoch);
+        if wrapped {
+            text += &format!("{:>10}  {}\n", "", STANDARD.encode(key.wrapped.as_bytes()));
+        }
+    }
+    text
+}
+
+fn as_json(path: &Path, sidecar: &Sidecar, wrapped: bool) -> Value {
+    let keys = sidecar.keys.iter().map(|(id, key)| {
+        let mut value = json!({
+            "id": id.get(),
+            "purpose": key.purpose.as_str(),
+            "active": is_active(sidecar, *id, key),
+            "local_epoch": key.local_epoch,
+            "created": key.created,
+            "wrapped_bytes": key.wrapped.as_bytes().len(),
+        });
+        if wrapped {
+            value["wrapped"] = STANDARD.encode(key.wrapped.as_bytes()).into();
+        }
+        value
+    });
+    json!({
+        "path": path.to_string_lossy(),
+        "version": sidecar.version(),
+        "raft_applied_index": sidecar.raft_applied_index,
+        "storage_envelope_active": sidecar.storage_envelope_active,
+        "storage_envelope_cutover_index": sidecar.storage_envelope_cutover_index,
+        "raft_envelope_cutover_index": sidecar.raft_envelope_cutover_index,
+        "active": {
+            "storage": sidecar.active.storage.map(KeyId::get),
+            "raft": sidecar.active.raft.map(KeyId::get),
+        },
+        "keys": keys.collect::<Vec<_>>(),
+    })
+}
+
+fn print_json(value: &Value) -> Result<(), Problem> {
+    print(&format!("{value:#}\n"))
+}
+
+fn print(text: &str) -> Result<(), Problem> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::stdout)
+}

@@ -1,0 +1,196 @@
+//! `ringbolt sidecar`: what it does, what it says, and the status it ends with.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use ringbolt::sidecar::{Sidecar, SidecarStore};
+use serde_json::Value;
+
+use crate::cli::*;
+use crate::help::*;
+use crate::sidecar_format::{fixture, id};
+
+const FIXTURE: &str = include_str!("../data/sidecar/v2_fixture.json");
+
+/// A private file `k`.
+fn put(dir: &Path, content: impl AsRef<[u8]>) {
+    fs::write(dir.join("k"), content).unwrap();
+    fs::set_permissions(dir.join("k"), fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn json(dir: &Path, status: i32, args: &[&str]) -> Value {
+    let output = run(dir, args);
+    assert_eq!(output.status.code(), Some(status), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_sidecar_is_made_and_changed() {
+    for engine in engines() {
+        let engine = format!("{engine:?}").to_lowercase();
+        let dir = dir();
+        let dir = dir.path();
+        assert_eq!(ok(dir, &["sidecar", "init", "k", "--engine", &engine]), "");
+        assert_eq!(Sidecar::read(dir.join("k")).unwrap(), Sidecar::default());
+        let text = fails(1, run(dir, &["sidecar", "init", "k"]));
+        assert!(text.contains("File exists") && text.contains("nothing was changed"), "{text}");
+        ok(dir, &["sidecar", "init", "two", "--storage-cutover-index", "18446744073709551615"]);
+        assert_eq!(Sidecar::read(dir.join("two")).unwrap().storage_envelope_cutover_index, Some(u64::MAX));
+
+        put(dir, fixture().to_json().unwrap());
+        ok(dir, &["sidecar", "set-active", "k", "raft", "none", "--engine", &engine]);
+        assert_eq!(Sidecar::read(dir.join("k")).unwrap().active.raft, None);
+        ok(dir, &["sidecar", "set-active", "k", "raft", "2596069104", "--engine", &engine]);
+        assert_eq!(Sidecar::read(dir.join("k")).unwrap(), fixture());
+        let text = fails(1, run(dir, &["sidecar", "set-active", "k", "raft", "305419896"]));
+        assert!(text.contains("is a storage key; name a raft key") && text.contains("nothing was changed"), "{text}");
+        assert!(fails(1, run(dir, &["sidecar", "set-active", "k", "raft", "7"])).contains("no such key"));
+        for wrong in [["raft", "07"], ["raft", "x"], ["wal", "7"], ["raft", "4294967296"]] {
+            fails(2, run(dir, &["sidecar", "set-active", "k", wrong[0], wrong[1]]));
+        }
+        ok(dir, &["sidecar", "upgrade", "k", "--storage-cutover-index", "9", "--engine", &engine]);
+        assert_eq!(Sidecar::read(dir.join("k")).unwrap().storage_envelope_cutover_index, Some(9));
+        for same in [&["sidecar", "upgrade", "k"][..], &["sidecar", "upgrade", "k", "--storage-cutover-index", "9"]] {
+            assert!(ok(dir, same).contains("version 2 already, with the storage cutover index 9"));
+        }
+        let text = fails(1, run(dir, &["sidecar", "upgrade", "k", "--storage-cutover-index", "8"]));
+        assert!(text.contains("it was left alone"), "{text}");
+        assert_eq!(Sidecar::read(dir.join("k")).unwrap().storage_envelope_cutover_index, Some(9));
+        assert!(temporaries(dir).is_empty());
+    }
+}
+
+/// A node has the file open: nobody else changes it, and everybody can look at it.
+#[test]
+fn a_running_node_is_not_disturbed() {
+    let dir = dir();
+    let dir = dir.path();
+    let store = SidecarStore::create(dir.join("k"), fixture()).unwrap();
+    for args in
+        [&["sidecar", "set-active", "k", "raft", "none"][..], &["sidecar", "upgrade", "k"], &["sidecar", "init", "l"]]
+    {
+        let text = fails(1, run(dir, args));
+        assert!(text.contains("open in another writer") && text.contains("nothing was changed"), "{text}");
+    }
+    ok(dir, &["sidecar", "show", "k"]);
+    ok(dir, &["sidecar", "check", "k"]);
+    assert_eq!(store.bump_local_epoch(id(305_419_896)).unwrap(), 8);
+}
+
+#[test]
+fn show_keeps_the_wrapped_keys_to_itself() {
+    let dir = dir();
+    let dir = dir.path();
+    put(dir, FIXTURE);
+    for args in [&["sidecar", "show", "k"][..], &["sidecar", "show", "k", "--json"]] {
+        let text = ok(dir, args);
+        assert!(!text.contains("AQIDBA") && !text.contains("BQYHCA"), "{text}");
+        for shown in ["184273", "184201", "305419896", "2596069104", "2026-04-29T10:00:00Z"] {
+            assert!(text.contains(shown), "{text}");
+        }
+        assert!(text.lines().all(|line| line.len() < 80), "{text}");
+        let args = [args, &["--wrapped"]].concat();
+        let text = ok(dir, &args);
+        assert!(text.contains("AQIDBA==") && text.contains("BQYHCA=="), "{text}");
+    }
+    let value = json(dir, 0, &["sidecar", "show", "k", "--json"]);
+    assert_eq!((&value["version"], &value["active"]["raft"]), (&2.into(), &2_596_069_104_u32.into()));
+    assert_eq!((&value["keys"][0]["id"], &value["keys"][0]["wrapped_bytes"]), (&305_419_896.into(), &4.into()));
+    ok(dir, &["sidecar", "set-active", "k", "raft", "none"]);
+    assert_eq!(json(dir, 0, &["sidecar", "show", "k", "--json"])["active"]["raft"], Value::Null);
+    fails(3, run(dir, &["sidecar", "show", "no"]));
+    put(dir, "{}");
+    fails(1, run(dir, &["sidecar", "show", "k"]));
+}
+
+/// Each kind of damage: one line that names the file and tells what to do.
+#[test]
+fn check_explains_each_kind_of_damaged_file() {
+    let dir = dir();
+    let dir = dir.path();
+    let replaced = |from: &str, to: &str| FIXTURE.replacen(from, to, 1).into_bytes();
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (FIXTURE.as_bytes()[..300].to_vec(), "ends in the middle; restore the file from a copy"),
+        (vec![], "the file is empty; restore it from a copy"),
+        (vec![0; 541], "only zero bytes, as after a power cut; restore the file from a copy"),
+        ([FIXTURE.as_bytes(), b"{}"].concat(), "something follows the end; remove it"),
+        ([b"\xef\xbb\xbf", FIXTURE.as_bytes()].concat(), "byte order mark; save the file as UTF-8 without one"),
+        (replaced("2026", "\u{1}"), "line 15, column 19: not JSON: control character"),
+        (FIXTURE.bytes().map(|byte| if byte == b'Z' { 0xff } else { byte }).collect(), "a byte that is no UTF-8"),
+        (replaced("\"version\": 2", "\"version\": 9"), "version 9 is not known, only 1 and 2 are"),
+        (replaced("  \"version\": 2,\n", ""), "the version is missing; 1 and 2 are known"),
+        (replaced("\"version\": 2", "\"version\": 1"), "make the file version 2, or remove it"),
+        (replaced("\"created\"", "\"Created\""), "no field \"keys.2596069104.Created\" in version 2; remove it"),
+        (replaced("\"created\"", "\"wrapped\""), "field \"keys.2596069104.wrapped\" is there twice; remove one"),
+        (replaced("  \"raft_applied_index\": 184273,\n", ""), "field \"raft_applied_index\" is missing"),
+        (replaced("184273", "-1"), "must be an integer from 0 to 18446744073709551615, found -1"),
+        (replaced("\"305419896\"", "\"0305\""), "\"0305\" is not the id of a key: no leading zeros"),
+        (replaced("\"305419896\"", "\"0\""), "key id 0 is reserved, it stands for \"none\"; give the key another id"),
+        (replaced("\"305419896\"", "\"2596069104\""), "there are two keys 2596069104; remove one"),
+        (replaced("\"raft\",", "\"wal\","), "the purpose \"wal\", which must be \"storage\" or \"raft\""),
+        (replaced("AQIDBA==", "AQIDBA"), "is not standard padded base64: the padding is wrong"),
+        (replaced("\"raft\": 2596069104", "\"raft\": 3"), "no such key; name one that is there, or 0 for none"),
+        (replaced("\"raft\": 2596069104", "\"raft\": 305419896"), "name a raft key, or 0 for none"),
+        (vec![b' '; (1 << 20) + 1], "1048577 bytes are too many, a sidecar has 1048576 at most; remove keys"),
+    ];
+    for (content, says) in cases {
+        put(dir, content);
+        let text = fails(1, run(dir, &["sidecar", "check", "k"]));
+        assert!(text.starts_with("ringbolt: \"k\"") && text.contains(says), "{text}");
+        assert!(!text.contains("AQID") && text.len() < 200, "{text}");
+        let value = json(dir, 1, &["sidecar", "check", "k", "--json"]);
+        assert_eq!((&value["valid"], &value["canonical"]), (&false.into(), &Value::Null));
+        assert_eq!(format!("ringbolt: {}\n", value["error"].as_str().unwrap()), text);
+        assert!(value["line"].as_u64() >= Some(1) || says.contains("bytes are too many"), "{value}");
+    }
+}
+
+#[test]
+fn check_explains_what_is_no_private_file() {
+    let dir = dir();
+    let dir = dir.path();
+    let check = |status: i32| fails(status, run(dir, &["sidecar", "check", "k"]));
+    assert_eq!(check(3), "ringbolt: \"k\" does not exist; `ringbolt sidecar init` creates one\n");
+    assert_eq!(json(dir, 3, &["sidecar", "check", "k", "--json"])["valid"], Value::from(false));
+    put(dir, FIXTURE);
+    let valid = "\"k\": valid, version 2, 2 keys, active: storage 305419896, raft 2596069104\n";
+    assert_eq!(ok(dir, &["sidecar", "check", "k"]), valid);
+    fs::set_permissions(dir.join("k"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(check(1).contains("has mode 0644: it is open to others than its owner; chmod 600 it, or allow that"));
+    assert_eq!(ok(dir, &["sidecar", "check", "k", "--allow-shared"]), valid);
+    // Written by hand, and left by a write that was cut short.
+    put(dir, format!("{FIXTURE}\n"));
+    fs::write(dir.join("k.tmp"), "").unwrap();
+    let text = ok(dir, &["sidecar", "check", "k"]);
+    assert!(text.starts_with(valid) && text.contains("not written as ringbolt writes it"), "{text}");
+    assert!(text.contains("\"k.tmp\" is left from a write that was cut short"), "{text}");
+    let value = json(dir, 0, &["sidecar", "check", "k", "--json"]);
+    assert_eq!((&value["canonical"], &value["stale_temporary"]), (&false.into(), &true.into()));
+    ok(dir, &["sidecar", "upgrade", "k"]);
+    fs::rename(dir.join("k"), dir.join("real")).unwrap();
+    symlink("real", dir.join("k")).unwrap();
+    assert!(check(1).contains("is a symbolic link, not a regular file"));
+    fs::remove_file(dir.join("k")).unwrap();
+    fs::create_dir(dir.join("k")).unwrap();
+    assert!(check(1).contains("is a directory, not a regular file"));
+    fs::remove_dir(dir.join("k")).unwrap();
+    nix::unistd::mkfifo(&dir.join("k"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(check(1).contains("is a FIFO, a socket or a device, not a regular file"));
+}
+
+#[test]
+fn its_help_and_manual_are_there() {
+    let dir = dir();
+    let dir = dir.path();
+    let help = ok(dir, &["help", "sidecar"]);
+    for word in ["init", "show", "check", "set-active", "upgrade", "Exit status", "3  there is no such file"] {
+        assert!(help.contains(word), "{help}");
+    }
+    assert!(ok(dir, &["help", "sidecar", "check"]).contains("--allow-shared"));
+    assert!(ok(dir, &["man", "sidecar"]).contains(".TH ringbolt-sidecar"));
+    assert!(ok(dir, &["man", "sidecar", "set-active"]).contains(".TH ringbolt-sidecar-set-active"));
+    fails(2, run(dir, &["man", "sidecar", "nope"]));
+    fails(2, run(dir, &["sidecar"]));
+}
