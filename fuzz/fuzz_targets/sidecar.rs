@@ -100,8 +100,16 @@ fn runs(data: &[u8]) -> impl Iterator<Item = &str> {
         .map(|run| std::str::from_utf8(run).expect("base64 is ASCII"))
 }
 
-/// The text with other characters in wrapped keys, and with the same mistakes: a last character before padding or end may have
-/// stray bits, and stays. `None` if there is nothing to change.
+/// Another character of base64 for each, whose lowest bits are the same: stray bits at the end stay what they are.
+fn other(byte: u8) -> u8 {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    match ALPHABET.iter().position(|character| *character == byte) {
+        Some(bits) => ALPHABET[bits ^ 32],
+        None => byte,
+    }
+}
+
+/// The text with other characters in wrapped keys, and with the same mistakes. `None` if there is nothing to change.
 fn masked(data: &[u8]) -> Option<Vec<u8>> {
     let mut masked = data.to_vec();
     let mut at = 0;
@@ -122,11 +130,7 @@ fn masked(data: &[u8]) -> Option<Vec<u8>> {
         at += 1;
         // Half an escape is another mistake.
         if wrapped && !data[string.clone()].contains(&b'\\') {
-            for place in string.clone().filter(|place| is_base64(data[*place]) && data[*place] != b'=') {
-                if place + 1 < string.end && data[place + 1] != b'=' {
-                    masked[place] = if data[place] == b'A' { b'Q' } else { b'A' };
-                }
-            }
+            masked[string.clone()].iter_mut().for_each(|byte| *byte = other(*byte));
         }
         wrapped = data[string] == *b"wrapped";
     }
