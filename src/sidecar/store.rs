@@ -21,7 +21,7 @@ use crate::plan::Existing;
 /// the store is opened anew.
 ///
 /// A change waits for the disk: on an async runtime, call it from `spawn_blocking`. The directory is locked while the store is
-/// open. See the [module](self) for an example.
+/// open. See the [module](crate::sidecar) for an example.
 #[derive(Debug)]
 pub struct SidecarStore {
     held: Held,
