@@ -13,7 +13,7 @@ use serde_json::Value;
 const TEXT_MAX: usize = 512;
 
 /// So many characters of base64 in a row are taken for a key.
-const RUN_MIN: usize = 40;
+const RUN_MIN: usize = 21;
 
 fuzz_target!(|data: &[u8]| {
     let result = Sidecar::from_json(data);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::engine::general_purpose::STANDARD;
 use base64::{DecodeError, Engine};
 
-use super::error::{SidecarError, cut};
+use super::error::{SidecarError, quoted};
 use super::json::{Field, Node};
 use super::{ActiveKeys, FILE_MAX, KeyId, Location, Purpose, Sidecar, SidecarKey};
 
@@ -26,7 +26,8 @@ const FIELDS: [&str; 7] = [
     "keys",
 ];
 
-pub(super) fn sidecar(json: &[u8]) -> Result<Sidecar, SidecarError> {
+/// `strict`: the active ids are those of keys.
+pub(super) fn sidecar(json: &[u8], strict: bool) -> Result<Sidecar, SidecarError> {
     if json.len() > FILE_MAX {
         return Err(SidecarError::TooLarge { at: Location::default(), len: json.len() as u64 });
     }
@@ -49,7 +50,7 @@ pub(super) fn sidecar(json: &[u8]) -> Result<Sidecar, SidecarError> {
         // What Go writes for a nil map.
         keys: if keys.is_null() { BTreeMap::new() } else { self::keys(keys, version)? },
     };
-    for purpose in Purpose::ALL {
+    for purpose in Purpose::ALL.into_iter().filter(|_| strict) {
         let at = active.get(purpose.as_str())?.position();
         sidecar.check_active(purpose).map_err(|error| error.at(at))?;
     }
@@ -88,7 +89,7 @@ fn key(id: KeyId, key: &Node<'_>, version: u32) -> Result<SidecarKey, SidecarErr
     let name = purpose.string()?;
     Ok(SidecarKey {
         purpose: Purpose::from_name(&name).ok_or_else(|| {
-            SidecarError::UnknownPurpose { at: at.clone(), id, found: cut(&name) }.at(purpose.position())
+            SidecarError::UnknownPurpose { at: at.clone(), id, found: quoted(&name) }.at(purpose.position())
         })?,
         wrapped: STANDARD
             .decode(wrapped.string()?)

@@ -27,7 +27,7 @@ pub enum SidecarError {
         path: PathBuf,
     },
     /// Something else has its name.
-    #[error("{path:?} is {found}, not a regular file")]
+    #[error("{path:?} is {found}, not a regular file; name one")]
     NotAFile {
         /// The file.
         path: PathBuf,
@@ -41,6 +41,22 @@ pub enum SidecarError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// The file belongs to somebody else, who could not read what this process would write in its place.
+    #[error("{path:?} belongs to user {owner}, and this is user {user}, who would take it over; run this as that user")]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
+    /// Somebody has replaced or changed the file while it was open here, in spite of the lock.
+    #[error("{path:?} was changed by somebody else while it was open here, and was left alone; open it anew")]
+    ChangedBehind {
+        /// The file.
+        path: PathBuf,
     },
     /// Longer than [`FILE_MAX`].
     #[error("{at}{len} bytes are too many, a sidecar has {max} at most; remove keys that nothing needs", max = FILE_MAX)]
@@ -69,7 +85,7 @@ pub enum SidecarError {
         version: u32,
     },
     /// A field that is there twice.
-    #[error("{at}field {field:?} is there twice; remove one")]
+    #[error("{at}field {field:?} is there twice; keep the right one, or restore the file from a copy")]
     DuplicateField {
         /// Where the second one is.
         at: Location,
@@ -77,7 +93,7 @@ pub enum SidecarError {
         field: String,
     },
     /// A field that is not there.
-    #[error("{at}field {field:?} is missing")]
+    #[error("{at}field {field:?} is missing; {}", missing_text(.field))]
     MissingField {
         /// Where the object begins that should have it.
         at: Location,
@@ -85,7 +101,7 @@ pub enum SidecarError {
         field: String,
     },
     /// A value of another type than the field's, or a number that is too large for it.
-    #[error("{at}{field:?} must be {expected}, found {found}")]
+    #[error("{at}{field:?} must be {expected}, found {found}; correct it, or restore the file from a copy")]
     WrongType {
         /// Where.
         at: Location,
@@ -105,23 +121,23 @@ pub enum SidecarError {
         found: Option<String>,
     },
     /// A text that is no id.
-    #[error("{at}{found:?} is not the id of a key: {why}")]
+    #[error("{at}{found} is not the id of a key: {why}")]
     BadKeyId {
         /// Where.
         at: Location,
-        /// The text.
+        /// The text in quotes; of one that could be a wrapped key, how long it is.
         found: String,
         /// What an id must be.
         why: &'static str,
     },
     /// The id 0.
-    #[error("{at}key id 0 is reserved, it stands for \"none\"; give the key another id")]
+    #[error("{at}key id 0 is reserved, it stands for \"none\"; restore the file from a copy")]
     ReservedKeyId {
         /// Where.
         at: Location,
     },
     /// Two keys with one id.
-    #[error("{at}there are two keys {id}; remove one")]
+    #[error("{at}there are two keys {id}; keep the one that unwraps, or restore the file from a copy")]
     DuplicateKeyId {
         /// Where the second one is.
         at: Location,
@@ -129,17 +145,17 @@ pub enum SidecarError {
         id: KeyId,
     },
     /// A purpose that is none.
-    #[error("{at}key {id} has the purpose {found:?}, which must be \"storage\" or \"raft\"")]
+    #[error("{at}key {id} has the purpose {found}, which must be \"storage\" or \"raft\"")]
     UnknownPurpose {
         /// Where.
         at: Location,
         /// The key.
         id: KeyId,
-        /// Its purpose.
+        /// Its purpose in quotes; of a text that could be a wrapped key, how long it is.
         found: String,
     },
     /// A wrapped key that is not base64.
-    #[error("{at}the wrapped key of {id} is not standard padded base64: {why}")]
+    #[error("{at}the wrapped key of {id} is not standard padded base64: {why}; restore the file from a copy")]
     BadBase64 {
         /// Where.
         at: Location,
@@ -192,8 +208,8 @@ pub enum SidecarError {
         /// The id that was asked for.
         id: KeyId,
     },
-    /// There is a key of that id already.
-    #[error("there is a key {id} already")]
+    /// There is, or was, a key of that id already, perhaps with another purpose.
+    #[error("there is a key {id} already, or was; give another id")]
     KeyExists {
         /// The id.
         id: KeyId,
@@ -222,7 +238,7 @@ macro_rules! located {
             | BadBase64 { at, .. }
             | ActiveMissing { at, .. }
             | ActivePurpose { at, .. } => Some(at),
-            NotFound { .. } | NotAFile { .. } | Exposed { .. } | Io(_) => None,
+            NotFound { .. } | NotAFile { .. } | Exposed { .. } | Owner { .. } | ChangedBehind { .. } | Io(_) => None,
             Backwards { .. } | EpochExhausted { .. } | NoSuchKey { .. } | KeyExists { .. } => None,
         }
     }};
@@ -271,15 +287,48 @@ fn unknown_text(field: &str) -> &'static str {
 fn version_text(found: Option<&str>) -> String {
     match found {
         Some(found) => format!("version {found} is not known, only 1 and 2 are; a later ringbolt may know it"),
-        None => "the version is missing; 1 and 2 are known".to_owned(),
+        None => "the version is missing, which is 1 or 2; restore the file from a copy".to_owned(),
     }
 }
 
-/// So much of a text as an error should repeat.
-pub(super) fn cut(text: &str) -> String {
-    const MAX: usize = 32;
-    match text.char_indices().nth(MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+fn missing_text(field: &str) -> &'static str {
+    if field == SINCE_2 { "add it, or make the file version 1" } else { "add it, or restore the file from a copy" }
+}
+
+/// A text in quotes, as far as an error should repeat it. One in the wrong place could be a wrapped key, whole or in part; then only
+/// its length is told. A wrapped key of 16 bytes, than which none is shorter, has 24 characters, and no underscores.
+pub(super) fn quoted(text: &str) -> String {
+    match text.chars().count() {
+        len if is_harmless(text, len) => format!("{text:?}"),
+        len => format!("a text of {len} characters"),
+    }
+}
+
+/// The same without quotes, for names of fields.
+pub(super) fn named(text: &str) -> String {
+    match text.chars().count() {
+        len if is_harmless(text, len) => text.to_owned(),
+        len => format!("({len} characters)"),
+    }
+}
+
+fn is_harmless(text: &str, len: usize) -> bool {
+    let word = |part: &str| part.len() <= 16 && part.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let words = text.contains('_') && text.split('_').all(word);
+    len <= 16 || (len <= 20 && text.bytes().all(|byte| byte.is_ascii_digit())) || (len <= 40 && words)
+}
+
+impl From<SidecarError> for std::io::Error {
+    fn from(error: SidecarError) -> std::io::Error {
+        use std::io::ErrorKind;
+        match error {
+            SidecarError::Io(error) => error.into(),
+            SidecarError::NotFound { .. } => std::io::Error::new(ErrorKind::NotFound, error),
+            SidecarError::Exposed { .. } | SidecarError::Owner { .. } => {
+                std::io::Error::new(ErrorKind::PermissionDenied, error)
+            }
+            error if error.location().is_some() => std::io::Error::new(ErrorKind::InvalidData, error),
+            error => std::io::Error::other(error),
+        }
     }
 }

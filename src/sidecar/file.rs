@@ -3,17 +3,16 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::unistd::geteuid;
 
 use super::error::SidecarError;
-use super::{FILE_MAX, Location, Sidecar};
+use super::{FILE_MAX, Location, Sidecar, decode};
 use crate::dir::Dir;
 use crate::engine::Selected;
 use crate::error::{Error, Kind, Step};
@@ -24,17 +23,37 @@ use crate::temp::{self, Maker};
 use crate::writer::{Content, Writer};
 use crate::{key, regular, sys, write};
 
-/// Reads the file at `path`. `shared`: also one that is open to others than its owner.
-pub(super) fn read(path: &Path, shared: bool) -> Result<Sidecar, SidecarError> {
+/// What is put up with in a file that is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Leniency {
+    /// Others than its owner may read or write it.
+    pub(super) shared: bool,
+    /// An active id is not that of a key.
+    pub(super) active: bool,
+}
+
+/// What was read.
+struct Found {
+    sidecar: Sidecar,
+    file: File,
+    /// Whether a write of the same value would leave it as it is: its bytes, and its mode.
+    tidy: bool,
+}
+
+/// The lock on a directory: one writer of sidecars in each.
+const LOCK: &CStr = c".ringbolt-sidecar.lock";
+
+/// Reads the file at `path`.
+pub(super) fn read(path: &Path, leniency: Leniency) -> Result<Sidecar, SidecarError> {
     let name = write::file_name(path)?;
     let dir = match Dir::open(write::parent(path)) {
         Err(error) if error.is_not_found() => return Err(SidecarError::NotFound { path: path.to_owned() }),
         dir => dir?,
     };
-    read_in(&dir, &name, path, shared).map(|(sidecar, _)| sidecar)
+    read_in(&dir, &name, path, leniency).map(|found| found.sidecar)
 }
 
-fn read_in(dir: &Dir, name: &CStr, path: &Path, shared: bool) -> Result<(Sidecar, File), SidecarError> {
+fn read_in(dir: &Dir, name: &CStr, path: &Path, leniency: Leniency) -> Result<Found, SidecarError> {
     let is = |found| SidecarError::NotAFile { path: path.to_owned(), found };
     let open = |flags| openat(dir.fd(), name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
     let (mut file, found) = regular::open(open, path).map_err(|error| match error {
@@ -44,7 +63,8 @@ fn read_in(dir: &Dir, name: &CStr, path: &Path, shared: bool) -> Result<(Sidecar
         error if error.is_not_a_file() => is("a FIFO, a socket or a device"),
         error => error.into(),
     })?;
-    if found.mode() & 0o077 != 0 && !shared {
+    let exposed = found.mode() & 0o077 != 0;
+    if exposed && !leniency.shared {
         return Err(SidecarError::Exposed { path: path.to_owned(), mode: found.mode() & 0o7777 });
     }
     let mut bytes = Vec::new();
@@ -55,8 +75,9 @@ fn read_in(dir: &Dir, name: &CStr, path: &Path, shared: bool) -> Result<(Sidecar
         let (at, len) = (Location::default(), found.len().max(bytes.len() as u64));
         return Err(SidecarError::TooLarge { at, len }.in_file(path));
     }
-    let sidecar = Sidecar::from_json(&bytes).map_err(|error| error.in_file(path))?;
-    Ok((sidecar, file))
+    let sidecar = decode::sidecar(&bytes, !leniency.active).map_err(|error| error.in_file(path))?;
+    let tidy = !exposed && sidecar.to_json().is_ok_and(|json| json == bytes);
+    Ok(Found { sidecar, file, tidy })
 }
 
 /// A file that nobody else writes meanwhile.
@@ -66,50 +87,103 @@ pub(super) struct Held {
     dir: Arc<Dir>,
     name: CString,
     writer: Writer,
-    /// On the directory itself: one writer in each.
-    lock: Lock<OwnedFd>,
+    lock: Lock,
+    /// The file as we have read or written it last.
+    known: Mutex<Option<Identity>>,
+}
+
+/// Inode, time of modification and length: what tells one content of a name from the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    inode: u64,
+    modified: (i64, i64),
+    len: i64,
+}
+
+impl Identity {
+    fn of(stat: &FileStat) -> Identity {
+        // The types of these differ from one system to the next.
+        Identity {
+            inode: stat.st_ino as _,
+            modified: (stat.st_mtime as _, stat.st_mtime_nsec as _),
+            len: stat.st_size as _,
+        }
+    }
 }
 
 impl Held {
-    /// Takes the directory of `path`, and proves that its filesystem can make it durable; what is in it is durable then.
+    /// Takes the directory of `path`, and proves that its filesystem can make it durable.
     pub(super) fn take(path: &Path, engine: Selected) -> Result<Held, SidecarError> {
         let name = write::file_name(path)?;
+        let invalid = |why| Err(Error::new(Kind::InvalidKey(why), Step::Check, path).into());
         if name.as_bytes().len() + temp::SUFFIX.len() > key::COMPONENT_MAX {
-            let why = "with `.tmp` behind it, its name is longer than 255 bytes";
-            return Err(Error::new(Kind::InvalidKey(why), Step::Check, path).into());
+            return invalid("with `.tmp` behind it, its name is longer than 255 bytes");
         }
-        let dir = Dir::open(write::parent(path))?;
-        let fail = |errno| Error::from_errno(errno, Step::Lock, dir.path());
-        let lock = dir.fd().try_clone_to_owned().map_err(|error| Error::from_io(error, Step::Lock, dir.path()))?;
-        let lock = Lock::take(lock).map_err(|(_, errno)| match errno {
-            Errno::EWOULDBLOCK => Error::new(Kind::Locked(None), Step::Lock, dir.path()),
-            errno => fail(errno),
-        })?;
+        // It could be the temporary file of another, who would remove it.
+        if name.as_bytes().ends_with(temp::SUFFIX.as_bytes()) {
+            return invalid("names that end in `.tmp` are for temporary files");
+        }
+        let dir = Arc::new(Dir::open(write::parent(path))?);
         dir.sync()?;
+        let lock = Lock::take(&dir, LOCK, dir.path())?;
         let writer = Writer::new(engine, Maker::Locked);
-        Ok(Held { path: path.to_owned(), dir: Arc::new(dir), name, writer, lock })
+        Ok(Held { path: path.to_owned(), dir, name, writer, lock, known: Mutex::default() })
     }
 
-    /// Reads the file, and makes sure that it stays what it was read as: somebody may have written it and not synced it.
-    pub(super) fn read(&self, shared: bool) -> Result<Sidecar, SidecarError> {
-        let (sidecar, file) = read_in(&self.dir, &self.name, &self.path, shared)?;
+    /// Makes the directory itself durable, which may be as new as the file that is to be made in it.
+    pub(super) fn settle(&self) -> Result<(), SidecarError> {
+        Ok(self.dir.sync_parent()?)
+    }
+
+    /// Reads the file, and makes sure that it stays what it was read as: somebody may have written it and not synced it. Also
+    /// whether a write of the same would leave it as it is.
+    pub(super) fn read(&self, leniency: Leniency) -> Result<(Sidecar, bool), SidecarError> {
+        let Found { sidecar, file, tidy } = read_in(&self.dir, &self.name, &self.path, leniency)?;
+        let stat = fstat(&file).map_err(|errno| Error::from_errno(errno, Step::OpenFile, &self.path))?;
+        let user = geteuid().as_raw();
+        if stat.st_uid != user {
+            return Err(SidecarError::Owner { path: self.path.clone(), owner: stat.st_uid, user });
+        }
         sys::sync_file(&file).map_err(|errno| Error::from_errno(errno, Step::SyncFile, &self.path))?;
-        Ok(sidecar)
+        self.dir.sync()?;
+        *self.known() = Some(Identity::of(&stat));
+        Ok((sidecar, tidy))
+    }
+
+    /// Whether this may write: not a forked child, and not after a directory sync that failed.
+    pub(super) fn check(&self) -> Result<(), SidecarError> {
+        if !self.lock.is_ours() {
+            return Err(Error::new(Kind::Locked(None), Step::Check, &self.path).into());
+        }
+        Ok(self.writer.check(&self.dir)?)
     }
 
     /// One durable replace.
     pub(super) fn write(&self, sidecar: &Sidecar, existing: Existing) -> Result<(), SidecarError> {
-        self.writer.check(&self.dir)?;
-        if !self.lock.is_ours() {
-            return Err(Error::new(Kind::Locked(None), Step::Check, &self.path).into());
-        }
+        self.check()?;
         let bytes = sidecar.to_json().map_err(|error| error.in_file(&self.path))?.into();
+        let mut known = self.known();
+        if known.is_some() && *known != self.identity() {
+            return Err(SidecarError::ChangedBehind { path: self.path.clone() });
+        }
         let options = PutOptions { existing, ..PutOptions::new().mode(0o600) };
         let content = Content { bytes, options, stamp: None, sync: FileSync::Fsync };
-        Ok(self.writer.put(&self.dir, &self.name, &content)?)
+        self.writer.put(&self.dir, &self.name, &content)?;
+        *known = self.identity();
+        Ok(())
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What has the name now.
+    fn identity(&self) -> Option<Identity> {
+        let stat = fstatat(self.dir.fd(), &*self.name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        stat.ok().as_ref().map(Identity::of)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Identity>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use super::Location;
-use super::error::{SidecarError, cut};
+use super::error::{SidecarError, quoted};
 
 /// The id of a key: an integer of 32 bits that is not 0, which stands for "none". Printed and parsed as decimal.
 ///
@@ -41,6 +41,15 @@ impl From<NonZeroU32> for KeyId {
     }
 }
 
+impl TryFrom<u32> for KeyId {
+    type Error = SidecarError;
+
+    /// [`SidecarError::ReservedKeyId`] for 0.
+    fn try_from(id: u32) -> Result<KeyId, SidecarError> {
+        KeyId::new(id).ok_or_else(|| SidecarError::ReservedKeyId { at: Location::default() })
+    }
+}
+
 impl From<KeyId> for u32 {
     fn from(id: KeyId) -> u32 {
         id.get()
@@ -63,7 +72,7 @@ impl FromStr for KeyId {
                 None => "the largest id is 4294967295",
             },
         };
-        Err(SidecarError::BadKeyId { at, found: cut(text), why })
+        Err(SidecarError::BadKeyId { at, found: quoted(text), why })
     }
 }
 

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Location;
-use super::error::{SidecarError, cut};
+use super::error::{SidecarError, named};
 
 /// A value in a text.
 #[derive(Clone, Debug)]
@@ -126,12 +126,15 @@ impl<'a> Node<'a> {
     /// What a field of it is called.
     pub(super) fn child(&self, key: &str) -> String {
         let dot = if self.name.is_empty() { "" } else { "." };
-        format!("{}{dot}{}", self.name, cut(key))
+        format!("{}{dot}{}", self.name, named(key))
     }
 
     /// The number that it is, if it is one.
     pub(super) fn number(&self) -> Option<String> {
-        self.raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| cut(self.raw))
+        self.raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| match self.raw.get(..20) {
+            Some(begin) if self.raw.len() > 20 => format!("{begin}…"),
+            _ => self.raw.to_owned(),
+        })
     }
 
     pub(super) fn wrong_type(&self, expected: &'static str) -> SidecarError {
@@ -172,7 +175,7 @@ impl<'a> Node<'a> {
         } else if what == "trailing characters" {
             "something follows the end; remove it".to_owned()
         } else {
-            format!("not JSON: {what}")
+            format!("not JSON: {what}; restore the file from a copy")
         };
         self.syntax(&what).at(position(self.text, at))
     }

@@ -84,7 +84,7 @@ impl ActiveKeys {
     }
 }
 
-/// A wrapped key, of any length. Its bytes are in no `Debug` output and in no error.
+/// A wrapped key, of any length (in earnest 16 bytes or more). Its bytes are in no `Debug` output and in no error.
 ///
 /// ```
 /// use ringbolt::sidecar::WrappedKey;
@@ -99,6 +99,12 @@ pub struct WrappedKey(Vec<u8>);
 impl WrappedKey {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for WrappedKey {
+    fn as_ref(&self) -> &[u8] {
         &self.0
     }
 }

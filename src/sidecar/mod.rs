@@ -39,13 +39,17 @@
 //! Reading is stricter than Go's decoder, on purpose. That takes names of fields in any case, the last of two equal
 //! fields, and drops fields that it does not know; it takes base64 with stray bits at its end. Here all of that is an error that
 //! names line and column: a file that is damaged, or of a later version, must not be taken for something else and written back
-//! as that. White space is not looked at, and `"keys": null`, which Go writes for a nil map, is an empty map.
+//! as that. White space is not looked at, and `"keys": null`, which Go writes for a nil map, is an empty map; `"wrapped": null` is none.
+//! (Go before 1.22 writes two control characters in another way, U+0008 and U+000C; all else is the same.)
+//!
+//! There is no checksum: a bit that flips in the middle of a number is not noticed. A file like this is as good as its disk.
 //!
 //! # On the disk
 //!
 //! A write makes `<path>.tmp` (mode 0600, whatever was there), writes it, syncs and closes it, renames it over the file and
 //! syncs the directory. A symbolic link in the file's place is replaced by a write, and refused by a read. The directory
-//! must exist. It is locked (`flock(2)` on the directory itself) while somebody writes: one writer a directory.
+//! must exist. One writer a directory: while somebody writes, `.ringbolt-sidecar.lock` in it is locked (`flock(2)`). Programs that
+//! do not ask for that lock are not kept out; a file that one of them has changed under an open store is not overwritten.
 
 mod decode;
 mod encode;
@@ -163,7 +167,7 @@ impl Sidecar {
     ///
     /// Whatever is wrong with it, by line and column; [`SidecarError::TooLarge`] if it is longer than [`FILE_MAX`] bytes.
     pub fn from_json(json: &[u8]) -> Result<Sidecar, SidecarError> {
-        decode::sidecar(json)
+        decode::sidecar(json, true)
     }
 
     /// The bytes of its file.

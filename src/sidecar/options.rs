@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Sidecar;
 use super::error::SidecarError;
-use super::file::{self, Held};
+use super::file::{self, Held, Leniency};
 use super::store::SidecarStore;
 use crate::engine::{Engine, select};
 use crate::plan::Existing;
@@ -31,7 +31,7 @@ use crate::plan::Existing;
 #[must_use = "options do nothing by themselves"]
 pub struct SidecarOptions {
     engine: Engine,
-    allow_shared: bool,
+    leniency: Leniency,
 }
 
 impl SidecarOptions {
@@ -48,7 +48,13 @@ impl SidecarOptions {
 
     /// Read also a file that group or others may read or write. The next write makes it private (mode 0600).
     pub fn allow_shared(mut self, allow_shared: bool) -> SidecarOptions {
-        self.allow_shared = allow_shared;
+        self.leniency.shared = allow_shared;
+        self
+    }
+
+    /// Read also a file whose active ids are not those of keys with the same purpose, to set them right: every write needs right ones.
+    pub fn allow_bad_active(mut self, allow_bad_active: bool) -> SidecarOptions {
+        self.leniency.active = allow_bad_active;
         self
     }
 
@@ -60,7 +66,7 @@ impl SidecarOptions {
     /// [`SidecarError::NotFound`], [`NotAFile`](SidecarError::NotAFile) (a FIFO is not waited for),
     /// [`Exposed`](SidecarError::Exposed), [`Io`](SidecarError::Io), or whatever is wrong with its text.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Sidecar, SidecarError> {
-        file::read(path.as_ref(), self.allow_shared)
+        file::read(path.as_ref(), self.leniency)
     }
 
     /// Durably writes a file, whatever is there: the new content is whole and mode 0600.
@@ -79,9 +85,10 @@ impl SidecarOptions {
     ///
     /// # Errors
     ///
-    /// As [`read`](SidecarOptions::read), and as far as the directory is concerned as [`write`](SidecarOptions::write).
+    /// As [`read`](SidecarOptions::read), and as far as the directory is concerned as [`write`](SidecarOptions::write);
+    /// [`SidecarError::Owner`] if the file is another user's, who could not read what we would write in its place.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SidecarStore, SidecarError> {
-        SidecarStore::open_with(path.as_ref(), select(self.engine)?, self.allow_shared)
+        SidecarStore::open_with(path.as_ref(), select(self.engine)?, self.leniency)
     }
 
     /// Durably creates the file, and opens it as its one writer.

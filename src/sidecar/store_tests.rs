@@ -62,7 +62,8 @@ fn a_failure_at_every_call_of_a_change() {
             let SidecarError::Io(error) = error else { panic!("{error}") };
             assert_eq!((error.step(), error.raw_os_error()), (step, Some(errno as i32)));
             assert_eq!(error.is_unsupported_filesystem(), errno == Errno::EINVAL);
-            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{step}");
+            // And the lock.
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "{step}");
             // What it says is what was durable last.
             assert_eq!(store.get().keys[&id].local_epoch, 1);
             fails.store(false, Ordering::Relaxed);
@@ -79,11 +80,37 @@ fn a_failure_at_every_call_of_a_change() {
     }
 }
 
-/// Every id is tried until one is free, also where most are taken; none is 0.
+/// A rotation is one rename: where that fails, neither the key nor the active id is there.
+#[test]
+fn a_rotation_is_whole_or_not_at_all() {
+    for ring in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.json");
+        let publishes = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&publishes);
+        let fault = move |call: &Call| {
+            let publishes = matches!(call, Call::Publish { .. });
+            *count.lock().unwrap() += u32::from(publishes);
+            publishes.then_some(Errno::ENOSPC)
+        };
+        let Some((fails, store)) = store(&path, ring, fault) else { continue };
+        let before = store.get();
+        fails.store(true, Ordering::Relaxed);
+        store.rotate(Purpose::Storage, vec![2; 60]).unwrap_err();
+        assert_eq!((&*store.get(), &Sidecar::read(&path).unwrap()), (&*before, &*before));
+        fails.store(false, Ordering::Relaxed);
+        let id = store.rotate(Purpose::Storage, vec![2; 60]).unwrap();
+        let after = Sidecar::read(&path).unwrap();
+        assert_eq!((after.keys.len(), after.active.storage), (2, Some(id)));
+        // One for the file's creation.
+        assert_eq!(*publishes.lock().unwrap(), 3);
+    }
+}
+
+/// Every id is tried until one is free, and none is 0.
 #[test]
 fn ids_of_new_keys_are_free() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = SidecarStore::create(dir.path().join("keys.json"), Sidecar::default()).unwrap();
-    let ids: std::collections::BTreeSet<_> = (0..50).map(|_| store.rotate(Purpose::Raft, vec![1]).unwrap()).collect();
-    assert_eq!((ids.len(), store.get().keys.len()), (50, 50));
+    let (seven, sidecar) = with_key();
+    let mut drawn = [0, seven.get(), seven.get(), 9, 10].into_iter();
+    assert_eq!(free(&sidecar, |_| drawn.next().unwrap()), KeyId::new(9).unwrap());
 }

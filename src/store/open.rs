@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ const UNSEEN: Duration = Duration::from_secs(10);
 pub(super) struct Session {
     own: Arc<Dir>,
     /// A forked child has no part in it.
-    lock: Lock<File>,
+    lock: Lock,
 }
 
 impl Session {
@@ -101,7 +101,7 @@ pub(super) fn open(builder: StoreBuilder) -> Result<Shared> {
         }
         result => result?,
     };
-    let lock = lock(&own)?;
+    let lock = Lock::take(&own, c"lock", root.path())?;
     let format = read_format(&own)?;
     if let Some(format) = format.as_ref().filter(|format| *format != FORMAT) {
         return Err(Error::new(Kind::UnknownFormat(format.clone()), Step::Check, root.path()));
@@ -189,26 +189,6 @@ fn open_root(path: &Path, create: bool) -> Result<Dir> {
 fn open_own(root: &Dir) -> Result<Arc<Dir>> {
     let own = root.open_beneath(OWN).map_err(|errno| Error::from_errno(errno, Step::OpenDir, root.path().join(OWN)))?;
     Ok(Arc::new(own))
-}
-
-fn lock(own: &Dir) -> Result<Lock<File>> {
-    let fail = |errno| Error::from_errno(errno, Step::Lock, own.path_of(c"lock"));
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let file = File::from(openat(own.fd(), c"lock", flags, Mode::from_bits_truncate(0o600)).map_err(fail)?);
-    match Lock::take(file) {
-        Ok(lock) => {
-            // Who holds it is told to whoever finds it held. A hint: it may be missing, nothing depends on it.
-            let _ = lock.set_len(0).and_then(|()| write!(&*lock, "{}", std::process::id()));
-            Ok(lock)
-        }
-        Err((mut file, Errno::EWOULDBLOCK)) => {
-            let mut holder = String::new();
-            let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(16).read_to_string(&mut holder));
-            let root = own.path().parent().unwrap_or(own.path());
-            Err(Error::new(Kind::Locked(holder.parse().ok()), Step::Lock, root))
-        }
-        Err((_, errno)) => Err(fail(errno)),
-    }
 }
 
 fn read_format(own: &Dir) -> Result<Option<String>> {

@@ -23,6 +23,8 @@ mod refusals;
 mod sidecar_file;
 #[cfg(feature = "sidecar")]
 mod sidecar_format;
+#[cfg(feature = "sidecar")]
+mod sidecar_store;
 mod single;
 #[cfg(target_os = "linux")]
 mod standstill;

@@ -18,7 +18,8 @@ Exit status:
   0  done; the file is valid
   1  failed; the file is damaged, or others than its owner may read it
   2  wrong usage
-  3  there is no such file")]
+  3  there is no such file
+  4  the file could not be looked at, so nothing is known of it (show, check)")]
 pub(crate) struct SidecarArgs {
     #[command(subcommand)]
     pub(crate) command: SidecarCommand,
@@ -66,12 +67,14 @@ pub(crate) struct ShowArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) file: File,
-    /// Print a JSON object with path, valid, error, line, column, canonical and stale_temporary
+    /// Print a JSON object with path, valid, error, line, column, canonical and temporary
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 /// Make a key the active one of its purpose.
+///
+/// Also in a file whose active ids are wrong, to set them right.
 #[derive(Debug, Args)]
 pub(crate) struct SetActiveArgs {
     #[command(flatten)]
@@ -87,7 +90,8 @@ pub(crate) struct SetActiveArgs {
 
 /// Make a sidecar version 2: give it a storage cutover index.
 ///
-/// One that is version 2 already is left alone; if it has another index than the one asked for, that is an error.
+/// One that is version 2 already is left alone; if it has another index than the one asked for, that is an error. The index
+/// cannot be changed later.
 #[derive(Debug, Args)]
 pub(crate) struct UpgradeArgs {
     #[command(flatten)]

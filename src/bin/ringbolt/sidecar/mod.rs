@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ringbolt::Reader;
 use ringbolt::sidecar::{KeyId, Location, Purpose, Sidecar, SidecarError, SidecarKey, SidecarOptions};
 use serde_json::{Value, json};
 
@@ -18,6 +19,9 @@ use args::{CheckArgs, InitArgs, SetActiveArgs, ShowArgs, SidecarArgs, SidecarCom
 
 /// There is no such file.
 const MISSING: u8 = 3;
+
+/// The file could not be looked at.
+const UNKNOWN: u8 = 4;
 
 pub(crate) fn run(args: &SidecarArgs) -> Result<ExitCode, Problem> {
     match &args.command {
@@ -40,7 +44,8 @@ fn init(args: &InitArgs) -> Result<ExitCode, Problem> {
 
 fn set_active(args: &SetActiveArgs) -> Result<ExitCode, Problem> {
     let change = || {
-        let store = args.file.options().engine(args.writing.engine()).open(&args.file.path)?;
+        let options = args.file.options().engine(args.writing.engine()).allow_bad_active(true);
+        let store = options.open(&args.file.path)?;
         store.try_update(|sidecar| sidecar.set_active(args.purpose.into(), args.id.0))
     };
     match change() {
@@ -74,7 +79,7 @@ fn upgrade(args: &UpgradeArgs) -> Result<ExitCode, Problem> {
 fn failed(doing: &str, path: &Path, error: SidecarError) -> Result<ExitCode, Problem> {
     match error {
         SidecarError::NotFound { .. } => {
-            problem::tell(&format_args!("{error}; `ringbolt sidecar init` creates one"));
+            problem::tell(&format_args!("{error}; `ringbolt sidecar init` creates one in a directory that is there"));
             Ok(ExitCode::from(MISSING))
         }
         SidecarError::Exposed { .. } => Err(Problem::Read(format!("{error} with --allow-shared"))),
@@ -88,50 +93,72 @@ fn failed(doing: &str, path: &Path, error: SidecarError) -> Result<ExitCode, Pro
     }
 }
 
+/// The same for what only looks.
+fn unreadable(doing: &str, path: &Path, error: SidecarError) -> Result<ExitCode, Problem> {
+    match error {
+        SidecarError::Io(error) => {
+            problem::tell(&error);
+            Ok(ExitCode::from(UNKNOWN))
+        }
+        error => failed(doing, path, error),
+    }
+}
+
 fn check(args: &CheckArgs) -> Result<ExitCode, Problem> {
     let path = &args.file.path;
     let read = args.file.options().read(path);
-    // Read once more: somebody may be writing, and then this is no news.
-    let canonical = read.as_ref().ok().and_then(|sidecar| Some(sidecar.to_json().ok()? == fs::read(path).ok()?));
-    let mut temporary = path.clone().into_os_string();
-    temporary.push(".tmp");
-    let stale = fs::symlink_metadata(&temporary).is_ok();
     let status = match &read {
         Ok(_) => ExitCode::SUCCESS,
+        Err(SidecarError::Io(_)) => ExitCode::from(UNKNOWN),
         Err(error) if error.is_not_found() => ExitCode::from(MISSING),
         Err(_) => ExitCode::FAILURE,
     };
-    if args.json {
+    let canonical = read.as_ref().ok().and_then(|_| is_canonical(path));
+    let mut temporary = path.clone().into_os_string();
+    temporary.push(".tmp");
+    let left = fs::symlink_metadata(&temporary).is_ok();
+    let text = if args.json {
         let error = read.as_ref().err();
         let at = error.and_then(SidecarError::location);
-        return print_json(&json!({
+        let value = json!({
             "path": path.to_string_lossy(),
-            "valid": read.is_ok(),
+            "valid": if matches!(error, Some(SidecarError::Io(_))) { Value::Null } else { read.is_ok().into() },
             "error": error.map(ToString::to_string),
             "line": at.and_then(Location::line),
             "column": at.and_then(Location::column),
             "canonical": canonical,
-            "stale_temporary": stale,
-        }))
-        .map(|()| status);
-    }
-    match read {
-        Err(SidecarError::Io(error)) => Err(error.into()),
-        Err(error) => failed("sidecar check", path, error),
-        Ok(sidecar) => {
-            let mut text = format!("{path:?}: valid, {}\n", summary(&sidecar));
-            if canonical == Some(false) {
-                text += "note: it is not written as ringbolt writes it; the next write makes it so\n";
-            }
-            if stale {
-                text += &format!(
-                    "note: {temporary:?} is left from a write that was cut short; the next write removes it\n"
-                );
-            }
-            print(&text)?;
-            Ok(status)
+            "temporary": left,
+        });
+        format!("{value:#}\n")
+    } else {
+        let sidecar = match read {
+            Ok(sidecar) => sidecar,
+            Err(error) => return unreadable("sidecar check", path, error),
+        };
+        let mut text = format!("{path:?}: valid, {}\n", summary(&sidecar));
+        if canonical == Some(false) {
+            text += "note: it is not written as ringbolt writes it; the next write makes it so\n";
         }
+        if left {
+            text += &format!(
+                "note: {temporary:?} is there: somebody is writing, or was cut short; leave it to the next write\n"
+            );
+        }
+        text
+    };
+    match print(&text) {
+        // Who asks for the status alone does not read the text.
+        Err(problem) if problem.is_closed_pipe() => Ok(status),
+        result => result.map(|()| status),
     }
+}
+
+/// Whether the bytes are those that we would write for them; `None` where they cannot be read any more. They may be newer than the
+/// ones that were checked: each is asked for itself.
+fn is_canonical(path: &Path) -> Option<bool> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let bytes = Reader::open(dir).ok()?.get(path.file_name()?.to_str()?).ok()?;
+    Some(Sidecar::from_json(&bytes).ok()?.to_json().ok()? == bytes)
 }
 
 /// `version 2, 2 keys, active: storage 305419896, raft none`
@@ -151,8 +178,7 @@ fn or_none(id: Option<KeyId>) -> String {
 fn show(args: &ShowArgs) -> Result<ExitCode, Problem> {
     let sidecar = match args.file.options().read(&args.file.path) {
         Ok(sidecar) => sidecar,
-        Err(SidecarError::Io(error)) => return Err(error.into()),
-        Err(error) => return failed("sidecar show", &args.file.path, error),
+        Err(error) => return unreadable("sidecar show", &args.file.path, error),
     };
     if args.json {
         print_json(&as_json(&args.file.path, &sidecar, args.wrapped))?;
