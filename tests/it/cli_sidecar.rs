@@ -11,15 +11,15 @@ use crate::cli::*;
 use crate::help::*;
 use crate::sidecar_format::{fixture, id};
 
-const FIXTURE: &str = include_str!("../data/sidecar/v2_fixture.json");
+pub(crate) const FIXTURE: &str = include_str!("../data/sidecar/v2_fixture.json");
 
 /// A private file `k`.
-fn put(dir: &Path, content: impl AsRef<[u8]>) {
+pub(crate) fn put(dir: &Path, content: impl AsRef<[u8]>) {
     fs::write(dir.join("k"), content).unwrap();
     fs::set_permissions(dir.join("k"), fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn json(dir: &Path, status: i32, args: &[&str]) -> Value {
+pub(crate) fn json(dir: &Path, status: i32, args: &[&str]) -> Value {
     let output = run(dir, args);
     assert_eq!(output.status.code(), Some(status), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
@@ -248,5 +248,11 @@ fn its_help_and_manual_are_there() {
     assert!(ok(dir, &["man", "sidecar"]).contains(".TH ringbolt-sidecar"));
     assert!(ok(dir, &["man", "sidecar", "set-active"]).contains(".TH ringbolt-sidecar-set-active"));
     fails(2, run(dir, &["man", "sidecar", "nope"]));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = ok(dir, &["completions", shell]);
+        for word in ["sidecar", "set-active", "storage-cutover-index", "allow-shared", "wrapped"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
     fails(2, run(dir, &["sidecar"]));
 }

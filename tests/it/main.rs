@@ -7,6 +7,8 @@ mod batches;
 mod cli;
 #[cfg(feature = "cli")]
 mod cli_sidecar;
+#[cfg(feature = "cli")]
+mod cli_sidecar_kept;
 mod clocks;
 mod crowd;
 #[cfg(target_os = "linux")]

@@ -59,7 +59,10 @@ fn upgrade(args: &UpgradeArgs) -> Result<ExitCode, Problem> {
     let change = || {
         let store = args.file.options().engine(args.writing.engine()).open(path)?;
         let before = store.get().storage_envelope_cutover_index;
-        store.update(|sidecar| sidecar.upgrade(args.storage_cutover_index.unwrap_or(0)))?;
+        // An update without a change would still put the bytes and the mode of the file in order.
+        if before.is_none() {
+            store.update(|sidecar| sidecar.upgrade(args.storage_cutover_index.unwrap_or(0)))?;
+        }
         Ok(before)
     };
     match (change(), args.storage_cutover_index) {
@@ -75,32 +78,41 @@ fn upgrade(args: &UpgradeArgs) -> Result<ExitCode, Problem> {
     }
 }
 
-/// Of an error, one line, and the status.
+/// Of an error of what writes, one line that tells what is true now, and the status.
 fn failed(doing: &str, path: &Path, error: SidecarError) -> Result<ExitCode, Problem> {
     match error {
-        SidecarError::NotFound { .. } => {
-            problem::tell(&format_args!("{error}; `ringbolt sidecar init` creates one in a directory that is there"));
-            Ok(ExitCode::from(MISSING))
-        }
-        SidecarError::Exposed { .. } => Err(Problem::Read(format!("{error} with --allow-shared"))),
         // Only with these is there any doubt about what is true now.
         SidecarError::Io(error) => Err(Problem::write(doing, &path.to_string_lossy())(error)),
+        // There is nothing that could have been changed, or the text tells it.
+        SidecarError::NotFound { .. } | SidecarError::ChangedBehind { .. } => refused(error, ""),
         // The file is named where what is wrong is in it, and not where it is in what was asked for.
         error if error.location().is_some_and(|at| at.path().is_none()) => {
             Err(Problem::Read(format!("{path:?}: {error}; nothing was changed")))
         }
-        error => Err(Problem::Read(error.to_string())),
+        error => refused(error, "; nothing was changed"),
     }
 }
 
 /// The same for what only looks.
-fn unreadable(doing: &str, path: &Path, error: SidecarError) -> Result<ExitCode, Problem> {
+fn unreadable(error: SidecarError) -> Result<ExitCode, Problem> {
     match error {
         SidecarError::Io(error) => {
             problem::tell(&error);
             Ok(ExitCode::from(UNKNOWN))
         }
-        error => failed(doing, path, error),
+        error => refused(error, ""),
+    }
+}
+
+/// What is wrong with a file, what to do about it, and what else there is to say.
+fn refused(error: SidecarError, also: &str) -> Result<ExitCode, Problem> {
+    match error {
+        SidecarError::NotFound { .. } => {
+            problem::tell(&format_args!("{error}; `ringbolt sidecar init` creates one in a directory that is there"));
+            Ok(ExitCode::from(MISSING))
+        }
+        SidecarError::Exposed { .. } => Err(Problem::Read(format!("{error} with --allow-shared{also}"))),
+        error => Err(Problem::Read(format!("{error}{also}"))),
     }
 }
 
@@ -133,7 +145,7 @@ fn check(args: &CheckArgs) -> Result<ExitCode, Problem> {
     } else {
         let sidecar = match read {
             Ok(sidecar) => sidecar,
-            Err(error) => return unreadable("sidecar check", path, error),
+            Err(error) => return unreadable(error),
         };
         let mut text = format!("{path:?}: valid, {}\n", summary(&sidecar));
         if canonical == Some(false) {
@@ -178,12 +190,12 @@ fn or_none(id: Option<KeyId>) -> String {
 fn show(args: &ShowArgs) -> Result<ExitCode, Problem> {
     let sidecar = match args.file.options().read(&args.file.path) {
         Ok(sidecar) => sidecar,
-        Err(error) => return unreadable("sidecar show", &args.file.path, error),
+        Err(error) => return unreadable(error),
     };
     if args.json {
         print_json(&as_json(&args.file.path, &sidecar, args.wrapped))?;
     } else {
-        print(&as_text(&sidecar, args.wrapped))?;
+        print(&as_text(&sidecar, args.wrapped, io::stdout().is_terminal()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -192,8 +204,7 @@ fn is_active(sidecar: &Sidecar, id: KeyId, key: &SidecarKey) -> bool {
     sidecar.active.get(key.purpose) == Some(id)
 }
 
-fn as_text(sidecar: &Sidecar, wrapped: bool) -> String {
-    let escape = io::stdout().is_terminal();
+fn as_text(sidecar: &Sidecar, wrapped: bool, escape: bool) -> String {
     let envelope = if sidecar.storage_envelope_active { "active" } else { "not active" };
     let index = |index: Option<u64>| index.map_or_else(|| "none (version 1)".to_owned(), |index| index.to_string());
     let mut text = format!(
@@ -260,4 +271,26 @@ fn print_json(value: &Value) -> Result<(), Problem> {
 fn print(text: &str) -> Result<(), Problem> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a terminal nothing in `created` moves the cursor or turns the text; elsewhere it is printed as it is.
+    #[test]
+    fn a_terminal_is_shown_no_control_characters() {
+        let key = SidecarKey {
+            purpose: Purpose::Storage,
+            wrapped: vec![0xa5; 60].into(),
+            created: "\u{1b}[2Jnow\u{202e}\n\u{7f}".into(),
+            local_epoch: u16::MAX,
+        };
+        let id = KeyId::new(u32::MAX).unwrap();
+        let sidecar = Sidecar { keys: [(id, key)].into(), ..Sidecar::default() };
+        let text = as_text(&sidecar, false, true);
+        assert!(text.ends_with("  \\u{1b}[2Jnow\\u{202e}\\n\\u{7f}\n"), "{text}");
+        assert!(text.chars().all(|c| c == '\n' || c == ' ' || c.is_ascii_graphic()), "{text:?}");
+        assert!(as_text(&sidecar, false, false).ends_with("  \u{1b}[2Jnow\u{202e}\n\u{7f}\n"));
+    }
 }
