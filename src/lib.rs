@@ -4,11 +4,15 @@
 mod atomic_file;
 mod barrier;
 mod batch;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod block;
 mod commit;
 mod dir;
 mod dirs;
 mod engine;
+#[cfg(feature = "bench")]
+pub mod environment;
 mod error;
 mod key;
 mod kind;
