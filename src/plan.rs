@@ -292,6 +292,12 @@ impl Plan {
         Plan { stages: stages.into_iter().collect() }
     }
 
+    /// The same calls, each in a stage of its own.
+    #[cfg(feature = "bench")]
+    pub(crate) fn one_by_one(self) -> Plan {
+        Plan::of(self.stages.into_iter().flatten().map(|call| vec![call]))
+    }
+
     #[cfg(test)]
     pub(crate) fn stages(&self) -> impl Iterator<Item = &Stage> {
         self.stages.iter()

@@ -85,7 +85,18 @@ impl Writer {
 
     /// One durable replace of `name` in `dir`.
     pub(crate) fn put(&self, dir: &Arc<Dir>, name: &CStr, content: &Content) -> Result<()> {
-        let (done, temp) = self.write(dir, name, content, Plan::replace);
+        self.put_by(dir, name, content, Plan::replace)
+    }
+
+    /// The same by a plan of the caller's.
+    pub(crate) fn put_by(
+        &self,
+        dir: &Arc<Dir>,
+        name: &CStr,
+        content: &Content,
+        plan: impl Fn(Replace) -> Plan,
+    ) -> Result<()> {
+        let (done, temp) = self.write(dir, name, content, plan);
         self.settle(self.judge(&done.report), dir, name, &temp)
     }
 
