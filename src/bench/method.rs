@@ -40,11 +40,11 @@ pub(super) enum Method {
 }
 
 impl Method {
-    pub(super) const FLOOR: [Method; 2] = [Method::OverwriteFdatasync, Method::CleanFsync];
+    /// The floor, and what the profiles ask for.
+    pub(super) const ALWAYS: [Method; 3] = [Method::OverwriteFdatasync, Method::CleanFsync, Method::Append];
 
-    pub(super) const OTHERS: [Method; 8] = [
+    pub(super) const OTHERS: [Method; 7] = [
         Method::Create,
-        Method::Append,
         Method::Preallocated,
         Method::Direct,
         Method::OpenDsync,

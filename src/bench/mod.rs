@@ -1,9 +1,12 @@
 //! What a durable write costs in a directory.
 
+mod assertion;
+mod compare;
 mod counters;
 mod crowd;
 mod error;
 mod method;
+mod profile;
 mod record;
 mod replace;
 mod results;
@@ -12,7 +15,10 @@ mod select;
 mod summary;
 mod turn;
 
+pub use assertion::{Asserted, Assertion, ParseAssertionError};
+pub use compare::{Change, CompareError, Compared, Comparison};
 pub use error::BenchError;
+pub use profile::Profile;
 pub use results::{Method, NotMeasured, Results, SCHEMA, Series};
 pub use run::{Bench, Mode, Progress};
 pub use summary::time;

@@ -102,28 +102,41 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds")
 }
 
-/// The 95 % interval of the median of the rounds' medians: rounds drawn again, with replacement, 1,000 times. The same for the same
-/// rounds.
+/// The 95 % interval of the median of the rounds' medians, by drawing the rounds again, with replacement.
 fn interval(medians: &[f64]) -> Option<(f64, f64)> {
-    if medians.len() < ENOUGH_FOR_INTERVAL {
+    resample(&[medians], |drawn| drawn[0], 0.95)
+}
+
+/// The 99 % interval of how much longer the rounds of `new` take than those of `old`: 0.1 is 10 %.
+pub(super) fn resampled(old: &[f64], new: &[f64]) -> Option<(f64, f64)> {
+    resample(&[old, new], |drawn| drawn[1] / drawn[0] - 1.0, 0.99)
+}
+
+/// Draws rounds again 2,000 times, and takes the middle of what comes of it (the percentile bootstrap; Efron, 1979). The same for
+/// the same rounds. `None` if there are too few.
+fn resample(rounds: &[&[f64]], figure: impl Fn(&[f64]) -> f64, confidence: f64) -> Option<(f64, f64)> {
+    const TIMES: usize = 2000;
+    if rounds.iter().any(|rounds| rounds.len() < ENOUGH_FOR_INTERVAL) {
         return None;
     }
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut draw = || {
+    let mut draw = |rounds: &[f64]| {
         // xorshift64 (Marsaglia, 2003): any generator will do here, and this one is repeatable.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        medians[(random % medians.len() as u64) as usize]
+        rounds[(random % rounds.len() as u64) as usize]
     };
-    let mut drawn: Vec<f64> = (0..1000)
+    let mut figures: Vec<f64> = (0..TIMES)
         .map(|_| {
-            let mut again: Vec<f64> = medians.iter().map(|_| draw()).collect();
-            median(&mut again)
+            let drawn =
+                rounds.iter().map(|rounds| median(&mut rounds.iter().map(|_| draw(rounds)).collect::<Vec<_>>()));
+            figure(&drawn.collect::<Vec<_>>())
         })
         .collect();
-    drawn.sort_by(f64::total_cmp);
-    Some((drawn[24], drawn[974]))
+    figures.sort_by(f64::total_cmp);
+    let cut = ((1.0 - confidence) / 2.0 * TIMES as f64) as usize;
+    Some((figures[cut], figures[TIMES - 1 - cut]))
 }
 
 /// The middle one of an odd number, the mean of the middle two of an even.

@@ -44,7 +44,7 @@ pub(super) fn candidates(mode: Mode) -> Vec<Candidate> {
         all.push(Writers(Engine::Uring, 64));
         all.push(Batch(64, Barrier::Auto));
     }
-    all.extend(Method::FLOOR.map(Candidate::Method));
+    all.extend(Method::ALWAYS.map(Candidate::Method));
     if mode == Mode::Full {
         all.extend([1, 2, 4, 8, 16, 32].map(|writers| Writers(Engine::Uring, writers)));
         for barrier in [Barrier::PerFile, Barrier::Filesystem, Barrier::Journal] {
