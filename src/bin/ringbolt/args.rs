@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use ringbolt::{Barrier, Engine, Stats, Store, Version};
 
+use crate::bench::args::BenchArgs;
 use crate::problem::{self, Problem};
 use crate::sidecar::args::SidecarArgs;
 
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Ls(LsArgs),
     Rm(RmArgs),
     Cp(CpArgs),
+    Bench(BenchArgs),
     Sidecar(SidecarArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

@@ -1,6 +1,7 @@
 //! The `ringbolt` command: raw arguments, then checked options, then the work; errors are one line on stderr.
 
 mod args;
+mod bench;
 mod cp;
 mod interrupt;
 mod problem;
@@ -40,6 +41,7 @@ fn run(args: Args) -> Result<ExitCode, Problem> {
         Command::Ls(args) => return read::ls(&args),
         Command::Rm(args) => return rm::run(&args),
         Command::Cp(args) => return cp::run(&args),
+        Command::Bench(args) => return bench::run(&args),
         Command::Sidecar(args) => return sidecar::run(&args),
         Command::Completions(args) => {
             let mut script = Vec::new();

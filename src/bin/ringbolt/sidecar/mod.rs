@@ -3,7 +3,7 @@
 pub(crate) mod args;
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -269,8 +269,7 @@ fn print_json(value: &Value) -> Result<(), Problem> {
 }
 
 fn print(text: &str) -> Result<(), Problem> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Problem::stdout)
+    crate::print(text.as_bytes())
 }
 
 #[cfg(test)]

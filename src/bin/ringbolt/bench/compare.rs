@@ -1,0 +1,52 @@
+//! `ringbolt bench compare`.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use ringbolt::bench::{Comparison, Results, time};
+
+use super::args::CompareArgs;
+use super::print;
+use crate::problem::Problem;
+
+pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode, Problem> {
+    let (old, new) = (read(&args.old)?, read(&args.new)?);
+    let comparison = Comparison::of(&old, &new).map_err(|error| Problem::Read(format!("bench compare: {error}")))?;
+    print(&text(&comparison))?;
+    Ok(if comparison.is_slower() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn read(path: &Path) -> Result<Results, Problem> {
+    let fail = |error: &dyn std::fmt::Display| Problem::Read(format!("bench compare: {path:?}: {error}"));
+    Results::from_json(&fs::read(path).map_err(|error| fail(&error))?).map_err(|error| fail(&error))
+}
+
+fn text(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    for difference in &comparison.differences {
+        text += &format!("note: not the same {difference}\n");
+    }
+    if !text.is_empty() {
+        text += "\n";
+    }
+    text += &format!("{:<28}{:>9}{:>9}{:>9}{:>18}  \n", "", "old p50", "new p50", "change", "99 % interval");
+    for series in &comparison.series {
+        let percent = |share: f64| format!("{:+.1} %", share * 100.0);
+        let interval = series.interval.map_or_else(
+            || "too few rounds".to_owned(),
+            |(low, high)| format!("{:+.0} to {:+.0} %", low * 100.0, high * 100.0),
+        );
+        let (old, new) = (time(series.p50_us.0), time(series.p50_us.1));
+        text += &format!(
+            "{:<28}{old:>9}{new:>9}{:>9}{interval:>18}  {}\n",
+            series.name,
+            percent(series.shift),
+            series.change
+        );
+    }
+    for missing in &comparison.missing {
+        text += &format!("{missing}\n");
+    }
+    text
+}
