@@ -31,6 +31,8 @@ use crate::report::{Fate, Report};
 
 #[cfg(test)]
 pub(crate) use faulty::Faulty;
+#[cfg(feature = "bench")]
+pub(crate) use select::examine_uring;
 pub(crate) use select::{Selected, select};
 
 /// Which engine to use.

@@ -1,5 +1,6 @@
 //! Which engine runs, and why.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
@@ -57,6 +58,15 @@ pub(super) enum NoEngine {
     Failed(io::Error),
 }
 
+impl fmt::Display for NoEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoEngine::Refused(why) => f.write_str(why),
+            NoEngine::Failed(error) => write!(f, "io_uring does not work here: {error}"),
+        }
+    }
+}
+
 impl From<NoEngine> for Error {
     fn from(no: NoEngine) -> Error {
         match no {
@@ -83,8 +93,39 @@ pub(crate) fn select(engine: Engine) -> Result<Selected> {
 fn why_not_uring() -> String {
     match uring() {
         Ok(_) => "plain calls measured faster than io_uring; io_uring would work here, too".into(),
-        Err(NoEngine::Refused(why)) => why,
-        Err(NoEngine::Failed(error)) => format!("io_uring does not work here: {error}"),
+        Err(no) => no.to_string(),
+    }
+}
+
+/// What io_uring is good for here.
+#[cfg(feature = "bench")]
+#[derive(Debug)]
+pub(crate) struct Examined {
+    pub(crate) works: bool,
+    /// Why not, or what was found.
+    pub(crate) reason: String,
+    /// Whether a failing fsync cancels the request that is linked behind it; `None` if it could not be tried.
+    pub(crate) failing_fsync_severs_links: Option<bool>,
+    /// The requests that ringbolt makes and this kernel does not know.
+    pub(crate) missing: Vec<&'static str>,
+}
+
+#[cfg(feature = "bench")]
+impl Examined {
+    pub(super) fn refused(no: NoEngine) -> Examined {
+        Examined { works: false, reason: no.to_string(), failing_fsync_severs_links: None, missing: Vec::new() }
+    }
+}
+
+/// Starts a ring, whichever engine is used, and tells what was found.
+#[cfg(feature = "bench")]
+pub(crate) fn examine_uring() -> Examined {
+    #[cfg(all(feature = "uring", target_os = "linux"))]
+    return super::uring::examine();
+    #[cfg(not(all(feature = "uring", target_os = "linux")))]
+    match uring() {
+        Ok(_) => unreachable!("there is no ring in this build"),
+        Err(no) => Examined::refused(no),
     }
 }
 

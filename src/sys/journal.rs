@@ -120,7 +120,7 @@ fn ext4_objection(
 
 /// Whether an ext4 has the feature `fast_commit`: from the superblock, where the device may be read. Its statistics can only
 /// tell that it has: they are zero before the first sync, too. `None`: nobody knows.
-fn fast_commits(device: &str) -> Option<bool> {
+pub(crate) fn fast_commits(device: &str) -> Option<bool> {
     if let Some(superblock) = superblock(device) {
         return has_fast_commit(&superblock);
     }
@@ -132,6 +132,16 @@ fn fast_commits(device: &str) -> Option<bool> {
     }
 }
 
+/// Whether an ext4 has a journal, its own or an external one; `None`: nobody knows. One that has says how data are ordered by it.
+#[cfg(feature = "bench")]
+pub(crate) fn ext4_has_journal(device: &str, options: Option<&str>) -> Option<bool> {
+    match options {
+        Some(options) => Some(options.lines().any(|option| option.starts_with("data="))),
+        // Documentation/filesystems/ext4/super.rst: COMPAT_HAS_JOURNAL.
+        None => compatible(&superblock(device)?, 0x4),
+    }
+}
+
 fn superblock(device: &str) -> Option<[u8; 1024]> {
     let mut file = fs::File::open(format!("/dev/{}", device.replace('!', "/"))).ok()?;
     let mut superblock = [0; 1024];
@@ -140,10 +150,15 @@ fn superblock(device: &str) -> Option<[u8; 1024]> {
     Some(superblock)
 }
 
-/// Documentation/filesystems/ext4/super.rst: `s_magic` at 0x38, `s_feature_compat` at 0x5c, COMPAT_FAST_COMMIT 0x400.
+/// Documentation/filesystems/ext4/super.rst: COMPAT_FAST_COMMIT.
 fn has_fast_commit(superblock: &[u8; 1024]) -> Option<bool> {
+    compatible(superblock, 0x400)
+}
+
+/// Whether a superblock tells of a compatible feature: `s_magic` at 0x38, `s_feature_compat` at 0x5c.
+fn compatible(superblock: &[u8; 1024], feature: u32) -> Option<bool> {
     let word = |at: usize| u32::from_le_bytes(superblock[at..at + 4].try_into().expect("four bytes"));
-    (superblock[0x38..0x3a] == [0x53, 0xef]).then(|| word(0x5c) & 0x400 != 0)
+    (superblock[0x38..0x3a] == [0x53, 0xef]).then(|| word(0x5c) & feature != 0)
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ mod walk;
 
 #[cfg(target_vendor = "apple")]
 pub(crate) use apple::*;
+#[cfg(all(feature = "bench", target_os = "linux"))]
+pub(crate) use journal::{ext4_has_journal, fast_commits};
 #[cfg(target_os = "linux")]
 pub(crate) use linux::*;
 #[cfg(not(any(target_vendor = "apple", target_os = "linux")))]

@@ -48,6 +48,7 @@ pub(crate) enum Command {
     Cp(CpArgs),
     Bench(BenchArgs),
     Sidecar(SidecarArgs),
+    Doctor(DoctorArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -146,6 +147,23 @@ pub(crate) struct CpArgs {
     pub(crate) jobs: u16,
     #[command(flatten)]
     pub(crate) writing: Writing,
+}
+
+/// Tell what is beneath DIR, and what that means for durability.
+///
+/// The kernel and its io_uring, the filesystem and how it is mounted, the devices down to the disk, whether a directory can
+/// be synced, the engine that runs and the barriers that hold; then warnings, each with what to do about it. Nothing is
+/// written.
+///
+/// The status is 0 if a store could be kept in DIR, whatever the warnings, and 1 if not.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// The directory to look at
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// Print it all as a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What every writing command takes.

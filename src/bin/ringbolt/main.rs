@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod cp;
+mod doctor;
 mod interrupt;
 mod problem;
 mod put;
@@ -43,6 +44,7 @@ fn run(args: Args) -> Result<ExitCode, Problem> {
         Command::Cp(args) => return cp::run(&args),
         Command::Bench(args) => return bench::run(&args),
         Command::Sidecar(args) => return sidecar::run(&args),
+        Command::Doctor(args) => doctor::run(&args)?,
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Args::command(), "ringbolt", &mut script);

@@ -10,14 +10,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
+#[cfg(feature = "bench")]
+use super::select::Examined;
 use super::select::NoEngine;
 use super::{Done, Interpreter, Job, calls};
 use crate::plan::{Call, Plan};
 use crate::report::Report;
 use crate::run::Run;
+#[cfg(feature = "bench")]
+use refusal::Refusal;
 use request::has_request;
 use ring::Passage;
-use setup::Failure;
+use setup::{Facts, Failure};
 use worker::Inbox;
 
 /// A ring and its thread.
@@ -25,6 +29,35 @@ use worker::Inbox;
 pub(super) struct Uring {
     inbox: Arc<Inbox>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl From<Failure> for NoEngine {
+    fn from(failure: Failure) -> NoEngine {
+        match failure {
+            Failure::Refused(refusal) => NoEngine::Refused(refusal.to_string()),
+            Failure::Error(error) => NoEngine::Failed(error),
+        }
+    }
+}
+
+/// Starts a ring only to tell what was found.
+#[cfg(feature = "bench")]
+pub(super) fn examine() -> Examined {
+    match Uring::build() {
+        Ok((_, facts)) => Examined {
+            works: true,
+            reason: facts.to_string(),
+            failing_fsync_severs_links: Some(facts.fsync_breaks_link),
+            missing: Vec::new(),
+        },
+        Err(failure) => {
+            let missing = match &failure {
+                Failure::Refused(Refusal::Opcodes(missing)) => missing.clone(),
+                _ => Vec::new(),
+            };
+            Examined { missing, ..Examined::refused(failure.into()) }
+        }
+    }
 }
 
 /// What comes back from the ring: the run as far as it got, and the job.
@@ -39,18 +72,13 @@ pub(super) struct Answer {
 impl Uring {
     /// Starts the engine, and tells in words what was found.
     pub(super) fn start() -> Result<(Uring, String), NoEngine> {
-        let (inbox, thread, facts) = worker::spawn().map_err(|failure| match failure {
-            Failure::Refused(refusal) => NoEngine::Refused(refusal.to_string()),
-            Failure::Error(error) => NoEngine::Failed(error),
-        })?;
-        let mut found = "io_uring works here".to_owned();
-        if facts.restricted {
-            found += ", restricted to the eight kinds of requests that ringbolt makes";
-        }
-        if !facts.fsync_breaks_link {
-            found += "; this kernel goes on after a failed fsync in a chain, so none is relied on";
-        }
-        Ok((Uring { inbox, thread: Some(thread) }, found))
+        let (uring, facts) = Uring::build()?;
+        Ok((uring, facts.to_string()))
+    }
+
+    fn build() -> Result<(Uring, Facts), Failure> {
+        let (inbox, thread, facts) = worker::spawn()?;
+        Ok((Uring { inbox, thread: Some(thread) }, facts))
     }
 
     /// Runs what needs no ring, and sends the job on its way through it. What comes back first is told by the receiver.

@@ -1,5 +1,6 @@
 //! Building the ring: what it must be able to do, what it may do, and a test of the rule that everything rests on.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -39,6 +40,19 @@ pub(super) struct Facts {
     /// Whether a linked request is cancelled when the fsync before it fails. It is not since about Linux 6.0. Nothing
     /// here depends on it; it is told because so many others do.
     pub(super) fsync_breaks_link: bool,
+}
+
+impl fmt::Display for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("io_uring works here")?;
+        if self.restricted {
+            f.write_str(", restricted to the eight kinds of requests that ringbolt makes")?;
+        }
+        if !self.fsync_breaks_link {
+            f.write_str("; this kernel goes on after a failed fsync in a chain, so none is relied on")?;
+        }
+        Ok(())
+    }
 }
 
 /// Why there is no ring.

@@ -1,0 +1,209 @@
+//! `ringbolt doctor`: what is beneath a directory, to read or as JSON.
+
+use std::fs;
+
+use ringbolt::environment::{Device, Environment, Filesystem, IoUring};
+
+use crate::args::DoctorArgs;
+use crate::problem::Problem;
+use crate::{print, read};
+
+/// No line is longer.
+const WIDTH: usize = 80;
+
+/// Where what belongs to a label begins.
+const INDENT: usize = 17;
+
+pub(crate) fn run(args: &DoctorArgs) -> Result<(), Problem> {
+    let dir = &args.dir;
+    let path = if dir.as_os_str().is_empty() { ".".as_ref() } else { dir.as_path() };
+    match fs::metadata(path) {
+        Err(error) => return Err(Problem::Read(format!("{dir:?} cannot be looked at: {error}"))),
+        Ok(found) if !found.is_dir() => return Err(Problem::Read(format!("{dir:?} is not a directory"))),
+        Ok(_) => {}
+    }
+    let environment = Environment::of(dir);
+    let text = if args.json {
+        // Every path in it is made text: nothing is left that could fail.
+        serde_json::to_string_pretty(&environment).expect("it is only text and numbers") + "\n"
+    } else {
+        report(&environment)
+    };
+    print(text.as_bytes())?;
+    match environment.obstacle {
+        Some(why) => Err(Problem::Read(format!("no store can be kept in {dir:?}: {why}"))),
+        None => Ok(()),
+    }
+}
+
+fn report(environment: &Environment) -> String {
+    let mut page = Page::default();
+    page.entry("directory", &environment.directory.to_string_lossy());
+    let processors = if environment.processors == 1 { "processor" } else { "processors" };
+    page.entry("kernel", &format!("{}, {} {processors}", environment.kernel, environment.processors));
+    io_uring(&mut page, &environment.io_uring);
+    filesystem(&mut page, "filesystem", &environment.filesystem);
+    for (i, device) in environment.device.iter().enumerate() {
+        page.entry(if i == 0 { "device" } else { "" }, &describe(device));
+        if let Some(beneath) = &device.backing_filesystem {
+            filesystem(&mut page, "  on", beneath);
+        }
+    }
+    if environment.device.is_empty() {
+        let of_none = environment.filesystem.volatile || environment.filesystem.network;
+        page.entry("device", if of_none { "none" } else { "not known" });
+    }
+    page.entry("directory fsync", environment.directory_fsync.error.as_deref().unwrap_or("works"));
+    page.entry("engine", &format!("{}: {}", environment.engine, environment.engine_reason));
+    let barriers = match &*environment.barriers {
+        [] => "none holds".to_owned(),
+        [one] => format!("{one} holds"),
+        many => format!("{} hold", many.join(", ")),
+    };
+    page.entry("barriers", &barriers);
+    for refused in &environment.barriers_refused {
+        page.entry("", &format!("not {refused}"));
+    }
+    if environment.warnings.is_empty() {
+        page.entry("warnings", "none");
+    }
+    for (i, warning) in environment.warnings.iter().enumerate() {
+        page.line("");
+        page.entry(if i == 0 { "warnings" } else { "" }, &warning.what);
+        page.wrapped("", INDENT, "- ", &warning.advice);
+    }
+    page.0
+}
+
+fn io_uring(page: &mut Page, found: &IoUring) {
+    page.entry("io_uring", if found.available { "works" } else { "does not work" });
+    page.entry("", &found.reason);
+    if !found.missing_operations.is_empty() {
+        page.entry("", &format!("missing: {}", found.missing_operations.join(", ")));
+    }
+}
+
+fn filesystem(page: &mut Page, label: &str, found: &Filesystem) {
+    let mut text = found.kind.clone();
+    if let Some(source) = found.source.as_ref().filter(|source| **source != found.kind) {
+        text += &format!(" of {source}");
+    }
+    if let Some(point) = &found.mount_point {
+        text += &format!(", mounted at {}", point.to_string_lossy());
+    }
+    page.entry(label, &text);
+    let facts = [
+        (found.journal, "journal", "no journal"),
+        (found.fast_commit.filter(|fast| *fast), "fast_commit", ""),
+        (found.barriers, "barriers", "no barriers"),
+        (Some(found.volatile).filter(|volatile| *volatile), "forgets all when the power goes", ""),
+        (Some(found.network).filter(|network| *network), "of another machine", ""),
+        (Some(found.fuse).filter(|fuse| *fuse), "served by a process", ""),
+    ];
+    let mut facts: Vec<String> =
+        facts.iter().filter_map(|(fact, yes, no)| fact.map(|fact| if fact { yes } else { no }.to_string())).collect();
+    if let Some(free) = found.free_bytes {
+        let of = found.total_bytes.filter(|total| *total > 0).map(|total| format!(" of {}", size(total)));
+        facts.extend(of.map(|of| format!("{} free{of}", size(free))));
+    }
+    if !facts.is_empty() {
+        page.entry("", &facts.join(", "));
+    }
+    if !found.options.is_empty() {
+        page.entry("", &format!("options: {}", found.options.join(", ")));
+    }
+    if let Some(beneath) = &found.beneath {
+        filesystem(page, "  on", beneath);
+    }
+}
+
+fn describe(device: &Device) -> String {
+    let mut facts = vec![device.kind.clone()];
+    facts.extend(device.model.as_ref().map(|model| format!("{model:?}")));
+    facts.extend(device.size_bytes.map(size));
+    facts.extend(device.rotational.map(|turns| if turns { "rotational" } else { "not rotational" }.to_owned()));
+    facts.extend(device.scheduler.as_ref().map(|scheduler| format!("scheduler {scheduler}")));
+    facts.extend(device.write_cache.as_ref().map(|cache| format!("cache {cache}")));
+    facts.extend(device.fua.map(|fua| if fua { "FUA" } else { "no FUA" }.to_owned()));
+    facts.extend(device.backing_file.as_ref().map(|file| format!("in the file {}", file.to_string_lossy())));
+    format!("{}: {}", device.name, facts.join(", "))
+}
+
+/// In the largest unit that leaves a number of one digit or more.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let power = (bytes.ilog2() / 10) as usize;
+    let number = bytes as f64 / (1u64 << (10 * power)) as f64;
+    let decimals = usize::from(number < 10.0 && number.fract() != 0.0);
+    format!("{number:.decimals$} {}", UNITS[power - 1])
+}
+
+/// Labels on the left, texts on the right.
+#[derive(Debug, Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.0 += line.trim_end();
+        self.0.push('\n');
+    }
+
+    fn entry(&mut self, label: &str, text: &str) {
+        self.wrapped(label, INDENT, "", text);
+    }
+
+    /// A text in lines of words, behind a label; `mark` stands before it. A word that is too long has a line of its own.
+    fn wrapped(&mut self, label: &str, indent: usize, mark: &str, text: &str) {
+        // Names come from outside: nothing in them moves the cursor.
+        let text = read::shown(text, true);
+        let mut line = format!("{label:indent$}{mark}");
+        let indent = indent + mark.len();
+        let mut empty = true;
+        for word in text.split(' ') {
+            let room = WIDTH.saturating_sub(line.chars().count() + usize::from(!empty));
+            if !empty && word.chars().count() > room {
+                self.line(&line);
+                line = " ".repeat(indent);
+                empty = true;
+            }
+            if !empty {
+                line.push(' ');
+            }
+            line += word;
+            empty = false;
+        }
+        self.line(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (256 << 30, "256 GiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn lines_are_wrapped_and_nothing_moves_the_cursor() {
+        let mut page = Page::default();
+        page.entry("label", &"word ".repeat(40));
+        page.entry("", "a\u{1b}[2Jb\nc");
+        assert!(page.0.lines().all(|line| line.len() <= WIDTH), "{}", page.0);
+        assert!(page.0.starts_with("label            word word"));
+        assert!(page.0.ends_with("                 a\\u{1b}[2Jb\\nc\n"), "{}", page.0);
+    }
+}
