@@ -245,11 +245,13 @@ impl Environment {
         }
         self.directory_fsync.works = true;
         self.barriers.push("per-file".into());
-        for (name, refused) in [("filesystem", sys::no_syncfs(&dir)), ("journal", sys::no_journal(&dir))] {
-            match refused {
-                None => self.barriers.push(name.into()),
-                Some(why) => self.barriers_refused.push(format!("{name}: {why}")),
-            }
+        match sys::no_syncfs(&dir) {
+            None => self.barriers.push("filesystem".into()),
+            Some(why) => self.barriers_refused.push(format!("the filesystem barrier does not hold here: {why}")),
+        }
+        match sys::no_journal(&dir) {
+            None => self.barriers.push("journal".into()),
+            Some(why) => self.barriers_refused.push(why),
         }
     }
 }

@@ -13,6 +13,8 @@ mod clocks;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod devices;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod doctor;
 mod help;
 #[cfg(target_os = "linux")]
 mod journal;

@@ -10,7 +10,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use crate::help::*;
 
 /// Runs `test` on a thread for which this system call fails with this errno. The filter dies with the thread.
-fn refusing<T: Send>(call: i64, errno: i32, test: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn refusing<T: Send>(call: i64, errno: i32, test: impl FnOnce() -> T + Send) -> T {
     let rules = BTreeMap::from([(call, Vec::new())]);
     let (allow, refuse) = (SeccompAction::Allow, SeccompAction::Errno(errno as u32));
     let filter = SeccompFilter::new(rules, allow, refuse, std::env::consts::ARCH.try_into().unwrap()).unwrap();

@@ -38,7 +38,8 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<(), Problem> {
 
 fn report(environment: &Environment) -> String {
     let mut page = Page::default();
-    page.entry("directory", &environment.directory.to_string_lossy());
+    let whole = fs::canonicalize(&environment.directory).unwrap_or_else(|_| environment.directory.clone());
+    page.entry("directory", &whole.to_string_lossy());
     let processors = if environment.processors == 1 { "processor" } else { "processors" };
     page.entry("kernel", &format!("{}, {} {processors}", environment.kernel, environment.processors));
     io_uring(&mut page, &environment.io_uring);
@@ -62,7 +63,7 @@ fn report(environment: &Environment) -> String {
     };
     page.entry("barriers", &barriers);
     for refused in &environment.barriers_refused {
-        page.entry("", &format!("not {refused}"));
+        page.entry("", refused);
     }
     if environment.warnings.is_empty() {
         page.entry("warnings", "none");
@@ -76,8 +77,7 @@ fn report(environment: &Environment) -> String {
 }
 
 fn io_uring(page: &mut Page, found: &IoUring) {
-    page.entry("io_uring", if found.available { "works" } else { "does not work" });
-    page.entry("", &found.reason);
+    page.entry("io_uring", &found.reason);
     if !found.missing_operations.is_empty() {
         page.entry("", &format!("missing: {}", found.missing_operations.join(", ")));
     }
