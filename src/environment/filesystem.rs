@@ -30,7 +30,9 @@ pub(super) fn look(file: BorrowedFd<'_>, path: &Path) -> Found {
     let mut found = look_among(&mounts, file, path);
     let Some(mount) = found.1.filter(|mount| mount.kind == "overlay") else { return found.0 };
     // What is written lands in the upper directory; its path is as the one saw it who mounted, perhaps from elsewhere.
-    let upper = mount.value("upperdir").and_then(|upper| look_at(&mounts, Path::new(upper)));
+    let upper = mount.value("upperdir").and_then(|upper| {
+        look_at(&mounts, Path::new(upper)).or_else(|| look_at(&mounts, Path::new(&without_backslashes(upper))))
+    });
     match upper {
         Some(upper) => {
             found.0.filesystem.volatile |= upper.filesystem.volatile;
@@ -48,6 +50,16 @@ pub(super) fn look(file: BorrowedFd<'_>, path: &Path) -> Found {
 pub(super) fn of(path: &Path) -> Option<Found> {
     let file = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
     Some(look(file.as_fd(), path))
+}
+
+/// An overlayfs tells a path as it was given, where `\\,` may stand for a comma.
+fn without_backslashes(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        plain.push(if character == '\\' { characters.next().unwrap_or('\\') } else { character });
+    }
+    plain
 }
 
 /// The filesystem beneath an overlayfs. Should that be one, too, it is not looked further.
@@ -168,7 +180,7 @@ fn describe(mount: &Mount, device: Option<&str>, ext4: Option<&str>) -> Filesyst
         journal,
         fast_commit,
         barriers,
-        volatile: kinds::is_in_memory(&mount.kind) || mount.kind == "overlay" && has("volatile"),
+        volatile: kinds::is_in_memory(&mount.kind) || kinds::is_volatile_overlay(&mount.kind, &options),
         network: kinds::is_network(&mount.kind),
         fuse: kinds::is_fuse(&mount.kind),
         read_only: Some(has("ro")),
@@ -227,13 +239,21 @@ mod tests {
         let btrfs = described("41 22 0:33 /@home /home ro - btrfs /dev/sdc2 rw,subvol=/@home", None);
         assert_eq!((btrfs.journal, btrfs.barriers, btrfs.read_only), (Some(true), Some(true), Some(true)));
         let overlay = |options| described(&format!("42 22 0:50 / /m rw - overlay overlay rw,{options}"), None);
-        assert!(overlay("upperdir=/u,volatile").volatile && !overlay("upperdir=/volatile").volatile);
+        assert!(overlay("upperdir=/u,volatile").volatile && overlay("fsync=volatile").volatile);
+        assert!(!overlay("upperdir=/volatile,fsync=auto").volatile);
         assert!(described("45 22 0:53 / /tmp rw - tmpfs tmpfs rw", None).volatile);
         let nfs = described("43 22 0:51 / /n rw - nfs4 server:/export rw,vers=4.2", None);
         assert!(nfs.network && !nfs.fuse && nfs.journal.is_none());
         let sshfs = described("44 22 0:52 / /s rw - fuse.sshfs me@host: rw,user_id=0", None);
         assert!(sshfs.network && sshfs.fuse);
         assert_eq!(described("50 22 8:1 / /boot rw - vfat /dev/sda1 rw", None).journal, Some(false));
+    }
+
+    #[test]
+    fn backslashes_are_taken_away() {
+        for (text, plain) in [("/a", "/a"), (r"/a\,b", "/a,b"), (r"\\\:", r"\:"), (r"a\", r"a\")] {
+            assert_eq!(without_backslashes(text), plain);
+        }
     }
 
     #[test]

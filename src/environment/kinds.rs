@@ -37,6 +37,11 @@ pub(super) fn is_in_memory(kind: &str) -> bool {
     KINDS.contains(&kind)
 }
 
+/// Whether an overlayfs syncs nothing. The option is shown as `fsync=volatile` by kernels that know more than that one way.
+pub(super) fn is_volatile_overlay(kind: &str, options: &[String]) -> bool {
+    kind == "overlay" && options.iter().any(|option| ["volatile", "fsync=volatile"].contains(&&**option))
+}
+
 /// Those of which the files are on another machine, or on the host of a virtual one.
 #[cfg(target_os = "linux")]
 pub(super) fn is_network(kind: &str) -> bool {

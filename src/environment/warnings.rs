@@ -60,7 +60,7 @@ impl Warnings {
                 "Keep on a disk what must last.",
             );
         }
-        if kind == "overlay" && has("volatile") {
+        if kinds::is_volatile_overlay(kind, &filesystem.options) {
             self.add(
                 &format!(
                     "{this} is an overlayfs mounted with `volatile`: it syncs nothing, and a power cut may take it all."

@@ -44,8 +44,8 @@ fn report(environment: &Environment) -> String {
     page.entry("kernel", &format!("{}, {} {processors}", environment.kernel, environment.processors));
     io_uring(&mut page, &environment.io_uring);
     filesystem(&mut page, "filesystem", &environment.filesystem);
-    for (i, device) in environment.device.iter().enumerate() {
-        page.entry(if i == 0 { "device" } else { "" }, &describe(device));
+    for device in &environment.device {
+        page.entry("device", &describe(device));
         if let Some(beneath) = &device.backing_filesystem {
             filesystem(&mut page, "  on", beneath);
         }
