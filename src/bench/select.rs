@@ -110,3 +110,9 @@ fn word(engine: Engine) -> &'static str {
         _ => "portable",
     }
 }
+
+/// The names of what a run of this mode would have.
+#[cfg(test)]
+pub(super) fn names(mode: Mode) -> Vec<String> {
+    candidates(mode).into_iter().map(Candidate::name).collect()
+}
