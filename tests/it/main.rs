@@ -4,6 +4,10 @@ mod async_store;
 mod barriers;
 mod batches;
 #[cfg(feature = "cli")]
+mod bench;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod bench_ground;
+#[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
 mod cli_sidecar;

@@ -3,6 +3,7 @@
 use std::fs;
 
 use ringbolt::environment::{Device, Environment, Filesystem, IoUring};
+use textwrap::Options;
 
 use crate::args::DoctorArgs;
 use crate::problem::Problem;
@@ -159,23 +160,11 @@ impl Page {
     fn wrapped(&mut self, label: &str, indent: usize, mark: &str, text: &str) {
         // Names come from outside: nothing in them moves the cursor.
         let text = read::shown(text, true);
-        let mut line = format!("{label:indent$}{mark}");
-        let indent = indent + mark.len();
-        let mut empty = true;
-        for word in text.split(' ') {
-            let room = WIDTH.saturating_sub(line.chars().count() + usize::from(!empty));
-            if !empty && word.chars().count() > room {
-                self.line(&line);
-                line = " ".repeat(indent);
-                empty = true;
-            }
-            if !empty {
-                line.push(' ');
-            }
-            line += word;
-            empty = false;
+        let (first, next) = (format!("{label:indent$}{mark}"), " ".repeat(indent + mark.len()));
+        let options = Options::new(WIDTH).initial_indent(&first).subsequent_indent(&next).break_words(false);
+        for line in textwrap::wrap(&text, options) {
+            self.line(&line);
         }
-        self.line(&line);
     }
 }
 

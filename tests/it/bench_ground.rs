@@ -1,0 +1,107 @@
+//! `ringbolt bench` on ground of another kind: in memory, full, read-only, and where the system tells nothing of its devices; and
+//! what it does to the kernel while the clock runs.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use nix::mount::{MsFlags, mount};
+use ringbolt::bench::Results;
+
+use crate::cli::*;
+use crate::help::*;
+use crate::mounts::{EXT4, disk, tmpfs, with_mounts};
+
+#[test]
+fn in_memory_it_runs_and_says_loudly_that_nothing_is_durable() {
+    with_mounts("a benchmark in memory", |dir| {
+        let at = tmpfs(dir.join("t"), "size=256m");
+        let output = run(&at, &["bench", "--quick", "--json", "r.json"]);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap().replace('\n', " ");
+        assert!(text.contains("(but nothing is durable here)") && text.contains("WARNING: This is tmpfs"), "{text}");
+        let results = Results::from_json(&fs::read(at.join("r.json")).unwrap()).unwrap();
+        assert!(results.environment.filesystem.volatile && results.environment.device.is_empty());
+        assert_eq!(results.get("replace/plain-calls").unwrap().flushes_per_op, None);
+    });
+}
+
+#[test]
+fn a_full_or_read_only_disk_is_told_before_anything_is_measured() {
+    with_mounts("a benchmark on a full disk", |dir| {
+        let at = tmpfs(dir.join("t"), "size=1m");
+        File::create(at.join("ballast")).unwrap().write_all(&[1; 1 << 19]).unwrap();
+        let text = fails(1, run(&at, &["bench", "--quick"]));
+        assert!(text.contains("has 0 MiB free, and ") && text.contains(" MiB are needed"), "{text}");
+        mount(None::<&str>, &at, None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, None::<&str>).unwrap();
+        let text = fails(1, run(&at, &["bench", "--quick"]));
+        assert!(text.contains("Read-only file system") || text.contains("are needed"), "{text}");
+        assert_eq!(fs::read_dir(&at).unwrap().count(), 1);
+    });
+}
+
+/// A device of its own: every replace flushes it, and only replaces do. Without /sys nobody knows.
+#[test]
+fn flushes_are_counted_where_the_system_tells_them() {
+    with_mounts("a benchmark on a disk of its own", |dir| {
+        let Some(at) = disk(dir, EXT4, "noatime") else { return };
+        let quick = |hidden: bool| {
+            if hidden {
+                mount(Some("tmpfs"), "/sys", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+            }
+            let output = run(&at, &["bench", "--quick", "--json", "-"]);
+            assert!(output.status.success(), "{output:?}");
+            Results::from_json(&output.stdout).unwrap()
+        };
+        let results = quick(false);
+        let flushes = |name: &str| results.get(name).unwrap().flushes_per_op.unwrap();
+        // Two commits of the journal, a flush before and a write through the cache (here: a flush) behind each.
+        assert!((3.5..4.5).contains(&flushes("replace/plain-calls")), "{}", flushes("replace/plain-calls"));
+        assert!((0.9..2.1).contains(&flushes("floor/overwrite-fdatasync")));
+        assert!(flushes("store/64xportable") < 1.5);
+        assert!(results.get("replace/plain-calls").unwrap().kib_per_op.unwrap() >= 4.0);
+        let hidden = quick(true);
+        assert_eq!(hidden.get("replace/plain-calls").unwrap().flushes_per_op, None);
+        assert!(hidden.environment.warnings.iter().any(|warning| warning.what.contains("devices")), "{hidden:?}");
+    });
+}
+
+/// Between two looks at the clock there are the calls that are measured and nothing else.
+#[test]
+fn while_the_clock_runs_there_is_nothing_but_the_measured_calls() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("the calls of a benchmark", "there is no strace");
+    }
+    let dir = dir();
+    let log = dir.path().join("log");
+    let output = Command::new("strace")
+        .args(["-o"])
+        .arg(&log)
+        .args([env!("CARGO_BIN_EXE_ringbolt"), "bench", "--quick"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let calls = fs::read_to_string(log).unwrap();
+    let calls: Vec<&str> = calls.lines().collect();
+    // Each replace by plain calls, and what comes between it and the next.
+    let is_begin = |call: &&str| call.contains("\"temporary\", O_WRONLY|O_CREAT|O_EXCL");
+    let begins: Vec<usize> = (0..calls.len()).filter(|at| is_begin(&calls[*at])).collect();
+    assert!(begins.len() > 20, "{}", begins.len());
+    let name = |call: &str| call.split('(').next().unwrap_or_default().to_owned();
+    let mut between = 0;
+    for pair in begins.windows(2) {
+        let names: Vec<String> = calls[pair[0]..pair[1]].iter().map(|call| name(call)).collect();
+        let expected = ["openat", "pwrite64", "fsync", "close", "renameat", "fsync"];
+        assert_eq!(names[..6], expected, "{:?}", &calls[pair[0]..pair[1]]);
+        between += usize::from(names.len() > 6);
+    }
+    // Only between turns is there more: of these there are four, with the one that warms up.
+    assert!(between <= 3, "{between} of {}", begins.len());
+    assert!(is_clean(dir.path()));
+}
+
+fn is_clean(dir: &Path) -> bool {
+    fs::read_dir(dir).unwrap().all(|entry| entry.unwrap().file_name() == "log")
+}
