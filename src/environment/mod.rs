@@ -58,6 +58,10 @@ pub struct Environment {
     pub engine: String,
     /// Why that one.
     pub engine_reason: String,
+    /// The barrier that a store here would use by default; empty if there could be none.
+    pub barrier: String,
+    /// Why that one.
+    pub barrier_reason: String,
     /// The barriers that hold here: `per-file`, `filesystem`, `journal`.
     pub barriers: Vec<String>,
     /// Why the others do not hold.
@@ -245,8 +249,14 @@ impl Environment {
         }
         self.directory_fsync.works = true;
         self.barriers.push("per-file".into());
+        self.barrier = "auto".into();
+        self.barrier_reason = "one change alone: per-file; many at once: per-file, since no other holds".into();
         match sys::no_syncfs(&dir) {
-            None => self.barriers.push("filesystem".into()),
+            None => {
+                self.barriers.push("filesystem".into());
+                self.barrier_reason =
+                    "one change alone: per-file; many at once: per-file or filesystem, whichever costs less".into();
+            }
             Some(why) => self.barriers_refused.push(format!("the filesystem barrier does not hold here: {why}")),
         }
         match sys::no_journal(&dir) {

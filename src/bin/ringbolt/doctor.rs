@@ -57,12 +57,15 @@ fn report(environment: &Environment) -> String {
     }
     page.entry("directory fsync", environment.directory_fsync.error.as_deref().unwrap_or("works"));
     page.entry("engine", &format!("{}: {}", environment.engine, environment.engine_reason));
+    if !environment.barrier.is_empty() {
+        page.entry("barrier", &format!("{}: {}", environment.barrier, environment.barrier_reason));
+    }
     let barriers = match &*environment.barriers {
         [] => "none holds".to_owned(),
         [one] => format!("{one} holds"),
-        many => format!("{} hold", many.join(", ")),
+        many => format!("these hold: {}", many.join(", ")),
     };
-    page.entry("barriers", &barriers);
+    page.entry("", &barriers);
     for refused in &environment.barriers_refused {
         page.entry("", refused);
     }
