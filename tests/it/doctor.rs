@@ -40,7 +40,7 @@ fn examined(dir: &Path, status: i32) -> (Environment, String) {
     for line in text.lines().filter(|line| line.chars().count() > 80) {
         assert!(line.split_whitespace().any(|word| word.len() > 50), "{line}");
     }
-    for label in ["kernel", "io_uring", "filesystem", "device", "directory fsync", "engine", "barriers", "warnings"] {
+    for label in ["kernel", "io_uring", "filesystem", "device", "directory fsync", "engine", "barrier", "warnings"] {
         assert!(text.lines().any(|line| line.starts_with(label)), "{label}: {text}");
     }
     if status == 0 {

@@ -57,15 +57,13 @@ fn report(environment: &Environment) -> String {
     }
     page.entry("directory fsync", environment.directory_fsync.error.as_deref().unwrap_or("works"));
     page.entry("engine", &format!("{}: {}", environment.engine, environment.engine_reason));
-    if !environment.barrier.is_empty() {
-        page.entry("barrier", &format!("{}: {}", environment.barrier, environment.barrier_reason));
+    match &*environment.barriers {
+        [] => page.entry("barrier", "none holds"),
+        hold => {
+            page.entry("barrier", &format!("{}: {}", environment.barrier, environment.barrier_reason));
+            page.entry("", &format!("what holds: {}", hold.join(", ")));
+        }
     }
-    let barriers = match &*environment.barriers {
-        [] => "none holds".to_owned(),
-        [one] => format!("{one} holds"),
-        many => format!("these hold: {}", many.join(", ")),
-    };
-    page.entry("", &barriers);
     for refused in &environment.barriers_refused {
         page.entry("", refused);
     }
