@@ -1,9 +1,15 @@
 //! `ringbolt bench`: what a durable write costs here.
 
 pub(crate) mod args;
+mod chart;
 mod compare;
 mod demand;
+mod figures;
+mod html;
+#[cfg(test)]
+mod html_tests;
 mod table;
+mod tables;
 mod terminal;
 
 use std::fs::{File, OpenOptions};
@@ -79,11 +85,17 @@ enum Format {
     Json,
     Csv,
     Markdown,
+    Html,
 }
 
 impl Outputs {
     fn open(args: &BenchArgs) -> Result<Outputs, Problem> {
-        let asked = [(Format::Json, &args.json), (Format::Csv, &args.csv), (Format::Markdown, &args.markdown)];
+        let asked = [
+            (Format::Json, &args.json),
+            (Format::Csv, &args.csv),
+            (Format::Markdown, &args.markdown),
+            (Format::Html, &args.html),
+        ];
         let mut files = Vec::new();
         for (format, path) in asked {
             let Some(path) = path else { continue };
@@ -105,6 +117,10 @@ impl Outputs {
         if self.files.iter().all(|(_, _, file)| file.is_some()) {
             print(&terminal::text(results, outcomes))?;
         }
+        let verdicts: Vec<_> = outcomes
+            .iter()
+            .map(|outcome| (outcome.demand.clone(), outcome.holds, outcome.found.clone()))
+            .collect();
         for (format, path, file) in self.files {
             let text = match format {
                 Format::Json => {
@@ -112,6 +128,7 @@ impl Outputs {
                 }
                 Format::Csv => table::csv(results),
                 Format::Markdown => table::markdown(results, outcomes),
+                Format::Html => html::page(results, &verdicts),
             };
             match file {
                 None => print(&text)?,

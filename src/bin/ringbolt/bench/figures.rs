@@ -1,0 +1,98 @@
+//! Numbers as the report writes them.
+
+use ringbolt::bench::time;
+
+/// A number of which three digits mean something: `0.25`, `7.5`, `84`, `12,300`.
+pub(super) fn count(number: f64) -> String {
+    match number.abs() {
+        // 0.00 would be no flush at all.
+        small if small > 0.0 && small < 0.005 => "< 0.01".to_owned(),
+        small if small == 0.0 => "0".to_owned(),
+        small if small < 9.995 => format!("{number:.2}"),
+        medium if medium < 99.95 => format!("{number:.1}"),
+        _ => thousands(number),
+    }
+}
+
+/// A whole number, its thousands apart.
+pub(super) fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) && !text.ends_with('-') {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// From one time to another; the unit once if both have the same.
+pub(super) fn span(low: f64, high: f64) -> String {
+    let (low, high) = (time(low), time(high));
+    match (low.rsplit_once(' '), high.rsplit_once(' ')) {
+        _ if low == high => low,
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number}–{high}"),
+        _ => format!("{low} – {high}"),
+    }
+}
+
+/// A length or a size, in the largest unit that leaves at least 1.
+pub(super) fn bytes(bytes: f64) -> String {
+    let (mut number, mut unit) = (bytes, "bytes");
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if number < 1024.0 {
+            break;
+        }
+        (number, unit) = (number / 1024.0, larger);
+    }
+    if number.fract() == 0.0 || number >= 99.95 { format!("{number:.0} {unit}") } else { format!("{number:.1} {unit}") }
+}
+
+/// A round time at an axis: `1 ms`, where [`time`] shows how exact a figure is (`1.00 ms`).
+pub(super) fn round_time(us: f64) -> String {
+    let (number, unit) = match us {
+        us if us < 0.9995 => (us * 1e3, "ns"),
+        us if us < 999.5 => (us, "µs"),
+        us if us < 999_500.0 => (us / 1e3, "ms"),
+        us => (us / 1e6, "s"),
+    };
+    format!("{} {unit}", short(number))
+}
+
+/// A round number at an axis: `0.5`, `2,500`, `250k`, `3M`.
+pub(super) fn round_count(number: f64) -> String {
+    match number.abs() {
+        huge if huge >= 999_999.5 => format!("{}M", short(number / 1e6)),
+        large if large >= 99_999.5 => format!("{}k", short(number / 1e3)),
+        medium if medium >= 999.5 => thousands(number),
+        _ => short(number),
+    }
+}
+
+/// Without zeros behind the point.
+fn short(number: f64) -> String {
+    let text = format!("{number:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_as_exact_as_they_are_known() {
+        let counts = [0.0, 0.001, 0.25, 7.529, 84.236, 264.3, 12_345.6, 1_234_567.0, -1234.0];
+        let shown = ["0", "< 0.01", "0.25", "7.53", "84.2", "264", "12,346", "1,234,567", "-1,234"];
+        assert_eq!(counts.map(count), shown);
+        assert_eq!(span(8000.0, 9200.0), "8.00–9.20 ms");
+        assert_eq!(span(900.0, 9200.0), "900 µs – 9.20 ms");
+        assert_eq!(span(900.0, 900.1), "900 µs");
+        assert_eq!([512.0, 4096.0, 1_048_576.0, 5e8].map(bytes), ["512 bytes", "4 KiB", "1 MiB", "477 MiB"]);
+        assert_eq!(
+            [0.01, 0.5, 1.0, 200.0, 5e3, 1e6].map(round_time),
+            ["10 ns", "500 ns", "1 µs", "200 µs", "5 ms", "1 s"]
+        );
+        assert_eq!([0.5, 20.0, 2500.0, 250e3, 3e6].map(round_count), ["0.5", "20", "2,500", "250k", "3M"]);
+    }
+}

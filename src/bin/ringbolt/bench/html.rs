@@ -1,0 +1,334 @@
+//! The report: one file that needs neither a network nor a script, for a browser or for paper.
+
+use std::collections::BTreeSet;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use ringbolt::bench::{Results, Series, time};
+
+use super::chart::{self, Axis, Line, Unit};
+use super::figures::{bytes, count, thousands};
+use super::tables;
+
+const CSS: &str = include_str!("report.css");
+
+/// Nothing may be loaded or run, whatever the texts in the results try.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+
+/// The six calls of a replace, and what each is for.
+const STEPS: [(&str, &str); 6] = [
+    ("openat", "creates the temporary file"),
+    ("write", "hands the content to the kernel"),
+    ("fsync", "brings the file to the disk"),
+    ("close", "lets go of it"),
+    ("renameat", "puts it in the place of the old one"),
+    ("fsync-dir", "brings the new name to the disk"),
+];
+
+/// The page. A verdict: what was demanded, whether that holds, and what was found.
+pub(crate) fn page(results: &Results, verdicts: &[(String, bool, String)]) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="generator" content=(format!("ringbolt {}", results.version));
+                title { @if results.partial { "Partial: " } "What durability costs in " (directory(results)) }
+                style { (PreEscaped(CSS)) }
+            }
+            body {
+                (head(results, verdicts))
+                main {
+                    (notices(results))
+                    (steps(results))
+                    (distribution(results))
+                    (throughput(results))
+                    (tables::series(results))
+                    (tables::not_measured(results))
+                    (tables::environment(results))
+                    (tables::verdicts(verdicts))
+                }
+                footer {
+                    p {
+                        "Measured in a directory of its own on a machine that may be shared; "
+                        "only a power cut proves a disk honest."
+                    }
+                    p .quiet { "ringbolt " (results.version) " · " (results.schema) }
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn directory(results: &Results) -> String {
+    results.environment.directory.display().to_string()
+}
+
+fn head(results: &Results, verdicts: &[(String, bool, String)]) -> Markup {
+    let holding = verdicts.iter().filter(|(_, holds, _)| *holds).count();
+    html! {
+        header {
+            p .eyebrow {
+                span .brand { "ringbolt bench" }
+                time datetime=(results.began) { (moment(&results.began)) }
+                span { (results.method.mode) " mode, " (format!("{:.0}", results.took_s)) " s" }
+                @if results.partial { strong .badge.bad { "Partial" } }
+                @if !verdicts.is_empty() {
+                    a .badge.(if holding == verdicts.len() { "good" } else { "bad" }) href="#verdicts" {
+                        (holding) " of " (verdicts.len()) " demands hold"
+                    }
+                }
+            }
+            h1 { "What durability costs in " code { (directory(results)) } }
+            p .lead {
+                @match &results.summary {
+                    Some(summary) => (summary),
+                    None => "Too little was measured to say it in a sentence.",
+                }
+            }
+            (tiles(results))
+        }
+    }
+}
+
+/// `22 November 2026, 22:28 UTC`; or what stands there, if it is no date.
+fn moment(began: &str) -> String {
+    match began.parse::<jiff::Timestamp>() {
+        Ok(moment) => moment.strftime("%-d %B %Y, %H:%M UTC").to_string(),
+        Err(_) => began.to_owned(),
+    }
+}
+
+/// The figures that are asked for first.
+fn tiles(results: &Results) -> Markup {
+    let mut tiles = Vec::new();
+    if let Some(whole) = results.get("replace/plain-calls").or_else(|| results.get("replace/portable")) {
+        tiles.push((time(whole.p50_us), "median of one durable replace".to_owned()));
+        tiles.push((time(whole.p99_us), "99 of 100 take no longer".to_owned()));
+        if let Some(flushes) = whole.flushes_per_op {
+            tiles.push((count(flushes), "flushes of the disk for one replace".to_owned()));
+        }
+    }
+    let stores = results.results.iter().filter(|series| series.name.starts_with("store/"));
+    if let Some(best) = stores.max_by(|a, b| a.ops_per_s.total_cmp(&b.ops_per_s)) {
+        let writers = writers(&best.name).map_or("?".to_owned(), |(writers, _)| writers.to_string());
+        let several = if writers == "1" { "writer" } else { "writers" };
+        tiles.push((thousands(best.ops_per_s), format!("files a second, by {writers} {several} at once")));
+    }
+    html! {
+        @if !tiles.is_empty() {
+            dl .tiles {
+                @for (figure, of) in &tiles {
+                    div { dt { (of) } dd { (figure) } }
+                }
+            }
+        }
+    }
+}
+
+/// What must be known before a number is read.
+fn notices(results: &Results) -> Markup {
+    let filesystem = &results.environment.filesystem;
+    let kind = if filesystem.kind.is_empty() { "filesystem" } else { &filesystem.kind };
+    let known = !results.warnings.is_empty() || !results.environment.warnings.is_empty();
+    html! {
+        @if filesystem.volatile {
+            section .notice.bad role="note" aria-label="Nothing is durable here" {
+                h2 { "Nothing is durable here" }
+                p {
+                    "This " (kind) " forgets everything when the power goes. The figures tell what the calls cost, "
+                    "and nothing of what a disk would take."
+                }
+            }
+        }
+        @if results.partial {
+            section .notice.bad role="note" aria-label="Partial" {
+                h2 { "Partial" }
+                p { "The run was ended before it was complete. Some series have fewer rounds than others, or none." }
+            }
+        }
+        @if known {
+            section .notice.care role="note" aria-label="Warnings" {
+                h2 { "Before you believe the numbers" }
+                ul {
+                    @for warning in &results.warnings { li { (warning) } }
+                    @for warning in &results.environment.warnings {
+                        li { strong { (warning.what) } @if !warning.advice.is_empty() { " " span { (warning.advice) } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn steps(results: &Results) -> Markup {
+    let find = |(name, aim)| results.get(&format!("step/{name}")).map(|series| (name, aim, series));
+    let steps: Vec<(&str, &str, &Series)> = STEPS.into_iter().filter_map(find).collect();
+    let parts: Vec<_> = steps.iter().map(|(name, _, series)| (*name, series.p50_us)).collect();
+    let all: f64 = parts.iter().map(|(_, us)| us).sum();
+    let told: Vec<_> = parts.iter().map(|(name, us)| format!("{name} {}", time(*us))).collect();
+    html! {
+        section {
+            h2 { "The steps of one replace" }
+            @if steps.is_empty() {
+                p .quiet { "The steps were not measured." }
+            } @else {
+                p .quiet {
+                    "The median of each call, together " (time(all)) "."
+                    @if steps.len() < STEPS.len() { " Some of the steps were not measured." }
+                }
+                (chart::stack(&format!("The medians of the steps: {}", told.join(", ")), &parts))
+                div .scroll tabindex="0" role="region" aria-label="The steps of one replace" {
+                    table .steps {
+                        thead {
+                            tr {
+                                th scope="col" { "Step" }
+                                th scope="col" .number { "Share" }
+                                @for head in ["p50", "p90", "p99", "max"] { th scope="col" .number { (head) } }
+                            }
+                        }
+                        tbody {
+                            @for (i, (name, aim, series)) in steps.iter().enumerate() {
+                                tr {
+                                    th scope="row" {
+                                        span .key.(chart::style(i)) { (i + 1) }
+                                        span .name { (name) }
+                                        span .aim { (aim) }
+                                    }
+                                    td .number { (format!("{:.1} %", 100.0 * series.p50_us / all.max(1e-9))) }
+                                    @for us in [series.p50_us, series.p90_us, series.p99_us, series.max_us] {
+                                        td .number { (time(us)) }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn distribution(results: &Results) -> Markup {
+    let replaces = results.results.iter().filter_map(|series| Some((series.name.strip_prefix("replace/")?, series)));
+    let lines: Vec<Line> = replaces
+        .filter(|(_, series)| !series.quantiles_us.is_empty())
+        .map(|(engine, series)| Line {
+            label: engine.to_owned(),
+            note: format!("{} · p99 {}", time(series.p50_us), time(series.p99_us)),
+            points: series.quantiles_us.iter().map(|(quantile, us)| (*us, 100.0 * quantile)).collect(),
+        })
+        .collect();
+    let times = lines.iter().flat_map(|line| line.points.iter().map(|(us, _)| *us));
+    let x = Axis::log("Time of one replace (logarithmic)", Unit::Time, times);
+    let y = Axis::percent("Replaces that took no longer");
+    html! {
+        section {
+            h2 { "How long a replace takes" }
+            @if lines.is_empty() {
+                p .quiet { "No whole replace was measured." }
+            } @else {
+                p .quiet { "Further left is faster, and a steep line is steady. Beside each name: the median, and p99." }
+                (chart::lines("The distribution of the latencies of a replace, by engine", &x, &y, &lines, false))
+            }
+        }
+    }
+}
+
+/// `64` and `portable` of `store/64xportable`.
+fn writers(name: &str) -> Option<(u32, &str)> {
+    let (writers, engine) = name.strip_prefix("store/")?.split_once('x')?;
+    Some((writers.parse().ok()?, engine))
+}
+
+/// `64` and `journal` of `batch/64/journal`.
+fn batch(name: &str) -> Option<(u32, &str)> {
+    let (files, barrier) = name.strip_prefix("batch/")?.split_once('/')?;
+    Some((files.parse().ok()?, barrier))
+}
+
+fn throughput(results: &Results) -> Markup {
+    let crowds = [
+        (
+            lines_of(results, writers),
+            "Throughput against writers",
+            "Writers at once",
+            "Each writer replaces files of its own; \
+          the store makes them durable together.",
+        ),
+        (
+            lines_of(results, batch),
+            "Throughput against the size of a batch",
+            "Files in one batch",
+            "A batch becomes durable \
+          as a whole; the lines are the barriers that it can end with.",
+        ),
+    ];
+    html! {
+        @for (lines, title, across, aim) in &crowds {
+            @if !lines.is_empty() {
+                @let number = |value: f64| thousands(value);
+                @let x = Axis::values(across, &xs(lines), number);
+                @let y = Axis::amount("Files a second", Unit::Count, ys(lines));
+                section {
+                    h2 { (title) }
+                    p .quiet { (aim) " Beside each name: the most it reached." }
+                    (chart::lines(title, &x, &y, lines, true))
+                }
+            }
+        }
+        (sizes(results))
+    }
+}
+
+/// One line for each kind, in the order in which they come.
+fn lines_of<'a>(results: &'a Results, parse: impl Fn(&'a str) -> Option<(u32, &'a str)>) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for series in &results.results {
+        let Some((n, kind)) = parse(&series.name) else { continue };
+        let point = (f64::from(n), series.ops_per_s);
+        match lines.iter_mut().find(|line| line.label == kind) {
+            Some(line) => line.points.push(point),
+            None => lines.push(Line { label: kind.to_owned(), note: String::new(), points: vec![point] }),
+        }
+    }
+    for line in &mut lines {
+        line.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        line.note = format!("{}/s", thousands(line.points.iter().map(|point| point.1).fold(0.0, f64::max)));
+    }
+    lines
+}
+
+fn sizes(results: &Results) -> Markup {
+    let size = |series: &Series| series.name.strip_prefix("size/")?.parse::<u32>().ok().map(f64::from);
+    let mut found: Vec<_> = results.results.iter().filter_map(|series| Some((size(series)?, series))).collect();
+    found.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let line = |label: &str, figure: fn(&Series) -> f64| {
+        let points = found.iter().map(|(size, series)| (*size, figure(series))).collect();
+        Line { label: label.to_owned(), note: String::new(), points }
+    };
+    let lines = [line("median", |series| series.p50_us), line("p99", |series| series.p99_us)];
+    let x = Axis::values("Length of the file", &xs(&lines), bytes);
+    let y = Axis::amount("Time of one replace", Unit::Time, ys(&lines));
+    html! {
+        @if !found.is_empty() {
+            section {
+                h2 { "Latency against the length of the file" }
+                p .quiet { "One durable replace, by the engine that a store would use here." }
+                (chart::lines("The latency of a replace against the length of the file", &x, &y, &lines, true))
+            }
+        }
+    }
+}
+
+fn xs(lines: &[Line]) -> Vec<f64> {
+    let whole: BTreeSet<u64> = lines.iter().flat_map(|line| line.points.iter().map(|point| point.0 as u64)).collect();
+    whole.into_iter().map(|x| x as f64).collect()
+}
+
+fn ys(lines: &[Line]) -> impl Iterator<Item = f64> + Clone {
+    lines.iter().flat_map(|line| line.points.iter().map(|point| point.1))
+}
