@@ -24,8 +24,7 @@ fn series(name: &str, rounds: &[f64]) -> Series {
 }
 
 fn results(series: Vec<Series>) -> Results {
-    let mut environment = crate::environment::Environment::default();
-    environment.engine = "portable".into();
+    let environment = crate::environment::Environment { engine: "portable".into(), ..Default::default() };
     Results {
         schema: SCHEMA.into(),
         version: "1".into(),

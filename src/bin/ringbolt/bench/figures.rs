@@ -7,7 +7,7 @@ pub(super) fn count(number: f64) -> String {
     match number.abs() {
         // 0.00 would be no flush at all.
         small if small > 0.0 && small < 0.005 => "< 0.01".to_owned(),
-        small if small == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         small if small < 9.995 => format!("{number:.2}"),
         medium if medium < 99.95 => format!("{number:.1}"),
         _ => thousands(number),

@@ -117,10 +117,8 @@ impl Outputs {
         if self.files.iter().all(|(_, _, file)| file.is_some()) {
             print(&terminal::text(results, outcomes))?;
         }
-        let verdicts: Vec<_> = outcomes
-            .iter()
-            .map(|outcome| (outcome.demand.clone(), outcome.holds, outcome.found.clone()))
-            .collect();
+        let verdicts: Vec<_> =
+            outcomes.iter().map(|outcome| (outcome.demand.clone(), outcome.holds, outcome.found.clone())).collect();
         for (format, path, file) in self.files {
             let text = match format {
                 Format::Json => {
