@@ -43,7 +43,7 @@ use ground_other as ground;
 /// Everything that is known of the place where a directory lies. `None` where nobody tells.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
-    /// The directory that was looked at.
+    /// The directory that was looked at, by its canonical path if that can be told.
     #[serde(serialize_with = "lossy")]
     pub directory: PathBuf,
     /// Why this process could keep no store here; `None` if it could.
@@ -175,7 +175,7 @@ impl Environment {
     pub fn of(directory: impl AsRef<Path>) -> Environment {
         let directory = directory.as_ref();
         let mut environment = Environment {
-            directory: directory.to_owned(),
+            directory: directory.canonicalize().unwrap_or_else(|_| directory.to_owned()),
             kernel: kernel(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             ..Environment::default()

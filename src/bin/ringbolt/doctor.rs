@@ -39,8 +39,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<(), Problem> {
 
 fn report(environment: &Environment) -> String {
     let mut page = Page::default();
-    let whole = fs::canonicalize(&environment.directory).unwrap_or_else(|_| environment.directory.clone());
-    page.entry("directory", &whole.to_string_lossy());
+    page.entry("directory", &environment.directory.to_string_lossy());
     let processors = if environment.processors == 1 { "processor" } else { "processors" };
     page.entry("kernel", &format!("{}, {} {processors}", environment.kernel, environment.processors));
     io_uring(&mut page, &environment.io_uring);

@@ -30,16 +30,17 @@ fn text(comparison: &Comparison) -> String {
     if !text.is_empty() {
         text += "\n";
     }
-    text += &format!("{:<28}{:>9}{:>9}{:>9}{:>18}  \n", "", "old p50", "new p50", "change", "99 % interval");
+    let wide = comparison.series.iter().map(|series| series.name.len()).max().unwrap_or(0);
+    text += &format!("{:wide$}{:>9}{:>9}{:>9}{:>16}\n", "", "old p50", "new p50", "change", "99 % interval");
     for series in &comparison.series {
-        let percent = |share: f64| format!("{:+.1} %", share * 100.0);
+        let percent = |share: f64| format!("{:+.0} %", share * 100.0);
         let interval = series.interval.map_or_else(
             || "too few rounds".to_owned(),
             |(low, high)| format!("{:+.0} to {:+.0} %", low * 100.0, high * 100.0),
         );
         let (old, new) = (time(series.p50_us.0), time(series.p50_us.1));
         text += &format!(
-            "{:<28}{old:>9}{new:>9}{:>9}{interval:>18}  {}\n",
+            "{:<wide$}{old:>9}{new:>9}{:>9}{interval:>16}  {}\n",
             series.name,
             percent(series.shift),
             series.change
