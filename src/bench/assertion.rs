@@ -121,7 +121,11 @@ impl Assertion {
     /// Whether it holds.
     pub fn check(&self, results: &Results) -> Asserted {
         let name = match self.series.as_str() {
-            "replace" => format!("replace/{}", results.environment.engine),
+            "replace" => match results.environment.engine.as_str() {
+                "uring" if results.get("replace/uring-chain").is_some() => "replace/uring-chain".to_owned(),
+                "uring" => "replace/uring-two-stage".to_owned(),
+                engine => format!("replace/{engine}"),
+            },
             name => name.to_owned(),
         };
         let missing = |why: String| Asserted { holds: false, found: why };

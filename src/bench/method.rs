@@ -78,8 +78,10 @@ impl Method {
     }
 }
 
-/// How far a file grows before it begins anew; and how many files there are to remove.
-const BLOCKS: u64 = 1024;
+/// How far a file grows before it begins anew, in operations; and how many new files there are at once.
+pub(super) fn blocks(len: usize) -> u64 {
+    (4 << 20_u64).checked_div(len as u64).unwrap_or(0).clamp(4, 1024)
+}
 
 /// What `O_DIRECT` wants of addresses and lengths, on any disk.
 const ALIGNMENT: usize = 4096;
@@ -133,7 +135,7 @@ impl Writing {
 
     #[cfg(target_os = "linux")]
     fn allocate(&self) -> Result<(), String> {
-        let len = i64::try_from(BLOCKS * self.len as u64).map_err(|error| error.to_string())?;
+        let len = i64::try_from(blocks(self.len) * self.len as u64).map_err(|error| error.to_string())?;
         nix::fcntl::fallocate(&self.file, nix::fcntl::FallocateFlags::empty(), 0, len)
             .map_err(|errno| format!("fallocate: {}", errno.desc()))
     }
@@ -162,7 +164,7 @@ impl Writing {
     /// What an operation needs and is not part of.
     fn prepare(&mut self) -> std::io::Result<()> {
         match self.method {
-            Method::Append | Method::Preallocated if self.done > 0 && self.done.is_multiple_of(BLOCKS) => {
+            Method::Append | Method::Preallocated if self.done > 0 && self.done.is_multiple_of(blocks(self.len)) => {
                 self.file.set_len(0)?;
                 if self.method == Method::Preallocated {
                     self.allocate().map_err(std::io::Error::other)?;
@@ -174,7 +176,9 @@ impl Writing {
                 fs::write(self.path.join(name(self.done)), b"")?;
                 sys::sync_dir(self.dir.fd()).map_err(Into::into)
             }
-            Method::Create if self.done >= BLOCKS => fs::remove_file(self.path.join(name(self.done - BLOCKS))),
+            Method::Create if self.done >= blocks(self.len) => {
+                fs::remove_file(self.path.join(name(self.done - blocks(self.len))))
+            }
             _ => Ok(()),
         }
     }
@@ -183,7 +187,7 @@ impl Writing {
         let io = |error: std::io::Error| error.to_string();
         let errno = |errno: nix::Error| errno.desc().to_owned();
         let write = |at: u64| self.file.write_all_at(self.content(), at).map_err(io);
-        let block = (self.done % BLOCKS) * self.len as u64;
+        let block = (self.done % blocks(self.len)) * self.len as u64;
         match self.method {
             Method::OverwriteFdatasync | Method::Direct => {
                 write(0)?;

@@ -68,6 +68,8 @@ pub struct Bench {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Progress<'a> {
+    /// Something is set up and tried once, untimed.
+    Prepare,
     /// What is ahead, before anything is timed.
     Begin {
         /// The directory that was made for it, and will be removed.
@@ -128,27 +130,31 @@ impl Bench {
         if disk.is_used_by_others(Duration::from_millis(200)) {
             warnings.push("others use this disk at the same time: the figures include that".to_owned());
         }
-        let (mut subjects, mut not_measured) = (Vec::new(), Vec::new());
-        for candidate in candidates {
-            match candidate.make(&scratch.0, self.size) {
-                Ok(subject) => subjects.push(Measured::new(subject)),
-                Err(reason) => not_measured.push(NotMeasured { name: candidate.name(), reason }),
-            }
-        }
         let (rounds, turn) = self.mode.rounds();
         let mut run = Run { disk: &disk, turn, rate: self.rate };
-        // The first turn makes what is made once, and is not counted; but it tells how fast this disk is.
-        let mut bytes = 0.0;
         let mut partial = false;
-        for measured in &mut subjects {
-            bytes += run.warm_up(measured)? * self.size as f64 * f64::from(rounds);
-        }
-        let all = u64::from(rounds) * subjects.len() as u64;
-        let takes = turn.mul_f64(all as f64 * 1.1);
         let mut tell = |what: Progress<'_>| {
             partial |= progress(what).is_break();
             partial
         };
+        let (mut subjects, mut not_measured) = (Vec::new(), Vec::new());
+        let mut bytes = 0.0;
+        for candidate in candidates {
+            if tell(Progress::Prepare) {
+                break;
+            }
+            match candidate.make(&scratch.0, self.size) {
+                Ok(subject) => {
+                    let mut measured = Measured::new(subject);
+                    // The first turn makes what is made once, and is not counted; but it tells how fast this disk is.
+                    bytes += run.warm_up(&mut measured)? * self.size as f64 * f64::from(rounds);
+                    subjects.push(measured);
+                }
+                Err(reason) => not_measured.push(NotMeasured { name: candidate.name(), reason }),
+            }
+        }
+        let all = u64::from(rounds) * subjects.len() as u64;
+        let takes = turn.mul_f64(all as f64 * 1.1);
         let mut over = tell(Progress::Begin { directory: &scratch.0, takes, bytes: bytes as u64 });
         'rounds: for round in 0..rounds as usize {
             // The order rotates, so that nothing always follows the same.

@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::crowd::{Batches, KEYS, Writers};
-use super::method::{Method, Writing};
+use super::method::{Method, Writing, blocks};
 use super::replace::{Steps, TARGETS, Way, Whole};
 use super::run::Mode;
 use super::turn::Subject;
@@ -98,7 +98,7 @@ impl Candidate {
             Candidate::Size(size) => return (TARGETS as u64 + 1) * block(size),
             Candidate::Writers(_, writers) => (writers * (KEYS + 1)) as u64,
             Candidate::Batch(files, _) => 2 * files as u64,
-            Candidate::Method(_) => 1025,
+            Candidate::Method(_) => blocks(size) + 1,
         };
         files * block(size)
     }
