@@ -80,7 +80,7 @@ impl Method {
 
 /// How far a file grows before it begins anew, in operations; and how many new files there are at once.
 pub(super) fn blocks(len: usize) -> u64 {
-    (4 << 20_u64).checked_div(len as u64).unwrap_or(0).clamp(4, 1024)
+    (4_u64 << 20).checked_div(len as u64).unwrap_or(0).clamp(4, 1024)
 }
 
 /// What `O_DIRECT` wants of addresses and lengths, on any disk.
