@@ -131,6 +131,16 @@ impl Comparison {
         Ok(Comparison { series, missing, differences: differences(old, new) })
     }
 
+    /// Whether most of it has moved in one direction, also what does not wait for the disk: a sign of a busier machine rather than
+    /// of a change of what was measured.
+    pub fn is_drift(&self) -> bool {
+        let most = self.series.len() * 3 / 4;
+        let moved = |slower: bool| {
+            self.series.iter().filter(|series| series.shift.abs() > SAME && (series.shift > 0.0) == slower).count()
+        };
+        self.series.len() > 3 && (moved(true) > most || moved(false) > most)
+    }
+
     /// Whether anything has become slower.
     pub fn is_slower(&self) -> bool {
         self.series.iter().any(|series| series.change == Change::Slower)

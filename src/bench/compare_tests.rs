@@ -71,6 +71,9 @@ fn the_same_run_is_the_same_and_differences_are_told() {
     let comparison = Comparison::of(&old, &new).unwrap();
     assert_eq!(comparison.missing, ["b (old only)", "c (new only)"]);
     assert_eq!(comparison.differences, ["filesystem: \"\" and \"xfs\"", "the new run was ended early"]);
+    assert!(!comparison.is_drift());
+    let four = |rounds: &[f64]| results(["a", "b", "c", "d"].map(|name| series(name, rounds)).to_vec());
+    assert!(Comparison::of(&four(&STEADY), &four(&STEADY.map(|us| us * 1.3))).unwrap().is_drift());
     new.method.size_bytes = 512;
     assert!(Comparison::of(&old, &new).unwrap_err().to_string().contains("files of 4096 bytes, and of 512"));
     new.method = old.method.clone();

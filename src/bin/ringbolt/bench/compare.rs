@@ -46,6 +46,10 @@ fn text(comparison: &Comparison) -> String {
             series.change
         );
     }
+    if comparison.is_drift() {
+        text += "\nnote: nearly everything moved alike, as where the machine was busier in one\n";
+        text += "of the runs; run both again, in turn, before you believe it\n";
+    }
     for missing in &comparison.missing {
         text += &format!("{missing}\n");
     }

@@ -256,20 +256,19 @@ fn throughput(results: &Results) -> Markup {
             lines_of(results, writers),
             "Throughput against writers",
             "Writers at once",
-            "Each writer replaces files of its own; \
-          the store makes them durable together.",
+            "Each writer replaces files of its own; the store makes them durable together.",
         ),
         (
             lines_of(results, batch),
             "Throughput against the size of a batch",
             "Files in one batch",
-            "A batch becomes durable \
-          as a whole; the lines are the barriers that it can end with.",
+            "A batch becomes durable as a whole; the lines are the barriers that it can end with.",
         ),
     ];
     html! {
         @for (lines, title, across, aim) in &crowds {
-            @if !lines.is_empty() {
+            // A single point is no chart; the table has it.
+            @if lines.iter().any(|line| line.points.len() > 1) {
                 @let number = |value: f64| thousands(value);
                 @let x = Axis::values(across, &xs(lines), number);
                 @let y = Axis::amount("Files a second", Unit::Count, ys(lines));
