@@ -27,6 +27,8 @@ mod keys;
 mod mounts;
 #[cfg(target_os = "linux")]
 mod refusals;
+#[cfg(all(feature = "sidecar", target_os = "linux"))]
+mod sidecar_devices;
 #[cfg(feature = "sidecar")]
 mod sidecar_file;
 #[cfg(feature = "sidecar")]
