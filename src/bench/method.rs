@@ -269,7 +269,6 @@ mod tests {
                         method,
                         Method::Direct | Method::WriteDsync | Method::Syncfs | Method::Preallocated
                     ));
-                    println!("n/a {}: {why}", method.name());
                     continue;
                 }
             };
