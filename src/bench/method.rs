@@ -265,10 +265,8 @@ mod tests {
             let mut writing = match Writing::new(method, dir.path(), LEN) {
                 Ok(writing) => writing,
                 Err(why) => {
-                    assert!(matches!(
-                        method,
-                        Method::Direct | Method::WriteDsync | Method::Syncfs | Method::Preallocated
-                    ));
+                    use Method::{Direct, Preallocated, Syncfs, WriteDsync};
+                    assert!([Direct, WriteDsync, Syncfs, Preallocated].contains(&method), "{}: {why}", method.name());
                     continue;
                 }
             };

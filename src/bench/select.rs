@@ -40,13 +40,17 @@ pub(super) fn candidates(mode: Mode) -> Vec<Candidate> {
         Mode::Full => &[1, 2, 4, 8, 16, 32, 64],
     };
     all.extend(writers.iter().map(|writers| Writers(Engine::Portable, *writers)));
+    let writers: &[usize] = match mode {
+        Mode::Quick => &[],
+        Mode::Default => &[64],
+        Mode::Full => writers,
+    };
+    all.extend(writers.iter().map(|writers| Writers(Engine::Uring, *writers)));
     if mode != Mode::Quick {
-        all.push(Writers(Engine::Uring, 64));
         all.push(Batch(64, Barrier::Auto));
     }
     all.extend(Method::ALWAYS.map(Candidate::Method));
     if mode == Mode::Full {
-        all.extend([1, 2, 4, 8, 16, 32].map(|writers| Writers(Engine::Uring, writers)));
         for barrier in [Barrier::PerFile, Barrier::Filesystem, Barrier::Journal] {
             all.extend([1, 4, 16, 64, 256, 1024].map(|files| Batch(files, barrier)));
         }
