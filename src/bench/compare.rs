@@ -13,9 +13,9 @@ const SAME: f64 = 0.05;
 pub enum Change {
     /// Within 5 %, with confidence.
     Same,
-    /// Slower by more than 5 %, with confidence that it is slower.
+    /// Slower by more than 5 %, with confidence.
     Slower,
-    /// Faster by more than 5 %, with confidence that it is faster.
+    /// Faster by more than 5 %, with confidence.
     Faster,
     /// The rounds differ too much among themselves, or are too few.
     CannotTell,
@@ -115,7 +115,7 @@ impl Comparison {
             .filter_map(|a| {
                 let b = new.get(&a.name)?;
                 let interval = resampled(&a.rounds_p50_us, &b.rounds_p50_us);
-                let shift = b.p50_us / a.p50_us - 1.0;
+                let shift = if a.p50_us > 0.0 { b.p50_us / a.p50_us - 1.0 } else { 0.0 };
                 let change = judge(shift, interval);
                 Some(Compared { name: a.name.clone(), p50_us: (a.p50_us, b.p50_us), shift, interval, change })
             })
@@ -149,8 +149,8 @@ impl Comparison {
 
 fn judge(shift: f64, interval: Option<(f64, f64)>) -> Change {
     match interval {
-        Some((low, _)) if low > 0.0 && shift > SAME => Change::Slower,
-        Some((_, high)) if high < 0.0 && shift < -SAME => Change::Faster,
+        Some((low, _)) if low > SAME && shift > SAME => Change::Slower,
+        Some((_, high)) if high < -SAME && shift < -SAME => Change::Faster,
         Some((low, high)) if low > -SAME && high < SAME => Change::Same,
         _ => Change::CannotTell,
     }

@@ -10,7 +10,11 @@ use nix::sys::time::TimeVal;
 
 /// The statistics of the disk beneath a directory, where the system tells them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Disk(Option<PathBuf>);
+pub(super) struct Disk {
+    stat: Option<PathBuf>,
+    /// Flushes are counted only where requests are queued: not by device-mapper or md, whose count stays 0.
+    queues: bool,
+}
 
 /// What the disk has done so far (Linux, Documentation/block/stat.rst).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,14 +29,21 @@ pub(super) struct DiskCounts {
 impl Disk {
     /// The disk of a name, as `vda` or `loop0`: flushes are not counted for partitions.
     pub(super) fn named(name: &str) -> Disk {
-        Disk(Some(Path::new("/sys/block").join(name).join("stat")).filter(|path| path.exists()))
+        // A name with a slash has another character in its place there.
+        let at = Path::new("/sys/block").join(name.replace('/', "!"));
+        Disk { queues: at.join("mq").exists(), stat: Some(at.join("stat")).filter(|path| path.exists()) }
     }
 
     fn counts(&self) -> Option<DiskCounts> {
-        let text = fs::read_to_string(self.0.as_ref()?).ok()?;
+        let text = fs::read_to_string(self.stat.as_ref()?).ok()?;
         let fields: Vec<u64> = text.split_whitespace().filter_map(|field| field.parse().ok()).collect();
         let [reads, writes, sectors] = [0, 4, 6].map(|at| fields.get(at).copied());
-        Some(DiskCounts { reads: reads?, writes: writes?, sectors: sectors?, flushes: fields.get(15).copied() })
+        Some(DiskCounts {
+            reads: reads?,
+            writes: writes?,
+            sectors: sectors?,
+            flushes: fields.get(15).copied().filter(|_| self.queues),
+        })
     }
 
     /// Whether others use it while we do nothing for so long.

@@ -38,6 +38,10 @@ impl Record {
         }
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Takes the latencies of one turn, in nanoseconds; `operations` are as many, but for batches.
     pub(super) fn turn(&mut self, latencies: &[u64], operations: u64, took: Duration, spent: Spent) {
         if latencies.is_empty() {

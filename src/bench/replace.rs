@@ -107,12 +107,17 @@ pub(super) struct Whole {
 impl Whole {
     pub(super) fn new(name: &str, dir: &Path, engine: Selected, way: Way, bytes: Bytes) -> Result<Whole, String> {
         let dir = open(dir)?;
-        if way == Way::Itself && name.ends_with("-chain") && !dir.sync_writes() {
-            return Err("a chain needs RWF_SYNC, which is proven on ext4, xfs, btrfs and tmpfs only".to_owned());
-        }
         let content = Content { bytes, options: PutOptions::new(), stamp: None, sync: FileSync::Fsync };
         let writer = Writer::new(engine, Maker::Single);
-        Ok(Whole { name: name.to_owned(), writer, dir: Arc::new(dir), names: names(), content, way, done: 0 })
+        let dir = Arc::new(dir);
+        if way == Way::Itself && name.ends_with("-chain") {
+            // It finds out whether the filesystem refuses it.
+            writer.put(&dir, c"first", &content).map_err(|error| error.to_string())?;
+            if !dir.sync_writes() {
+                return Err("a chain needs RWF_SYNC, which is proven on ext4, xfs, btrfs and tmpfs only".to_owned());
+            }
+        }
+        Ok(Whole { name: name.to_owned(), writer, dir, names: names(), content, way, done: 0 })
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::ops::ControlFlow;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use super::counters::{Counts, Disk};
 use super::record::Record;
@@ -37,7 +40,7 @@ impl Mode {
     /// Rounds, and the length of a turn.
     fn rounds(self) -> (u32, Duration) {
         match self {
-            Mode::Quick => (3, Duration::from_millis(60)),
+            Mode::Quick => (5, Duration::from_millis(30)),
             Mode::Default => (10, Duration::from_millis(120)),
             Mode::Full => (15, Duration::from_millis(150)),
         }
@@ -70,13 +73,13 @@ pub struct Bench {
 pub enum Progress<'a> {
     /// Something is set up and tried once, untimed.
     Prepare,
-    /// What is ahead, before anything is timed.
+    /// What is ahead. Only a few files were written so far, to see how fast this disk is.
     Begin {
         /// The directory that was made for it, and will be removed.
         directory: &'a Path,
         /// How long it will take, about.
         takes: Duration,
-        /// How many bytes of files it will write, about.
+        /// How many bytes of files it will write, at most, about.
         bytes: u64,
     },
     /// A turn is over.
@@ -125,6 +128,7 @@ impl Bench {
         let disk = disk(&environment);
         let candidates = select::candidates(self.mode);
         self.check_room(&environment, &candidates)?;
+        let content = Bytes::from(vec![0x5a; self.size]);
         let scratch = Scratch::new(&self.dir)?;
         let mut warnings = Vec::new();
         if disk.is_used_by_others(Duration::from_millis(200)) {
@@ -137,25 +141,42 @@ impl Bench {
             partial |= progress(what).is_break();
             partial
         };
-        let (mut subjects, mut not_measured) = (Vec::new(), Vec::new());
-        let mut bytes = 0.0;
-        for candidate in candidates {
-            if tell(Progress::Prepare) {
+        let planned = turn.mul_f64(candidates.len() as f64 * (f64::from(rounds) + 0.5));
+        let (mut subjects, mut not_measured) = (Vec::<Measured>::new(), Vec::new());
+        let mut failed = false;
+        let mut over = false;
+        for (at, candidate) in candidates.into_iter().enumerate() {
+            over = over || tell(Progress::Prepare);
+            if over {
                 break;
             }
-            match candidate.make(&scratch.0, self.size) {
-                Ok(subject) => {
-                    let mut measured = Measured::new(subject);
-                    // The first turn makes what is made once, and is not counted; but it tells how fast this disk is.
-                    bytes += run.warm_up(&mut measured)? * self.size as f64 * f64::from(rounds);
-                    subjects.push(measured);
+            let made = candidate.make(&scratch.0, &content);
+            let mut measured = match made {
+                Ok(subject) => Measured::new(subject),
+                Err(reason) => {
+                    not_measured.push(NotMeasured { name: candidate.name(), reason });
+                    continue;
                 }
-                Err(reason) => not_measured.push(NotMeasured { name: candidate.name(), reason }),
+            };
+            // The first turn makes what is made once, and is not counted; but it tells how fast this disk is.
+            match run.warm_up(&mut measured) {
+                Ok(per_s) if at == 0 => {
+                    // Many at once are faster than one alone.
+                    let bytes = (per_s * planned.as_secs_f64() * self.size as f64 * 3.0) as u64;
+                    over = tell(Progress::Begin { directory: &scratch.0, takes: planned, bytes });
+                }
+                Ok(_) => {}
+                // Where not even plain calls go, nothing goes.
+                Err(why) if at == 0 => return Err(BenchError::failed(&*measured.subject, why)),
+                Err(reason) => {
+                    not_measured.push(NotMeasured { name: candidate.name(), reason });
+                    failed = true;
+                    continue;
+                }
             }
+            subjects.push(measured);
         }
         let all = u64::from(rounds) * subjects.len() as u64;
-        let takes = turn.mul_f64(all as f64 * 1.1);
-        let mut over = tell(Progress::Begin { directory: &scratch.0, takes, bytes: bytes as u64 });
         'rounds: for round in 0..rounds as usize {
             // The order rotates, so that nothing always follows the same.
             for at in 0..subjects.len() {
@@ -163,20 +184,30 @@ impl Bench {
                     break 'rounds;
                 }
                 let turn = (at + round) % subjects.len();
-                run.turn(&mut subjects[turn])?;
+                if subjects[turn].failed.is_none() {
+                    run.turn(&mut subjects[turn]);
+                }
                 over = tell(Progress::Turn { done: (round * subjects.len() + at) as u64 + 1, all });
+            }
+        }
+        for measured in &subjects {
+            if let Some(why) = &measured.failed {
+                warnings.push(format!("{} failed in the middle: {why}", measured.records[0].name()));
+                failed = true;
             }
         }
         let results: Vec<_> =
             subjects.iter().flat_map(|measured| measured.records.iter().filter_map(Record::finish)).collect();
         drop(subjects);
-        scratch.remove()?;
+        if let Err(error) = scratch.remove() {
+            warnings.push(error.to_string());
+        }
         let mut results = Results {
             schema: SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             began,
             took_s: begin.elapsed().as_secs_f64(),
-            partial,
+            partial: partial || failed,
             method: Method {
                 mode: self.mode.name().to_owned(),
                 rounds,
@@ -218,13 +249,15 @@ struct Measured {
     subject: Box<dyn Subject>,
     records: Vec<Record>,
     latencies: Latencies,
+    /// Why it takes no more turns.
+    failed: Option<String>,
 }
 
 impl Measured {
     fn new(subject: Box<dyn Subject>) -> Measured {
         let records: Vec<_> = subject.series().iter().map(|(name, counted)| Record::new(name, *counted)).collect();
         let latencies = Latencies::new(records.len(), MOST);
-        Measured { subject, records, latencies }
+        Measured { subject, records, latencies, failed: None }
     }
 }
 
@@ -235,25 +268,29 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// How many operations fit into a turn.
-    fn warm_up(&mut self, measured: &mut Measured) -> Result<f64, BenchError> {
+    /// How many operations a second there were.
+    fn warm_up(&mut self, measured: &mut Measured) -> Result<f64, String> {
         let Measured { subject, latencies, .. } = measured;
         latencies.clear();
-        subject.turn(Pace::new(self.turn / 2, None), latencies).map_err(|why| BenchError::failed(&**subject, why))?;
-        Ok(latencies.operations as f64 * 2.0)
+        let begin = Instant::now();
+        subject.turn(Pace::new(self.turn / 2, None), latencies)?;
+        Ok(latencies.operations as f64 / begin.elapsed().as_secs_f64())
     }
 
-    fn turn(&mut self, measured: &mut Measured) -> Result<(), BenchError> {
-        let Measured { subject, latencies, records } = measured;
+    fn turn(&mut self, measured: &mut Measured) {
+        let Measured { subject, latencies, records, failed } = measured;
         latencies.clear();
         let (before, begin) = (Counts::now(self.disk), Instant::now());
-        subject.turn(Pace::new(self.turn, self.rate), latencies).map_err(|why| BenchError::failed(&**subject, why))?;
-        let took = begin.elapsed().saturating_sub(latencies.aside);
+        *failed = subject.turn(Pace::new(self.turn, self.rate), latencies).err();
+        let mut took = begin.elapsed().saturating_sub(latencies.aside);
+        if let Some(rate) = self.rate {
+            // The time of so many starts, though the last operation may be over before the next would begin.
+            took = took.max(Duration::from_secs_f64((self.turn.as_secs_f64() * rate).ceil().max(1.0) / rate));
+        }
         let spent = before.until(&Counts::now(self.disk));
         for (record, nanos) in records.iter_mut().zip(&latencies.of) {
             record.turn(nanos, latencies.operations, took, spent);
         }
-        Ok(())
     }
 }
 
@@ -269,7 +306,7 @@ impl Scratch {
         }
         for attempt in 0..1000 {
             let path = dir.join(format!("ringbolt-bench-{}-{attempt}", std::process::id()));
-            match fs::create_dir(&path) {
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Scratch(path)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(fail(error)),

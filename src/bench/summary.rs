@@ -6,6 +6,9 @@ use super::results::{Results, Series};
 /// A sync that is faster than this on a disk that caches writes has hardly reached the disk.
 const SUSPICIOUS_US: f64 = 20.0;
 
+/// From so many operations on, a p99 is more than the slowest.
+const ENOUGH_FOR_P99: u64 = 100;
+
 /// One sentence: what a durable replace costs, and where the time goes.
 pub(super) fn sentence(results: &Results) -> Option<String> {
     let whole = results.get("replace/plain-calls").or_else(|| results.get("replace/portable"))?;
@@ -20,7 +23,7 @@ pub(super) fn sentence(results: &Results) -> Option<String> {
         .iter()
         .filter(|series| series.name.starts_with("store/"))
         .max_by(|a, b| a.ops_per_s.total_cmp(&b.ops_per_s))
-        .filter(|best| best.ops_per_s > whole.ops_per_s)
+        .filter(|best| best.ops_per_s > whole.ops_per_s && results.method.rate_per_s.is_none())
         .and_then(|best| Some((best.name.strip_prefix("store/")?.split_once('x')?.0.to_owned(), best.ops_per_s)))
         .map(|(writers, per_s)| {
             format!(
@@ -53,14 +56,19 @@ pub(super) fn doubts(results: &Results) -> Vec<String> {
             "the disk has a write-back cache, and a replace flushes it {flushes:.1} times: are barriers off? Ask `ringbolt doctor`"
         ));
     }
-    if let Some(clean) = results.get("floor/overwrite-fdatasync")
+    // Not by the clean fsync, which some filesystems rightly answer without asking the disk.
+    if let Some(floor) = results.get("floor/overwrite-fdatasync")
         && caches
-        && clean.p50_us < SUSPICIOUS_US
+        && floor.p50_us < SUSPICIOUS_US
+        && !results.environment.filesystem.volatile
     {
         doubts.push(format!(
             "an fdatasync takes {} on a disk with a write-back cache, which is suspiciously fast; only a power cut proves a disk honest",
-            time(clean.p50_us)
+            time(floor.p50_us)
         ));
+    }
+    if let Some(whole) = results.get("replace/plain-calls").filter(|whole| whole.n < ENOUGH_FOR_P99) {
+        doubts.push(format!("{} replaces are too few for a p99 that means something; take a longer run", whole.n));
     }
     doubts
 }
@@ -92,6 +100,7 @@ fn bytes(bytes: usize) -> String {
     match bytes {
         bytes if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
         bytes if bytes >= 1 << 10 && bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        1 => "1 byte".to_owned(),
         bytes => format!("{bytes} bytes"),
     }
 }

@@ -88,7 +88,7 @@ fn while_the_clock_runs_there_is_nothing_but_the_measured_calls() {
     // Each replace by plain calls, and what comes between it and the next.
     let is_begin = |call: &&str| call.contains("\"temporary\", O_WRONLY|O_CREAT|O_EXCL");
     let begins: Vec<usize> = (0..calls.len()).filter(|at| is_begin(&calls[*at])).collect();
-    assert!(begins.len() > 20, "{}", begins.len());
+    assert!(begins.len() >= 6, "{}", begins.len());
     let name = |call: &str| call.split('(').next().unwrap_or_default().to_owned();
     let mut between = 0;
     for pair in begins.windows(2) {
@@ -97,8 +97,8 @@ fn while_the_clock_runs_there_is_nothing_but_the_measured_calls() {
         assert_eq!(names[..6], expected, "{:?}", &calls[pair[0]..pair[1]]);
         between += usize::from(names.len() > 6);
     }
-    // Only between turns is there more: of these there are four, with the one that warms up.
-    assert!(between <= 3, "{between} of {}", begins.len());
+    // Only between turns is there more: of these there are six, with the one that warms up.
+    assert!(between <= 5, "{between} of {}", begins.len());
     assert!(is_clean(dir.path()));
 }
 

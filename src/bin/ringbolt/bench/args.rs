@@ -88,8 +88,9 @@ pub(crate) enum BenchCommand {
 
 /// Tell what has changed between two runs, by their JSON.
 ///
-/// A series is slower or faster if its median moved by more than 5 % and the 99 % interval of that, from the differences among
-/// the rounds, does not hold "no change". Where the machines differ, that is said.
+/// A series is slower or faster if its median moved by more than 5 %, with the whole 99 % interval of that, which comes from the
+/// differences among the rounds of each run. What differs between two runs of the same thing, on a shared machine, it cannot
+/// see: run each more than once, in turn. Where the machines differ, that is said.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
     /// The JSON of the run before

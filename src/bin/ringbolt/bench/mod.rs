@@ -8,30 +8,31 @@ mod figures;
 mod html;
 #[cfg(test)]
 mod html_tests;
+mod outputs;
 mod table;
 mod tables;
 mod terminal;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ringbolt::bench::{Bench, Progress, Results};
+use ringbolt::bench::{Bench, Progress};
 
 use crate::interrupt::Interrupt;
 use crate::problem::{self, Problem};
 use args::{BenchArgs, BenchCommand};
 use demand::Demands;
+use outputs::Outputs;
 
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Problem> {
     if let Some(BenchCommand::Compare(args)) = &args.compare {
         return compare::run(args);
     }
     let demands = Demands::new(&args.assertions, &args.profiles)?;
-    let outputs = Outputs::open(args)?;
+    let outputs = Outputs::check(args)?;
+    fs::metadata(&args.dir).map_err(Problem::before("bench", "look", &args.dir))?;
     let interrupt = Interrupt::watch().map_err(Problem::before("bench", "watch for signals", &args.dir))?;
     let mut bench = Bench::new(&args.dir).mode(args.mode()).size(args.size as usize);
     if let Some(rate) = args.rate {
@@ -42,7 +43,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Problem> {
         match progress {
             Progress::Begin { directory, takes, bytes } => {
                 let (bytes, seconds) = (HumanBytes(bytes), takes.as_secs_f64().ceil());
-                problem::tell(&format_args!("bench: writes about {bytes} in {directory:?}, for about {seconds} s"));
+                problem::tell(&format_args!(
+                    "bench: writes about {bytes} at most in {directory:?}, for about {seconds} s"
+                ));
             }
             Progress::Turn { done, all } => {
                 if done == 1 {
@@ -60,12 +63,16 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Problem> {
     bar.finish_and_clear();
     let results = results.map_err(|error| Problem::Read(format!("bench: {error}")))?;
     let outcomes = demands.check(&results);
-    outputs.write(&results, &outcomes)?;
-    match interrupt.check() {
+    let status = match interrupt.check() {
         // What came after the last turn has ended nothing.
-        Err(interrupted) if results.partial => Ok(interrupted.status()),
-        _ if outcomes.iter().any(|outcome| !outcome.holds) => Ok(ExitCode::FAILURE),
-        _ => Ok(ExitCode::SUCCESS),
+        Err(interrupted) if results.partial => interrupted.status(),
+        _ if results.partial || outcomes.iter().any(|outcome| !outcome.holds) => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    };
+    match outputs.write(&results, &outcomes) {
+        // Who has seen enough of the text still asks for the status.
+        Err(problem) if problem.is_closed_pipe() => Ok(status),
+        result => result.map(|()| status),
     }
 }
 
@@ -73,76 +80,6 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Problem> {
 fn begun(all: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(all), ProgressDrawTarget::stderr());
     bar.with_style(ProgressStyle::with_template("{bar:32} {percent} %, {eta} left").expect("a valid template"))
-}
-
-/// Where the results go. Files are opened before anything is measured, so that nothing is measured in vain.
-struct Outputs {
-    files: Vec<(Format, PathBuf, Option<File>)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Format {
-    Json,
-    Csv,
-    Markdown,
-    Html,
-}
-
-impl Outputs {
-    fn open(args: &BenchArgs) -> Result<Outputs, Problem> {
-        let asked = [
-            (Format::Json, &args.json),
-            (Format::Csv, &args.csv),
-            (Format::Markdown, &args.markdown),
-            (Format::Html, &args.html),
-        ];
-        let mut files = Vec::new();
-        for (format, path) in asked {
-            let Some(path) = path else { continue };
-            let file = if path == Path::new("-") {
-                None
-            } else {
-                let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-                Some(file.map_err(Problem::before("bench", "open", path))?)
-            };
-            files.push((format, path.clone(), file));
-        }
-        if files.iter().filter(|(_, _, file)| file.is_none()).count() > 1 {
-            return Err(Problem::Usage("only one output can be `-`, standard output".to_owned()));
-        }
-        Ok(Outputs { files })
-    }
-
-    fn write(self, results: &Results, outcomes: &[demand::Outcome]) -> Result<(), Problem> {
-        if self.files.iter().all(|(_, _, file)| file.is_some()) {
-            print(&terminal::text(results, outcomes))?;
-        }
-        let verdicts: Vec<_> =
-            outcomes.iter().map(|outcome| (outcome.demand.clone(), outcome.holds, outcome.found.clone())).collect();
-        for (format, path, file) in self.files {
-            let text = match format {
-                Format::Json => {
-                    serde_json::to_string_pretty(results).map_err(|error| Problem::Read(error.to_string()))? + "\n"
-                }
-                Format::Csv => table::csv(results),
-                Format::Markdown => table::markdown(results, outcomes),
-                Format::Html => html::page(results, &verdicts),
-            };
-            match file {
-                None => print(&text)?,
-                Some(file) => overwrite(file, text.as_bytes()).map_err(Problem::before("bench", "write", &path))?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A pipe or a device has no length to set.
-fn overwrite(mut file: File, bytes: &[u8]) -> io::Result<()> {
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    file.write_all(bytes)
 }
 
 fn print(text: &str) -> Result<(), Problem> {
