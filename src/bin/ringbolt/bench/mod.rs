@@ -66,7 +66,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Problem> {
     let status = match interrupt.check() {
         // What came after the last turn has ended nothing.
         Err(interrupted) if results.partial => interrupted.status(),
-        _ if results.partial || outcomes.iter().any(|outcome| !outcome.holds) => ExitCode::FAILURE,
+        _ if results.partial => {
+            problem::tell(&"bench: not complete: a series has failed; the report says which, and why");
+            ExitCode::FAILURE
+        }
+        _ if outcomes.iter().any(|outcome| !outcome.holds) => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     };
     match outputs.write(&results, &outcomes) {
