@@ -150,8 +150,13 @@ impl Bench {
             if over {
                 break;
             }
-            let made = candidate.make(&scratch.0, &content);
-            let mut measured = match made {
+            let dir = scratch.0.join(candidate.name().replace('/', "-"));
+            if let Err(error) = fs::create_dir(&dir) {
+                not_measured.push(NotMeasured { name: candidate.name(), reason: error.to_string() });
+                failed = true;
+                continue;
+            }
+            let mut measured = match candidate.make(&dir, &content) {
                 Ok(subject) => Measured::new(subject),
                 Err(reason) => {
                     not_measured.push(NotMeasured { name: candidate.name(), reason });

@@ -1,6 +1,5 @@
 //! Which series a run has.
 
-use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -76,21 +75,19 @@ impl Candidate {
     }
 
     /// In a directory of its own; or why that cannot be done here.
-    pub(super) fn make(self, scratch: &Path, content: &Bytes) -> Result<Box<dyn Subject>, String> {
+    pub(super) fn make(self, dir: &Path, content: &Bytes) -> Result<Box<dyn Subject>, String> {
         let name = self.name();
-        let dir = scratch.join(name.replace('/', "-"));
-        fs::create_dir(&dir).map_err(|error| error.to_string())?;
         let same = || content.clone();
         let engine = |engine| select(engine).map_err(|error| error.to_string());
         Ok(match self {
-            Candidate::Steps => Box::new(Steps::new(&dir, same())?),
-            Candidate::Replace(kind, way) => Box::new(Whole::new(&name, &dir, engine(kind)?, way, same())?),
+            Candidate::Steps => Box::new(Steps::new(dir, same())?),
+            Candidate::Replace(kind, way) => Box::new(Whole::new(&name, dir, engine(kind)?, way, same())?),
             Candidate::Size(size) => {
-                Box::new(Whole::new(&name, &dir, engine(Engine::Auto)?, Way::Itself, Bytes::from(vec![0x5a; size]))?)
+                Box::new(Whole::new(&name, dir, engine(Engine::Auto)?, Way::Itself, Bytes::from(vec![0x5a; size]))?)
             }
-            Candidate::Writers(kind, writers) => Box::new(Writers::new(&name, &dir, kind, writers, same())?),
-            Candidate::Batch(files, barrier) => Box::new(Batches::new(&name, &dir, barrier, files, same())?),
-            Candidate::Method(method) => Box::new(Writing::new(method, &dir, content.len())?),
+            Candidate::Writers(kind, writers) => Box::new(Writers::new(&name, dir, kind, writers, same())?),
+            Candidate::Batch(files, barrier) => Box::new(Batches::new(&name, dir, barrier, files, same())?),
+            Candidate::Method(method) => Box::new(Writing::new(method, dir, content.len())?),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Charts as inline SVG. Positions are percentages: a chart is as wide as the page lets it be, and its text stays as large.
+//! Charts as inline SVG. Positions are percentages: a chart is as wide as the page, and its text always as large.
 
 use maud::{Markup, html};
 use ringbolt::bench::time;
@@ -10,6 +10,9 @@ const STYLES: usize = 6;
 
 /// So many labels fit beneath a chart on a phone.
 const LABELS: usize = 7;
+
+/// Fewer, if they are times.
+const TIMES: usize = 6;
 
 /// One line of a chart.
 #[derive(Debug)]
@@ -112,9 +115,9 @@ impl Axis {
         let within = |all: Vec<f64>| -> Vec<f64> {
             all.into_iter().filter(|at| (low * 0.9999..=high * 1.0001).contains(at)).collect()
         };
-        let choices = [within(fine), within(round(&[1.0], 1)), within(round(&[1.0], 2))];
+        let choices = [within(fine), within(round(&[1.0, 3.0], 1)), within(round(&[1.0], 1)), within(round(&[1.0], 2))];
         let sparse = choices.len() - 1;
-        let chosen = choices.iter().position(|labels| labels.len() <= LABELS).unwrap_or(sparse);
+        let chosen = choices.iter().position(|labels| labels.len() <= TIMES).unwrap_or(sparse);
         let labels = choices[chosen].iter().map(|at| (*at, unit.round(*at))).collect();
         Axis { name, unit, low, high, log: true, labels }
     }
@@ -130,7 +133,7 @@ impl Axis {
     }
 }
 
-/// Lines, with a grid and a legend. `dots`: the points are what was measured, and the lines only lead from one to the next.
+/// Lines, with a grid and a legend. `dots`: only the points were measured, and the lines lead the eye.
 pub(super) fn lines(what: &str, x: &Axis, y: &Axis, lines: &[Line], dots: bool) -> Markup {
     html! {
         div .chart {
@@ -168,7 +171,8 @@ pub(super) fn lines(what: &str, x: &Axis, y: &Axis, lines: &[Line], dots: bool) 
                     @if dots {
                         @for (i, line) in lines.iter().enumerate() {
                             @for (at, value) in &line.points {
-                                circle .dot.(style(i)) cx=(percent(x.at(*at))) cy=(percent(1.0 - y.at(*value))) r="3.5" {
+                                @let (cx, cy) = (percent(x.at(*at)), percent(1.0 - y.at(*value)));
+                                circle .dot.(style(i)) cx=(cx) cy=(cy) r="3.5" {
                                     title { (line.label) ", " (x.unit.round(*at)) ": " (y.unit.exact(*value)) }
                                 }
                             }
@@ -181,7 +185,8 @@ pub(super) fn lines(what: &str, x: &Axis, y: &Axis, lines: &[Line], dots: bool) 
     }
 }
 
-/// The steps of something, one beside the other, as wide as they are long. In a wide one stands what it is, in a narrow one its number.
+/// The steps of something, one beside the other, as wide as they are long. In a wide one stands what it is,
+/// in a narrow one its number.
 pub(super) fn stack(what: &str, parts: &[(&str, f64)]) -> Markup {
     let all: f64 = parts.iter().map(|(_, length)| length).sum();
     let all = if all > 0.0 { all } else { 1.0 };
@@ -197,14 +202,15 @@ pub(super) fn stack(what: &str, parts: &[(&str, f64)]) -> Markup {
     html! {
         svg .stack width="100%" height="56" role="img" aria-label=(what) {
             @for (i, (name, length, from, share)) in placed.iter().enumerate() {
+                @let middle = percent(from + share / 2.0);
                 rect .part.(style(i)) x=(percent(*from)) width=(percent(*share)) y="0" height="100%" {
                     title { (name) ": " (time(*length)) }
                 }
                 @if *share >= 0.3 {
-                    text .on x=(percent(from + share / 2.0)) y="50%" dy="-0.25em" text-anchor="middle" { (i + 1) " " (name) }
-                    text .on x=(percent(from + share / 2.0)) y="50%" dy="1.05em" text-anchor="middle" { (time(*length)) }
+                    text .on x=(middle) y="50%" dy="-0.25em" text-anchor="middle" { (i + 1) " " (name) }
+                    text .on x=(middle) y="50%" dy="1.05em" text-anchor="middle" { (time(*length)) }
                 } @else if *share >= 0.04 {
-                    text .on x=(percent(from + share / 2.0)) y="50%" dy="0.35em" text-anchor="middle" { (i + 1) }
+                    text .on x=(middle) y="50%" dy="0.35em" text-anchor="middle" { (i + 1) }
                 }
             }
             @for pair in placed.windows(2) {
@@ -216,8 +222,8 @@ pub(super) fn stack(what: &str, parts: &[(&str, f64)]) -> Markup {
     }
 }
 
-/// The medians of the rounds, in the order in which they were measured. A fifth up or down fills the height: what differs by less
-/// looks as calm as it is.
+/// The medians of the rounds, in the order in which they were measured. A fifth up or down fills the height: what
+/// differs by less looks as calm as it is.
 pub(super) fn sparkline(rounds: &[f64]) -> Markup {
     const WIDTH: f64 = 84.0;
     const HEIGHT: f64 = 22.0;

@@ -51,6 +51,9 @@ pub(super) fn bytes(bytes: f64) -> String {
 
 /// A round time at an axis: `1 ms`, where [`time`] shows how exact a figure is (`1.00 ms`).
 pub(super) fn round_time(us: f64) -> String {
+    if us == 0.0 {
+        return "0".to_owned();
+    }
     let (number, unit) = match us {
         us if us < 0.9995 => (us * 1e3, "ns"),
         us if us < 999.5 => (us, "µs"),
@@ -90,8 +93,8 @@ mod tests {
         assert_eq!(span(900.0, 900.1), "900 µs");
         assert_eq!([512.0, 4096.0, 1_048_576.0, 5e8].map(bytes), ["512 bytes", "4 KiB", "1 MiB", "477 MiB"]);
         assert_eq!(
-            [0.01, 0.5, 1.0, 200.0, 5e3, 1e6].map(round_time),
-            ["10 ns", "500 ns", "1 µs", "200 µs", "5 ms", "1 s"]
+            [0.0, 0.01, 0.5, 200.0, 5e3, 1e6].map(round_time),
+            ["0", "10 ns", "500 ns", "200 µs", "5 ms", "1 s"]
         );
         assert_eq!([0.5, 20.0, 2500.0, 250e3, 3e6].map(round_count), ["0.5", "20", "2,500", "250k", "3M"]);
     }

@@ -85,13 +85,19 @@ fn head(results: &Results, verdicts: &[(String, bool, String)]) -> Markup {
             h1 { "What durability costs in " code { (directory(results)) } }
             p .lead {
                 @match &results.summary {
-                    Some(summary) => (summary),
+                    Some(summary) => (unbroken(summary)),
                     None => "Too little was measured to say it in a sentence.",
                 }
             }
             (tiles(results))
         }
     }
+}
+
+/// No line ends between a number and its unit.
+fn unbroken(text: &str) -> String {
+    let units = [" %", " µs", " ms", " s ", " KiB", " MiB", " bytes"];
+    units.iter().fold(text.to_owned(), |text, unit| text.replace(unit, &unit.replacen(' ', "\u{a0}", 1)))
 }
 
 /// `22 November 2026, 22:28 UTC`; or what stands there, if it is no date.
@@ -106,8 +112,8 @@ fn moment(began: &str) -> String {
 fn tiles(results: &Results) -> Markup {
     let mut tiles = Vec::new();
     if let Some(whole) = results.get("replace/plain-calls").or_else(|| results.get("replace/portable")) {
-        tiles.push((time(whole.p50_us), "median of one durable replace".to_owned()));
-        tiles.push((time(whole.p99_us), "99 of 100 take no longer".to_owned()));
+        tiles.push((time(whole.p50_us), "p50: the median of one durable replace".to_owned()));
+        tiles.push((time(whole.p99_us), "p99: 99 of 100 take no longer".to_owned()));
         if let Some(flushes) = whole.flushes_per_op {
             tiles.push((count(flushes), "flushes of the disk for one replace".to_owned()));
         }
@@ -156,7 +162,10 @@ fn notices(results: &Results) -> Markup {
                 ul {
                     @for warning in &results.warnings { li { (warning) } }
                     @for warning in &results.environment.warnings {
-                        li { strong { (warning.what) } @if !warning.advice.is_empty() { " " span { (warning.advice) } } }
+                        li {
+                            strong { (warning.what) }
+                            @if !warning.advice.is_empty() { " " (warning.advice) }
+                        }
                     }
                 }
             }
@@ -231,7 +240,9 @@ fn distribution(results: &Results) -> Markup {
             @if lines.is_empty() {
                 p .quiet { "No whole replace was measured." }
             } @else {
-                p .quiet { "Further left is faster, and a steep line is steady. Beside each name: the median, and p99." }
+                p .quiet {
+                    "Further left is faster, and a steep line is steady. Beside each name: the median, and p99."
+                }
                 (chart::lines("The distribution of the latencies of a replace, by engine", &x, &y, &lines, false))
             }
         }
@@ -251,32 +262,29 @@ fn batch(name: &str) -> Option<(u32, &str)> {
 }
 
 fn throughput(results: &Results) -> Markup {
-    let crowds = [
-        (
-            lines_of(results, writers),
-            "Throughput against writers",
-            "Writers at once",
-            "Each writer replaces files of its own; the store makes them durable together.",
-        ),
-        (
-            lines_of(results, batch),
-            "Throughput against the size of a batch",
-            "Files in one batch",
-            "A batch becomes durable as a whole; the lines are the barriers that it can end with.",
-        ),
-    ];
+    let writers = (
+        lines_of(results, writers),
+        "Throughput against writers",
+        "Writers at once",
+        "Each writer replaces files of its own.",
+    );
+    let batches = (
+        lines_of(results, batch),
+        "Throughput against the size of a batch",
+        "Files in one batch",
+        "A batch becomes durable as a whole; each line is a barrier that it can end with.",
+    );
+    let mut crowds = vec![writers, batches];
+    // One point makes no line, and is in the table.
+    crowds.retain(|(lines, ..)| xs(lines).len() > 1);
     html! {
         @for (lines, title, across, aim) in &crowds {
-            // A single point is no chart; the table has it.
-            @if lines.iter().any(|line| line.points.len() > 1) {
-                @let number = |value: f64| thousands(value);
-                @let x = Axis::values(across, &xs(lines), number);
-                @let y = Axis::amount("Files a second", Unit::Count, ys(lines));
-                section {
-                    h2 { (title) }
-                    p .quiet { (aim) " Beside each name: the most it reached." }
-                    (chart::lines(title, &x, &y, lines, true))
-                }
+            @let x = Axis::values(across, &xs(lines), thousands);
+            @let y = Axis::amount("Files a second", Unit::Count, ys(lines));
+            section {
+                h2 { (title) }
+                p .quiet { (aim) " Beside each name: the most it reached." }
+                (chart::lines(title, &x, &y, lines, true))
             }
         }
         (sizes(results))
@@ -313,7 +321,7 @@ fn sizes(results: &Results) -> Markup {
     let x = Axis::values("Length of the file", &xs(&lines), bytes);
     let y = Axis::amount("Time of one replace", Unit::Time, ys(&lines));
     html! {
-        @if !found.is_empty() {
+        @if found.len() > 1 {
             section {
                 h2 { "Latency against the length of the file" }
                 p .quiet { "One durable replace, by the engine that a store would use here." }

@@ -79,7 +79,7 @@ fn rich() -> Results {
         "unheard-of",
     ];
     all.extend(others.iter().map(|name| series(name, 300.0)));
-    Results { summary: Some("A durable replace costs something.".to_owned()), ..results(all) }
+    Results { summary: Some("A durable replace costs 5 ms, 40 % of it: the write.".to_owned()), ..results(all) }
 }
 
 /// Parses it, strictly: as XML, but for the elements that HTML does not close.
@@ -116,7 +116,10 @@ fn every_series_is_in_it() {
     for series in &results.results {
         assert!(text.contains(&series.name), "{}", series.name);
     }
-    assert!(text.contains("A durable replace costs something.") && text.contains("1 March 2026, 12:00 UTC"));
+    assert!(
+        text.contains("A durable replace costs 5\u{a0}ms, 40\u{a0}% of it: the write.")
+            && text.contains("1 March 2026, 12:00 UTC")
+    );
     assert!(text.contains("closed loop: each operation begins when the last has ended"));
     assert!(text.contains("only a power cut proves a disk honest"));
     assert!(text.contains("Throughput against the size of a batch") && text.contains("1 MiB"));

@@ -21,19 +21,26 @@ const FAMILIES: [(&str, &str); 7] = [
 const HEADS: [&str; 14] = [
     "n",
     "p50",
-    "95 % of p50",
+    "95\u{a0}% interval of\u{a0}p50",
     "p90",
     "p99",
     "p99.9",
     "max",
-    "ops/s",
-    "flushes/op",
-    "writes/op",
-    "KiB/op",
-    "CPU µs/op",
-    "switches/op",
-    "p50 of the rounds",
+    "ops per\u{a0}s",
+    "flushes per\u{a0}op",
+    "writes per\u{a0}op",
+    "KiB per\u{a0}op",
+    "CPU\u{a0}µs per\u{a0}op",
+    "switches per\u{a0}op",
+    "p50 of\u{a0}each round",
 ];
+
+const DEVICE: [&str; 8] = ["Device", "Kind", "Model or file", "Size", "Turns", "Scheduler", "Write cache", "FUA"];
+
+/// What a family is, or its bare name.
+fn title(family: &str) -> &str {
+    FAMILIES.iter().find(|known| known.0 == family).map_or(family, |known| known.1)
+}
 
 /// All series.
 pub(super) fn series(results: &Results) -> Markup {
@@ -65,7 +72,7 @@ pub(super) fn series(results: &Results) -> Markup {
                             tbody {
                                 tr .family {
                                     th scope="rowgroup" colspan=(HEADS.len() + 1) {
-                                        span { (FAMILIES.iter().find(|known| known.0 == name).map_or(&**name, |known| known.1)) }
+                                        span { (title(name)) }
                                     }
                                 }
                                 @for series in members { (row(series)) }
@@ -74,9 +81,19 @@ pub(super) fn series(results: &Results) -> Markup {
                     }
                 }
                 ul .notes {
-                    li { "–: this machine doesn’t tell, or nothing can be said of this series alone: a step shares the counters with its replace." }
-                    li { "95 % of p50: the confidence interval of the median, by resampling the rounds; from 5 rounds on. p99.9: from 10,000 operations on." }
-                    li { "p50 of the rounds: the median of each, from the first to the last. A slope is drift; less than a fifth up or down looks calm." }
+                    li {
+                        "–: this machine doesn’t tell, or nothing can be said of this series alone: "
+                        "a step shares the counters with its replace."
+                    }
+                    li {
+                        "95 % interval of p50: the confidence interval of the median of the rounds, "
+                        "by resampling them, from 5 rounds on; "
+                        "p50 itself is of all operations, and may lie outside. p99.9: from 10,000 operations on."
+                    }
+                    li {
+                        "p50 of each round: from the first to the last. A slope is drift; "
+                        "less than a fifth up or down looks calm."
+                    }
                     li { "flushes, writes and KiB are what the disk executed, switches are changes of context." }
                 }
             }
@@ -148,11 +165,7 @@ pub(super) fn environment(results: &Results) -> Markup {
                 (fact("Barriers", &barriers(environment)))
                 (fact("Filesystem", &filesystem(environment)))
                 (fact("Options", &environment.filesystem.options.join(", ")))
-                (fact("Sync of a directory", &match (&environment.directory_fsync.error, environment.directory_fsync.works) {
-                    (_, true) => "works".to_owned(),
-                    (Some(error), false) => format!("does not work: {error}"),
-                    (None, false) => String::new(),
-                }))
+                (fact("Sync of a directory", &directory_fsync(environment)))
             }
             @if !environment.device.is_empty() {
                 h3 { "From the filesystem down to the disk" }
@@ -187,7 +200,7 @@ fn method(results: &Results) -> String {
         None => "closed loop: each operation begins when the last has ended".to_owned(),
     };
     format!(
-        "{} mode; {rounds}, and in each every series has a turn of {} ms, in an order that rotates; files of {}; {pace}",
+        "{} mode; {rounds}, in each of which every series has a turn of {} ms, in rotating order; files of {}; {pace}",
         method.mode,
         method.turn_ms,
         bytes(method.size_bytes as f64)
@@ -236,6 +249,14 @@ fn filesystem(environment: &Environment) -> String {
     parts.join(", ")
 }
 
+fn directory_fsync(environment: &Environment) -> String {
+    match (&environment.directory_fsync.error, environment.directory_fsync.works) {
+        (_, true) => "works".to_owned(),
+        (Some(error), false) => format!("does not work: {error}"),
+        (None, false) => String::new(),
+    }
+}
+
 fn devices(devices: &[Device]) -> Markup {
     let yes = |what: Option<bool>| what.map(|yes| if yes { "yes" } else { "no" }.to_owned());
     let text = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
@@ -244,9 +265,7 @@ fn devices(devices: &[Device]) -> Markup {
             table .devices {
                 thead {
                     tr {
-                        @for head in ["Device", "Kind", "Model or file", "Size", "Turns", "Scheduler", "Write cache", "FUA"] {
-                            th scope="col" { (head) }
-                        }
+                        @for head in DEVICE { th scope="col" { (head) } }
                     }
                 }
                 tbody {
