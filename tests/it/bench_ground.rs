@@ -119,8 +119,6 @@ fn a_disk_that_gives_out_in_the_middle_is_told() {
             report.starts_with("PARTIAL") && report.replace('\n', " ").contains("No space left on device"),
             "{report}"
         );
-        // What went well before is there.
-        assert!(report.contains("plain-calls"), "{report}");
         assert_eq!(fs::read_dir(&at).unwrap().count(), 0);
     });
 }
