@@ -129,8 +129,8 @@ impl Bench {
         let candidates = select::candidates(self.mode);
         self.check_room(&environment, &candidates)?;
         let content = Bytes::from(vec![0x5a; self.size]);
+        let mut warnings = Scratch::others(&self.dir);
         let scratch = Scratch::new(&self.dir)?;
-        let mut warnings = Vec::new();
         if disk.is_used_by_others(Duration::from_millis(200)) {
             warnings.push("others use this disk at the same time: the figures include that".to_owned());
         }
@@ -302,7 +302,22 @@ impl Run<'_> {
 /// A directory of our own; removed when dropped.
 struct Scratch(PathBuf);
 
+/// What the names of such directories begin with.
+const SCRATCH: &str = "ringbolt-bench-";
+
 impl Scratch {
+    /// Those of other runs, which may be under way or were killed: nobody but their owner may say which.
+    fn others(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names
+            .filter(|name| name.starts_with(SCRATCH))
+            .map(|name| {
+                format!("{:?} is there: of another run, or of one that was killed; then remove it", dir.join(name))
+            })
+            .collect()
+    }
+
     fn new(dir: &Path) -> Result<Scratch, BenchError> {
         let fail = |source| BenchError::Directory { path: dir.to_owned(), source };
         let found = fs::metadata(dir).map_err(fail)?;
@@ -310,7 +325,7 @@ impl Scratch {
             return Err(BenchError::NotADirectory { path: dir.to_owned() });
         }
         for attempt in 0..1000 {
-            let path = dir.join(format!("ringbolt-bench-{}-{attempt}", std::process::id()));
+            let path = dir.join(format!("{SCRATCH}{}-{attempt}", std::process::id()));
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Scratch(path)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}

@@ -237,7 +237,12 @@ fn ctrl_c_shows_what_was_measured_so_far() {
 #[test]
 fn with_a_rate_it_begins_so_many_a_second() {
     let dir = dir();
+    let other = "ringbolt-bench-1-0";
+    fs::create_dir(dir.path().join(other)).unwrap();
     let results = quick(dir.path(), &["--rate", "50", "--size", "100"]);
+    // What another run has there is left to it, and told.
+    assert!(results.warnings.iter().any(|warning| warning.contains(other)), "{:?}", results.warnings);
+    assert_eq!(left(dir.path()), [other]);
     assert_eq!((results.method.rate_per_s, results.method.size_bytes), (Some(50.0), 100));
     let series = results.get("floor/clean-fsync").unwrap();
     // Five turns of 30 ms, with a start every 20 ms; which are 50 a second, however fast each is.
