@@ -47,6 +47,9 @@ impl Mode {
     }
 }
 
+/// How long it is looked, before each round, whether others use the disk.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// What is to be measured, and where.
 ///
 /// ```no_run
@@ -131,9 +134,6 @@ impl Bench {
         let content = Bytes::from(vec![0x5a; self.size]);
         let mut warnings = Scratch::others(&self.dir);
         let scratch = Scratch::new(&self.dir)?;
-        if disk.is_used_by_others(Duration::from_millis(200)) {
-            warnings.push("others use this disk at the same time: the figures include that".to_owned());
-        }
         let (rounds, turn) = self.mode.rounds();
         let mut run = Run { disk: &disk, turn, rate: self.rate };
         let mut partial = false;
@@ -182,7 +182,10 @@ impl Bench {
             subjects.push(measured);
         }
         let all = u64::from(rounds) * subjects.len() as u64;
+        let mut pauses = (0, 0);
         'rounds: for round in 0..rounds as usize {
+            // In a pause of ours, whatever the disk does it does for others.
+            pauses = (pauses.0 + u32::from(disk.is_used_by_others(PAUSE)), pauses.1 + 1);
             // The order rotates, so that nothing always follows the same.
             for at in 0..subjects.len() {
                 if over {
@@ -194,6 +197,12 @@ impl Bench {
                 }
                 over = tell(Progress::Turn { done: (round * subjects.len() + at) as u64 + 1, all });
             }
+        }
+        // Once may be the kernel, which writes back what is left of our own.
+        if pauses.0 > 1 {
+            let (busy, all) = pauses;
+            warnings
+                .push(format!("others used this disk meanwhile, in {busy} of {all} pauses: the figures include that"));
         }
         for measured in &subjects {
             if let Some(why) = &measured.failed {

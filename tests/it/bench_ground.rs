@@ -61,6 +61,23 @@ fn flushes_are_counted_where_the_system_tells_them() {
         assert!((0.9..2.1).contains(&flushes("floor/overwrite-fdatasync")));
         assert!(flushes("store/64xportable") < 1.5);
         assert!(results.get("replace/plain-calls").unwrap().kib_per_op.unwrap() >= 4.0);
+        let told = |results: &Results| results.warnings.iter().any(|warning| warning.contains("others used this disk"));
+        assert!(!told(&results), "{:?}", results.warnings);
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let noisy = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut other = File::create(at.join("other")).unwrap();
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    other.write_all(&[1; 4096]).unwrap();
+                    other.sync_data().unwrap();
+                }
+            });
+            // Whatever becomes of it, the other one ends.
+            let noisy = std::panic::catch_unwind(|| quick(false));
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            noisy.unwrap()
+        });
+        assert!(told(&noisy), "{:?}", noisy.warnings);
         let hidden = quick(true);
         assert_eq!(hidden.get("replace/plain-calls").unwrap().flushes_per_op, None);
         assert!(hidden.environment.warnings.iter().any(|warning| warning.what.contains("devices")), "{hidden:?}");
