@@ -39,6 +39,8 @@ mod writer;
 pub use atomic_file::AtomicFile;
 pub use barrier::{Barrier, BarrierKind};
 pub use batch::{Batch, Committed};
+#[cfg(any(test, ringbolt_mutants))]
+pub use engine::Mutant;
 pub use engine::{Engine, EngineInfo, EngineKind};
 pub use error::{Error, Outcome, Result, Step};
 pub use key::{COMPONENT_MAX, KEY_MAX, check_key};

@@ -11,6 +11,8 @@ compile_error!(
 mod calls;
 #[cfg(test)]
 mod faulty;
+#[cfg(any(test, ringbolt_mutants))]
+mod mutant;
 #[cfg(feature = "portable")]
 mod portable;
 mod select;
@@ -31,6 +33,8 @@ use crate::report::{Fate, Report};
 
 #[cfg(test)]
 pub(crate) use faulty::Faulty;
+#[cfg(any(test, ringbolt_mutants))]
+pub use mutant::Mutant;
 #[cfg(feature = "bench")]
 pub(crate) use select::examine_uring;
 pub(crate) use select::{Selected, select};

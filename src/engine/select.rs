@@ -82,12 +82,15 @@ impl From<NoEngine> for Error {
 /// calls on the caller's thread, with five times the context switches; in a crowd no faster (`benches/load`, README). So
 /// io_uring is not even probed before somebody asks; some sandboxes kill a process that tries.
 pub(crate) fn select(engine: Engine) -> Result<Selected> {
-    Ok(match engine {
+    let selected = match engine {
         Engine::Portable => portable(Why::AskedFor)?,
         Engine::Uring => uring()?,
         Engine::Auto if cfg!(feature = "portable") => portable(Why::Best)?,
         Engine::Auto => uring()?,
-    })
+    };
+    #[cfg(any(test, ringbolt_mutants))]
+    let selected = Selected { interpreter: super::mutant::of(selected.interpreter), ..selected };
+    Ok(selected)
 }
 
 fn why_not_uring() -> String {
