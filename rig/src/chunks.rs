@@ -1,14 +1,25 @@
-//! Memory for an image: of the size given, but only what was written takes room.
+//! Memory for an image: of the size given, but only what was written takes room, and copies share what they have in common.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
 
 const CHUNK: usize = 64 * 1024;
 
-/// Bytes of a fixed length, zeroes until they are written.
-#[derive(Debug)]
+/// Bytes of a fixed length, zeroes until they are written. A clone costs little until one of the two is written to.
+#[derive(Clone)]
 pub struct Chunks {
     size: u64,
-    chunks: BTreeMap<u64, Box<[u8]>>,
+    chunks: BTreeMap<u64, Arc<[u8; CHUNK]>>,
+}
+
+impl std::fmt::Debug for Chunks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Chunks({} of {} bytes)", self.allocated(), self.size)
+    }
 }
 
 impl Chunks {
@@ -44,8 +55,8 @@ impl Chunks {
         let fits = self.within(offset, bytes.len() as u64) as usize;
         for part in self.parts(offset, fits as u64) {
             let (now, later) = bytes.split_at(part.end - part.start);
-            let chunk = self.chunks.entry(part.chunk).or_insert_with(|| vec![0; CHUNK].into_boxed_slice());
-            chunk[part.start..part.end].copy_from_slice(now);
+            let chunk = self.chunks.entry(part.chunk).or_insert_with(|| Arc::new([0; CHUNK]));
+            Arc::make_mut(chunk)[part.start..part.end].copy_from_slice(now);
             bytes = later;
         }
         fits
@@ -69,9 +80,20 @@ impl Chunks {
             if (start, end) == (0, CHUNK) {
                 self.chunks.remove(&number);
             } else if let Some(chunk) = self.chunks.get_mut(&number) {
-                chunk[start..end].fill(0);
+                Arc::make_mut(chunk)[start..end].fill(0);
             }
         }
+    }
+
+    /// Makes a file of it, with holes where nothing was written.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let file = File::create(path)?;
+        file.set_len(self.size)?;
+        for (number, chunk) in &self.chunks {
+            let base = number * CHUNK as u64;
+            file.write_all_at(&chunk[..self.within(base, CHUNK as u64) as usize], base)?;
+        }
+        Ok(())
     }
 
     /// How many of `len` bytes from `offset` there are.

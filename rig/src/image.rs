@@ -3,8 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -14,7 +13,7 @@ use fuser::{
 };
 use nix::fcntl::FallocateFlags;
 
-use crate::chunks::Chunks;
+use crate::disk::{Counts, Disk};
 use crate::flusher::Flusher;
 
 /// The name of the file.
@@ -26,72 +25,36 @@ const BLOCK: u32 = 4096;
 /// Nothing here changes unless the kernel asks for it: it need not ask again.
 const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What was asked of an image so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Reads.
-    pub reads: u64,
-    /// Writes, without discards.
-    pub writes: u64,
-    /// Discards and ranges of zeroes.
-    pub discards: u64,
-    /// Flushes.
-    pub flushes: u64,
-}
-
-/// Counts that are still growing.
-#[derive(Debug, Default)]
-struct Counters {
-    reads: AtomicU64,
-    writes: AtomicU64,
-    discards: AtomicU64,
-    flushes: AtomicU64,
-}
-
 /// A file of fixed size, in memory, of which every `fsync` takes a while.
 #[derive(Debug)]
 pub struct Image {
-    chunks: Mutex<Chunks>,
+    disk: Arc<Disk>,
     flusher: Flusher,
-    counters: Arc<Counters>,
     made: SystemTime,
 }
 
 impl Image {
     /// An image of `size` zeroes. A flush takes `flush_delay`, and what the system takes for it.
     pub fn new(size: u64, flush_delay: Duration) -> io::Result<Self> {
-        Ok(Self {
-            chunks: Mutex::new(Chunks::new(size)),
-            flusher: Flusher::start(flush_delay)?,
-            counters: Arc::default(),
-            made: SystemTime::now(),
-        })
+        Ok(Self { disk: Disk::new(size), flusher: Flusher::start(flush_delay)?, made: SystemTime::now() })
     }
 
     /// Mounts it on a directory, where it is the file [`IMAGE`], and serves it on a thread.
     pub fn mount(self, dir: &Path) -> io::Result<Mounted> {
         let file = dir.join(IMAGE);
-        let counters = Arc::clone(&self.counters);
+        let disk = Arc::clone(&self.disk);
         let mut config = Config::default();
         config.mount_options =
             vec![MountOption::FSName("ringbolt-rig".into()), MountOption::NoSuid, MountOption::NoDev];
         // One thread serves, so that requests have one order. fuser's default for a write is the most that Linux sends.
         let session = fuser::spawn_mount(self, dir, &config)?;
-        Ok(Mounted { session, file, counters })
-    }
-
-    fn chunks(&self) -> MutexGuard<'_, Chunks> {
-        // Bytes have no invariant that a panic could have broken.
-        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Mounted { session, file, disk })
     }
 
     fn attr(&self, ino: INodeNo) -> Option<FileAttr> {
         let (kind, perm, nlink, size, used) = match ino {
             ROOT => (FileType::Directory, 0o700, 2, 0, 0),
-            FILE => {
-                let chunks = self.chunks();
-                (FileType::RegularFile, 0o600, 1, chunks.size(), chunks.allocated())
-            }
+            FILE => (FileType::RegularFile, 0o600, 1, self.disk.size(), self.disk.allocated()),
             _ => return None,
         };
         Some(FileAttr {
@@ -175,9 +138,7 @@ impl Filesystem for Image {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.counters.reads.fetch_add(1, Ordering::Relaxed);
-        let bytes = self.chunks().read(offset, size as usize);
-        reply.data(&bytes);
+        reply.data(&self.disk.read(offset, size as usize));
     }
 
     fn write(
@@ -192,10 +153,10 @@ impl Filesystem for Image {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        match self.chunks().write(offset, data) {
-            0 if !data.is_empty() => reply.error(Errno::ENOSPC),
-            written => reply.written(written as u32),
+        match self.disk.write(offset, data) {
+            None => reply.error(Errno::EIO),
+            Some(0) if !data.is_empty() => reply.error(Errno::ENOSPC),
+            Some(written) => reply.written(written as u32),
         }
     }
 
@@ -205,8 +166,10 @@ impl Filesystem for Image {
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
-        self.flusher.answer(reply);
+        match self.disk.flush() {
+            Some(()) => self.flusher.answer(reply),
+            None => reply.error(Errno::EIO),
+        }
     }
 
     fn fallocate(
@@ -223,9 +186,10 @@ impl Filesystem for Image {
         if !mode.intersects(FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_ZERO_RANGE) {
             return reply.error(Errno::EOPNOTSUPP);
         }
-        self.counters.discards.fetch_add(1, Ordering::Relaxed);
-        self.chunks().discard(offset, length);
-        reply.ok();
+        match self.disk.zero(offset, length) {
+            Some(()) => reply.ok(),
+            None => reply.error(Errno::EIO),
+        }
     }
 
     fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -245,7 +209,7 @@ impl Filesystem for Image {
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         // A loop device takes the size of a block here as the granularity of its discards.
-        let blocks = self.chunks().size() / u64::from(BLOCK);
+        let blocks = self.disk.size() / u64::from(BLOCK);
         reply.statfs(blocks, 0, 0, 2, 0, BLOCK, 255, BLOCK);
     }
 }
@@ -255,7 +219,7 @@ impl Filesystem for Image {
 pub struct Mounted {
     session: BackgroundSession,
     file: PathBuf,
-    counters: Arc<Counters>,
+    disk: Arc<Disk>,
 }
 
 impl Mounted {
@@ -266,10 +230,12 @@ impl Mounted {
 
     /// What was asked of it so far.
     pub fn counts(&self) -> Counts {
-        let Counters { reads, writes, discards, flushes } = &*self.counters;
-        let [reads, writes, discards, flushes] =
-            [reads, writes, discards, flushes].map(|count| count.load(Ordering::Relaxed));
-        Counts { reads, writes, discards, flushes }
+        self.disk.counts()
+    }
+
+    /// The disk that it is.
+    pub fn disk(&self) -> &Arc<Disk> {
+        &self.disk
     }
 
     /// Serves it until somebody else has unmounted it, and nobody uses it any more.

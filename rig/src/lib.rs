@@ -21,8 +21,11 @@
 //! block layer sends one at a time, for all who wait.
 
 mod chunks;
+pub mod crash;
+mod disk;
 mod flusher;
 mod image;
 
 pub use chunks::Chunks;
-pub use image::{Counts, IMAGE, Image, Mounted};
+pub use disk::{Counts, Disk, Record, Refuse};
+pub use image::{IMAGE, Image, Mounted};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Done, Interpreter, Job};
 use crate::plan::{Call, Plan, Stage};
-use crate::report::Fate;
+use crate::report::{Fate, Verdict};
 
 /// A protocol that loses data when the power goes. Never in a build of the library: only under test, and with
 /// `--cfg ringbolt_mutants`.
@@ -106,18 +106,30 @@ struct Mutated {
 }
 
 impl Mutated {
-    fn job(&self, job: Job) -> Job {
-        Job { plan: self.mutant.plan(job.plan), ..job }
+    /// Another job, and the syncs that it lacks.
+    fn job(&self, job: Job) -> (Job, Vec<Call>) {
+        let plan = self.mutant.plan(job.plan.clone());
+        let left_out = job.plan.stages.into_iter().flatten();
+        let left_out = left_out.filter(|call| !plan.stages.iter().flatten().any(|kept| kept == call)).collect();
+        (Job { plan, ..job }, left_out)
     }
+}
+
+/// Whoever gave the plan is told that all of it was done.
+fn pretend(done: Done, left_out: Vec<Call>) -> Done {
+    let report = if done.report.verdict() == Verdict::Durable { done.report.and_done(left_out) } else { done.report };
+    Done { report, ..done }
 }
 
 impl Interpreter for Mutated {
     fn run(&self, job: Job) -> Done {
-        self.engine.run(self.job(job))
+        let (job, left_out) = self.job(job);
+        pretend(self.engine.run(job), left_out)
     }
 
     fn run_all(&self, jobs: Vec<Job>) -> Vec<Done> {
-        self.engine.run_all(jobs.into_iter().map(|job| self.job(job)).collect())
+        let (jobs, left_out): (Vec<Job>, Vec<Vec<Call>>) = jobs.into_iter().map(|job| self.job(job)).unzip();
+        self.engine.run_all(jobs).into_iter().zip(left_out).map(|(done, left_out)| pretend(done, left_out)).collect()
     }
 
     fn call(&self, call: &Call, job: &mut Job) -> Fate {

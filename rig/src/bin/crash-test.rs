@@ -1,0 +1,229 @@
+//! Cuts the power of real filesystems under the crate, many times, and says whether anything was lost.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Instant, SystemTime};
+
+use clap::Parser;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SigSet, Signal};
+use ringbolt_rig::crash::{Cell, Lab, Tally, Trial, gate, hunt, promises, table};
+
+/// How much longer a wrong protocol is looked at that has not been caught yet.
+const PATIENCE: usize = 8;
+
+/// Cuts the power of ext4, xfs and btrfs under the crate, and says whether anything was lost.
+///
+/// Prints one table for what is promised, where every cell must be 0 violations, and one for wrong protocols, each of which must
+/// be caught; the status is 0 if all is so, 1 if not. Needs root, FUSE, loop devices and the three mkfs.
+#[derive(Debug, Parser)]
+#[command(name = "crash-test")]
+struct Args {
+    /// Crash states for each promise.
+    #[arg(long, default_value_t = 60)]
+    states: usize,
+    /// Crash states for each wrong protocol; up to 8 times as many until it is caught.
+    #[arg(long, default_value_t = 40)]
+    gate_states: usize,
+    /// Repeats a run: the same operations, and the same choice of states. The kernel's own writes may come at other moments.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Only cells whose name contains this, such as "xfs/put/uring"; can be given more than once.
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    /// How many disks at once.
+    #[arg(long, default_value_t = thread::available_parallelism().map_or(1, |n| n.get()))]
+    jobs: usize,
+    /// Where the disk of a cell's first violation is kept.
+    #[arg(long, value_name = "DIR", default_value = "target/crash-test")]
+    keep: PathBuf,
+    /// Names the cells and does nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("crash-test: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// One of the cells, and whether it must be caught.
+#[derive(Clone, Copy)]
+struct Work {
+    number: usize,
+    cell: Cell,
+    wrong: bool,
+}
+
+/// What came of it.
+type Outcome = Result<Tally, String>;
+
+fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
+    let chosen = |cell: &Cell| args.only.is_empty() || args.only.iter().any(|text| cell.to_string().contains(text));
+    let cells = promises().into_iter().map(|cell| (cell, false)).chain(gate().into_iter().map(|cell| (cell, true)));
+    let work: Vec<Work> = cells
+        .filter(|(cell, _)| chosen(cell))
+        .enumerate()
+        .map(|(number, (cell, wrong))| Work { number, cell, wrong })
+        .collect();
+    if work.is_empty() {
+        return Err("no cell has such a name: see --list".into());
+    }
+    if args.list {
+        for Work { cell, wrong, .. } in &work {
+            writeln!(io::stdout(), "{cell}{}", if *wrong { " (must be caught)" } else { "" })?;
+        }
+        return Ok(true);
+    }
+    let seed = match args.seed {
+        Some(seed) => seed,
+        None => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.subsec_nanos().into(),
+    };
+    say(&format!("crash-test: --seed {seed}, {} cells", work.len()));
+    stop_at_signals()?;
+    // Everything that is mounted goes with this process, however it ends.
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| format!("needs root: no mount namespace of its own: {errno}"))?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    let base = tempfile::tempdir()?;
+    mount(Some("crash-test"), base.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+    let outcomes = work_off(args, seed, &work, base.path())?;
+    nix::mount::umount2(base.path(), nix::mount::MntFlags::MNT_DETACH)?;
+    report(&work, outcomes, seed)
+}
+
+/// Tries the cells on a few disks, and says of each what came of it when it is through.
+fn work_off(args: &Args, seed: u64, work: &[Work], base: &Path) -> io::Result<Vec<Option<Outcome>>> {
+    let todo = Mutex::new(work.iter().copied().collect::<VecDeque<Work>>());
+    let outcomes: Mutex<Vec<Option<Outcome>>> = Mutex::new(vec![None; work.len()]);
+    let (done, all) = (AtomicUsize::new(0), work.len());
+    let jobs = args.jobs.clamp(1, work.len());
+    let labs: Vec<Lab> = (0..jobs)
+        .map(|n| {
+            let dir = base.join(n.to_string());
+            std::fs::create_dir(&dir)?;
+            Lab::new(&dir)
+        })
+        .collect::<io::Result<_>>()?;
+    thread::scope(|scope| {
+        for lab in &labs {
+            scope.spawn(|| {
+                while !STOP.load(Ordering::Relaxed) {
+                    let Some(work) = todo.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return };
+                    let begin = Instant::now();
+                    let outcome = try_one(args, seed, work, lab);
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    let said = match &outcome {
+                        Ok(Tally { states, violating, .. }) => {
+                            format!("{violating} of {states} states violate ({:.1} s)", begin.elapsed().as_secs_f64())
+                        }
+                        Err(error) => error.clone(),
+                    };
+                    say(&format!("[{done}/{}] {}: {said}", all, work.cell));
+                    outcomes.lock().unwrap_or_else(PoisonError::into_inner)[work.number] = Some(outcome);
+                }
+            });
+        }
+    });
+    Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn try_one(args: &Args, seed: u64, Work { cell, wrong, .. }: Work, lab: &Lab) -> Outcome {
+    let stop = || STOP.load(Ordering::Relaxed);
+    let trial = |seed, states, keep| Trial { seed, states, keep };
+    if !wrong {
+        return hunt(&cell, lab, &trial(seed, args.states, Some(args.keep.clone())), &stop).map_err(|e| e.to_string());
+    }
+    let mut all = Tally::default();
+    for round in 0..PATIENCE as u64 {
+        let tally = hunt(&cell, lab, &trial(seed.wrapping_add(round), args.gate_states, None), &stop)
+            .map_err(|e| e.to_string())?;
+        all = all.and(tally);
+        if all.violating > 0 || stop() {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// Prints the tables, and what is wrong.
+fn report(work: &[Work], outcomes: Vec<Option<Outcome>>, seed: u64) -> Result<bool, Box<dyn std::error::Error>> {
+    let mut out = io::stdout().lock();
+    let (mut promised, mut caught, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    let mut untried = 0;
+    for (work, outcome) in work.iter().zip(outcomes) {
+        match outcome {
+            None => untried += 1,
+            Some(Err(error)) => wrong.push(format!("{}: {error}", work.cell)),
+            Some(Ok(tally)) if work.wrong => {
+                if tally.violating == 0 {
+                    wrong.push(format!("{}: not caught in {} states", work.cell, tally.states));
+                }
+                caught.push((work.cell, tally));
+            }
+            Some(Ok(tally)) => {
+                wrong.extend(tally.first.clone());
+                promised.push((work.cell, tally));
+            }
+        }
+    }
+    let total = |results: &[(Cell, Tally)], of: fn(&Tally) -> usize| -> usize {
+        results.iter().map(|(_, tally)| of(tally)).sum()
+    };
+    for (title, results, table) in [
+        ("What is promised", &promised, table::of_promises(&promised)),
+        ("What must be caught", &caught, table::of_gate(&caught)),
+    ] {
+        if !results.is_empty() {
+            writeln!(out, "\n{title} (states that violate/states tried, seed {seed}):\n\n{table}")?;
+            writeln!(
+                out,
+                "{} states, of them {} of a second cut during the recovery; {} more did not mount, with a torn sector of the \
+                 filesystem's own.",
+                total(results, |tally| tally.states),
+                total(results, |tally| tally.recuts),
+                total(results, |tally| tally.unmountable),
+            )?;
+        }
+    }
+    for wrong in &wrong {
+        writeln!(out, "\nVIOLATION {wrong}")?;
+    }
+    if untried > 0 || STOP.load(Ordering::Relaxed) {
+        writeln!(out, "\nInterrupted: {untried} cells were not tried.")?;
+        return Ok(false);
+    }
+    Ok(wrong.is_empty())
+}
+
+/// At the first signal what is under way is ended and told; the second ends the process.
+fn stop_at_signals() -> nix::Result<()> {
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    signals.thread_block()?;
+    thread::spawn(move || {
+        if signals.wait().is_ok() {
+            STOP.store(true, Ordering::Relaxed);
+        }
+        if signals.wait().is_ok() {
+            std::process::exit(130);
+        }
+    });
+    Ok(())
+}
+
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

@@ -1,0 +1,86 @@
+//! What a run tries: every promise of the crate; and the wrong protocols, each where it must be caught.
+
+use ringbolt::{Barrier, Engine};
+
+use super::cell::Cell;
+use super::lab::Filesystem;
+use super::mutant::Mutant;
+use super::workload::Operation;
+
+const ENGINES: [Engine; 2] = [Engine::Portable, Engine::Uring];
+
+/// Every operation by every protocol on every filesystem: none may ever violate anything.
+pub fn promises() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for filesystem in Filesystem::ALL {
+        for operation in Operation::ALL {
+            for engine in ENGINES {
+                // There a store refuses to open with it.
+                let holds = |barrier: &&Barrier| filesystem != Filesystem::Btrfs || **barrier != Barrier::Journal;
+                cells.extend(operation.barriers().iter().filter(holds).map(|&barrier| Cell {
+                    filesystem,
+                    options: "",
+                    operation,
+                    engine,
+                    barrier,
+                    mutant: None,
+                }));
+            }
+        }
+    }
+    cells
+}
+
+/// What must be caught, or the rest proves nothing: wrong protocols, and a right one on a filesystem that does not flush.
+/// Without `--cfg ringbolt_mutants`, only that one.
+pub fn gate() -> Vec<Cell> {
+    let strict = |filesystem, operation, engine| Cell {
+        filesystem,
+        options: "",
+        operation,
+        engine,
+        barrier: Barrier::PerFile,
+        mutant: None,
+    };
+    let mut cells: Vec<Cell> =
+        ENGINES.map(|engine| Cell { options: "barrier=0", ..strict(Filesystem::Ext4, Operation::Put, engine) }).into();
+    for (mutant, operations) in wrong() {
+        for filesystem in Filesystem::ALL {
+            for &operation in operations {
+                for engine in ENGINES {
+                    let cell = Cell { mutant: Some(mutant), ..strict(filesystem, operation, engine) };
+                    cells.extend(loses_data(&cell).then_some(cell));
+                }
+            }
+        }
+    }
+    cells
+}
+
+/// The wrong protocols, and the operations that they break.
+#[cfg(ringbolt_mutants)]
+fn wrong() -> [(Mutant, &'static [Operation]); 4] {
+    use Operation::*;
+    [
+        (Mutant::NoDirSync, &[Write, Put, Delete, Rename, Batch, Groups, Sidecar]),
+        (Mutant::NoFileSync, &[Write, Put, Batch, Crowd, Sidecar]),
+        (Mutant::LateFileSync, &[Write, Put, Sidecar]),
+        (Mutant::RangeForFileSync, &[Write, Put, Batch]),
+    ]
+}
+
+#[cfg(not(ringbolt_mutants))]
+fn wrong() -> [(Mutant, &'static [Operation]); 0] {
+    []
+}
+
+/// A journal that commits sizes and names together makes up for a missing fsync: that is what `Barrier::Journal` rests on.
+#[cfg(ringbolt_mutants)]
+fn loses_data(cell: &Cell) -> bool {
+    cell.mutant != Some(Mutant::RangeForFileSync) || cell.filesystem == Filesystem::Btrfs
+}
+
+#[cfg(not(ringbolt_mutants))]
+fn loses_data(_: &Cell) -> bool {
+    true
+}

@@ -1,0 +1,269 @@
+//! What a program did and was told, and therefore what may be found after the power went.
+//!
+//! The rule is durable linearizability (Izraelevitz, Mendes and Scott, DISC 2016): what was acknowledged is there, or something
+//! newer; what was begun and not acknowledged is there or not, each change whole; nothing else is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::{Chunks, Disk};
+
+/// The files that are there, by key.
+pub type Found = BTreeMap<String, Vec<u8>>;
+
+/// What an operation makes of a key: a content, or nothing.
+pub type Effect = (String, Option<Arc<[u8]>>);
+
+/// The operation that made it so, none for the beginning; and what is there.
+type Allowed = (Option<usize>, Option<Arc<[u8]>>);
+
+/// Something that was asked for: one answer for all of its effects.
+#[derive(Clone, Debug)]
+pub struct Op {
+    /// What it is, for messages.
+    pub what: &'static str,
+    /// Where the log was when it was asked for.
+    pub begun: usize,
+    /// Where the log was when it was acknowledged.
+    pub acknowledged: Option<usize>,
+    /// What it makes of which keys.
+    pub effects: Vec<Effect>,
+    /// The operation that must be whole before anything of this one can be seen.
+    pub after: Option<usize>,
+}
+
+/// Notes what is done while the disk records what that writes.
+#[derive(Debug)]
+pub struct Notes {
+    disk: Arc<Disk>,
+    noted: Mutex<Noted>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    ops: Vec<Op>,
+    base: Option<Chunks>,
+}
+
+impl Notes {
+    /// Notes of what is done to a disk.
+    pub fn new(disk: &Arc<Disk>) -> Notes {
+        Notes { disk: Arc::clone(disk), noted: Mutex::default() }
+    }
+
+    /// From here on the disk records. All before it must be synced.
+    pub fn start(&self) {
+        let mut noted = self.noted();
+        noted.base = Some(self.disk.content());
+        self.disk.record();
+    }
+
+    /// An operation begins. Its number is for the acknowledgement.
+    pub fn begin(&self, what: &'static str, effects: Vec<Effect>, after: Option<usize>) -> usize {
+        let mut noted = self.noted();
+        noted.ops.push(Op { what, begun: self.disk.position(), acknowledged: None, effects, after });
+        noted.ops.len() - 1
+    }
+
+    /// It has returned `Ok`.
+    pub fn acknowledge(&self, op: usize) {
+        let mut noted = self.noted();
+        noted.ops[op].acknowledged = Some(self.disk.position());
+    }
+
+    /// The same, where it is known only afterwards what it has written.
+    pub fn acknowledge_with(&self, op: usize, effects: Vec<Effect>) {
+        self.acknowledge(op);
+        self.noted().ops[op].effects = effects;
+    }
+
+    /// How many operations there were so far.
+    pub fn count(&self) -> usize {
+        self.noted().ops.len()
+    }
+
+    /// What was done, and what was on the disk before.
+    pub fn finish(self) -> (History, Chunks) {
+        let Noted { ops, base } = self.noted.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (History { ops }, base.unwrap_or_else(|| self.disk.content()))
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All that was done.
+#[derive(Debug)]
+pub struct History {
+    ops: Vec<Op>,
+}
+
+/// What was found and may not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The file.
+    pub key: String,
+    /// What was found there.
+    pub found: String,
+    /// What may be there.
+    pub allowed: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: found {}; allowed: {}", self.key, self.found, self.allowed)
+    }
+}
+
+impl History {
+    /// What was found that may not be there after a cut at this place of the log.
+    pub fn check(&self, found: &Found, cut: usize) -> Vec<Violation> {
+        let keys: BTreeSet<&String> =
+            found.keys().chain(self.ops.iter().flat_map(|op| op.effects.iter().map(|(key, _)| key))).collect();
+        let mut violations: Vec<Violation> =
+            keys.into_iter().filter_map(|key| self.check_key(key, found.get(key), cut)).collect();
+        violations.extend(self.check_order(found));
+        violations.extend(self.check_moves(found, cut));
+        violations
+    }
+
+    fn check_key(&self, key: &str, found: Option<&Vec<u8>>, cut: usize) -> Option<Violation> {
+        let allowed = self.allowed(key, cut);
+        let is = |content: &Option<Arc<[u8]>>| content.as_deref() == found.map(Vec::as_slice);
+        if allowed.iter().any(|(_, content)| is(content)) {
+            return None;
+        }
+        let allowed: Vec<String> = allowed
+            .iter()
+            .map(|(op, content)| {
+                let op = op.map_or("the beginning".to_owned(), |op| self.describe_op(op));
+                format!("{} as of {op}", describe_size(content.as_deref()))
+            })
+            .collect();
+        Some(Violation {
+            key: key.to_owned(),
+            found: self.describe(key, found.map(Vec::as_slice)),
+            allowed: allowed.join(", or "),
+        })
+    }
+
+    /// What may be under a key, with the operation that made it so.
+    fn allowed(&self, key: &str, cut: usize) -> Vec<Allowed> {
+        let mut allowed = vec![(None, None)];
+        for (n, op) in self.ops.iter().enumerate() {
+            for (_, content) in op.effects.iter().filter(|(effect, _)| effect == key) {
+                let acknowledged = op.acknowledged.is_some_and(|acknowledged| acknowledged <= cut);
+                if acknowledged {
+                    allowed.clear();
+                }
+                if acknowledged || op.begun < cut {
+                    allowed.push((Some(n), content.clone()));
+                }
+            }
+        }
+        allowed
+    }
+
+    /// Nothing of an operation is to be seen before the one that it comes after is whole.
+    fn check_order(&self, found: &Found) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for (n, op) in self.ops.iter().enumerate() {
+            let Some(before) = op.after else { continue };
+            let seen = op.effects.iter().find(|(key, content)| shows(found, key, content));
+            let Some((seen, _)) = seen else { continue };
+            for (key, _) in &self.ops[before].effects {
+                if self.age(key, found) < Some(before) {
+                    violations.push(Violation {
+                        key: key.clone(),
+                        found: self.describe(key, found.get(key).map(Vec::as_slice)),
+                        allowed: format!(
+                            "as of {} or later, since {seen} is as of {}, which comes after it",
+                            self.describe_op(before),
+                            self.describe_op(n)
+                        ),
+                    });
+                }
+            }
+        }
+        violations
+    }
+
+    /// What is renamed has one of its names at any moment, or both.
+    fn check_moves(&self, found: &Found, cut: usize) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for (n, op) in self.ops.iter().enumerate().filter(|(_, op)| op.begun < cut) {
+            let [(from, None), (to, Some(_))] = &op.effects[..] else { continue };
+            if !found.contains_key(from) && self.age(to, found) < Some(n) {
+                violations.push(Violation {
+                    key: to.clone(),
+                    found: self.describe(to, found.get(to).map(Vec::as_slice)),
+                    allowed: format!("as of {}, since {from} is gone", self.describe_op(n)),
+                });
+            }
+        }
+        violations
+    }
+
+    /// The last operation that can have left a key as it is.
+    fn age(&self, key: &str, found: &Found) -> Option<usize> {
+        self.ops.iter().rposition(|op| {
+            op.effects
+                .iter()
+                .any(|(effect, content)| effect == key && content.as_deref() == found.get(key).map(Vec::as_slice))
+        })
+    }
+
+    fn describe_op(&self, n: usize) -> String {
+        let Op { what, begun, acknowledged, .. } = &self.ops[n];
+        match acknowledged {
+            Some(acknowledged) => format!("operation {n} ({what}, begun at {begun}, acknowledged at {acknowledged})"),
+            None => format!("operation {n} ({what}, begun at {begun}, never acknowledged)"),
+        }
+    }
+
+    fn describe(&self, key: &str, found: Option<&[u8]>) -> String {
+        let Some(bytes) = found else { return "nothing".to_owned() };
+        let mut contents = self.ops.iter().enumerate().flat_map(|(n, op)| {
+            op.effects
+                .iter()
+                .filter(|(effect, _)| effect == key)
+                .filter_map(move |(_, content)| Some((n, content.as_deref()?)))
+        });
+        let size = describe_size(found);
+        if bytes.is_empty() {
+            return "an empty file".to_owned();
+        }
+        if let Some((n, _)) = contents.clone().find(|(_, content)| *content == bytes) {
+            return format!("{size} as of {}", self.describe_op(n));
+        }
+        if bytes.iter().all(|byte| *byte == 0) {
+            return format!("{size}, all zero");
+        }
+        let nearest = contents.by_ref().max_by_key(|(_, content)| common(content, bytes));
+        match nearest {
+            Some((n, content)) => {
+                let same = common(content, bytes);
+                format!("{size}, of which the first {same} are as of {} ({} bytes)", self.describe_op(n), content.len())
+            }
+            None => format!("{size} that nobody has written"),
+        }
+    }
+}
+
+fn shows(found: &Found, key: &str, content: &Option<Arc<[u8]>>) -> bool {
+    content.is_some() && content.as_deref() == found.get(key).map(Vec::as_slice)
+}
+
+fn common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+fn describe_size(content: Option<&[u8]>) -> String {
+    content.map_or("nothing".to_owned(), |content| format!("{} bytes", content.len()))
+}
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

@@ -1,0 +1,260 @@
+//! The hunt for a state in which a promise is broken: record, cut, look again, and sometimes cut during that.
+
+use std::path::{Path, PathBuf};
+
+use fastrand::Rng;
+
+use super::cell::{Cell, Tally};
+use super::history::{Found, History, Notes};
+use super::lab::Lab;
+use super::look::look;
+use super::mutant::within;
+use super::states::{State, states, windows};
+use super::workload::{Result, Setting, run};
+use crate::{Chunks, Record};
+
+/// How many operations are recorded at once.
+const OPERATIONS: usize = 32;
+/// Every so many states the power goes again during the recovery.
+const RECUT_EVERY: usize = 8;
+/// Then so many states of that recovery are looked at.
+const RECUTS: usize = 3;
+
+/// How a cell is tried.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Decides what is done, and which states are looked at.
+    pub seed: u64,
+    /// How many states.
+    pub states: usize,
+    /// A directory for the image of a cell's first violation.
+    pub keep: Option<PathBuf>,
+}
+
+/// Records and cuts until enough states were looked at, or `stop` says so.
+///
+/// # Errors
+///
+/// What makes the trial itself impossible: an operation that fails although nothing is wrong with the disk, for example.
+pub fn hunt(cell: &Cell, lab: &Lab, trial: &Trial, stop: &dyn Fn() -> bool) -> Result<Tally> {
+    let rng = Rng::with_seed(trial.seed ^ hash(&cell.to_string()));
+    let mut hunt = Hunt { cell, lab, trial, stop, rng, tally: Tally::default() };
+    while hunt.goes_on() {
+        let trace = hunt.record()?;
+        hunt.cut(&trace)?;
+    }
+    Ok(hunt.tally)
+}
+
+struct Hunt<'a> {
+    cell: &'a Cell,
+    lab: &'a Lab,
+    trial: &'a Trial,
+    stop: &'a dyn Fn() -> bool,
+    rng: Rng,
+    tally: Tally,
+}
+
+/// What was done, and what of it came to the disk.
+struct Trace {
+    history: History,
+    base: Chunks,
+    log: Vec<Record>,
+}
+
+/// What a look at a disk has shown.
+struct Seen {
+    /// Whether it could be mounted.
+    mounts: bool,
+    /// What was there, if the crate could open it.
+    found: Option<Found>,
+    /// What must not be.
+    wrong: Vec<String>,
+    /// What the recovery has written, if that was recorded.
+    log: Vec<Record>,
+    /// How much of it had been written when all was open.
+    opened: usize,
+}
+
+impl Hunt<'_> {
+    fn goes_on(&self) -> bool {
+        self.tally.states < self.trial.states && !(self.stop)()
+    }
+
+    fn at<'a>(&self, root: &'a Path) -> Setting<'a> {
+        Setting { root, engine: self.cell.engine, barrier: self.cell.barrier }
+    }
+
+    fn record(&mut self) -> Result<Trace> {
+        let Cell { filesystem, options, operation, mutant, .. } = *self.cell;
+        self.lab.make(filesystem)?;
+        let mount = self.lab.mount(filesystem, options)?;
+        let notes = Notes::new(self.lab.disk());
+        let at = self.at(mount.path());
+        within(mutant, || run(operation, at, OPERATIONS, &mut self.rng, &notes))?;
+        let log = self.lab.disk().recorded();
+        let (history, base) = notes.finish();
+        mount.unmount()?;
+        Ok(Trace { history, base, log })
+    }
+
+    /// Looks at states of a trace, picked at random, in the order of the log.
+    fn cut(&mut self, trace: &Trace) -> Result<()> {
+        let states = self.pick(&trace.log, self.trial.states - self.tally.states);
+        let mut disk = Replay::new(&trace.base, &trace.log);
+        for (n, state) in states.iter().enumerate() {
+            if !self.goes_on() {
+                break;
+            }
+            let content = disk.at(state);
+            let again = n % RECUT_EVERY == RECUT_EVERY - 1;
+            let check = |found: &Found| {
+                let violations = trace.history.check(found, state.window.end);
+                violations.iter().map(ToString::to_string).collect()
+            };
+            let seen = self.look(&content, again, &check)?;
+            self.count(&seen, &content, state, None)?;
+            if let (true, Some(found)) = (again, &seen.found) {
+                self.cut_again(&content, state, &seen, found, &check)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same during the recovery from a first cut. Once the crate had opened what was there, and somebody may have read it, it
+    /// must not change any more.
+    fn cut_again(
+        &mut self,
+        base: &Chunks,
+        first: &State,
+        seen: &Seen,
+        found: &Found,
+        check: &dyn Fn(&Found) -> Vec<String>,
+    ) -> Result<()> {
+        let mut disk = Replay::new(base, &seen.log);
+        for state in self.pick(&seen.log, RECUTS) {
+            let content = disk.at(&state);
+            let opened = state.window.end >= seen.opened;
+            let again = self.look(&content, false, &|now| {
+                let mut wrong = check(now);
+                if opened && now != found {
+                    wrong.push(format!("it has changed its mind after it was opened: {}", difference(found, now)));
+                }
+                wrong
+            })?;
+            self.tally.recuts += 1;
+            self.count(&again, &content, first, Some(&state))?;
+        }
+        Ok(())
+    }
+
+    fn pick(&mut self, log: &[Record], most: usize) -> Vec<State> {
+        let mut picked: Vec<State> =
+            windows(log).iter().flat_map(|window| states(window, log, &mut self.rng)).collect();
+        self.rng.shuffle(&mut picked);
+        picked.truncate(most);
+        picked.sort_by_key(|state| state.window.end);
+        picked
+    }
+
+    /// Lets the filesystem and the crate recover, and sees what is there then.
+    fn look(&self, content: &Chunks, record: bool, check: &dyn Fn(&Found) -> Vec<String>) -> Result<Seen> {
+        let (lab, operation) = (self.lab, self.cell.operation);
+        lab.load(content.clone())?;
+        if record {
+            lab.disk().record();
+        }
+        let mut seen = Seen { mounts: true, found: None, wrong: Vec::new(), log: Vec::new(), opened: 0 };
+        let mount = match lab.mount(self.cell.filesystem, self.cell.options) {
+            Ok(mount) => mount,
+            Err(error) => {
+                lab.disk().recorded();
+                seen.wrong.push(format!("it does not mount: {error}"));
+                return Ok(Seen { mounts: false, ..seen });
+            }
+        };
+        match look(operation, self.at(mount.path()), false) {
+            Ok(found) => {
+                seen.opened = lab.disk().position();
+                seen.wrong = check(&found);
+                seen.found = Some(found);
+            }
+            Err(error) => seen.wrong.push(format!("it cannot be opened: {error}")),
+        }
+        seen.log = lab.disk().recorded();
+        if !record
+            && seen.found.is_some()
+            && let Err(error) = look(operation, self.at(mount.path()), true)
+        {
+            seen.wrong.push(format!("no change can be made: {error}"));
+        }
+        mount.unmount()?;
+        Ok(seen)
+    }
+
+    fn count(&mut self, seen: &Seen, content: &Chunks, state: &State, again: Option<&State>) -> Result<()> {
+        // What a torn sector of its own keeps from being mounted is the filesystem's affair; without one it is a broken promise.
+        if !seen.mounts && (state.torn.is_some() || again.is_some_and(|state| state.torn.is_some())) {
+            self.tally.unmountable += 1;
+            return Ok(());
+        }
+        self.tally.states += 1;
+        if seen.wrong.is_empty() {
+            return Ok(());
+        }
+        self.tally.violating += 1;
+        if self.tally.first.is_none() {
+            let mut text = format!("{} with --seed {}: {state}", self.cell, self.trial.seed);
+            if let Some(again) = again {
+                text += &format!("\n  and during the recovery from that: {again}");
+            }
+            for wrong in &seen.wrong {
+                text += &format!("\n  {wrong}");
+            }
+            if let Some(dir) = &self.trial.keep {
+                std::fs::create_dir_all(dir)?;
+                let path = dir.join(self.cell.to_string().replace(['/', ' '], "-")).with_extension("image");
+                content.save(&path)?;
+                text += &format!("\n  the disk as it was then: mount -o loop {} ...", path.display());
+            }
+            self.tally.first = Some(text);
+        }
+        Ok(())
+    }
+}
+
+/// A log that is played again, from state to state.
+struct Replay<'a> {
+    log: &'a [Record],
+    content: Chunks,
+    applied: usize,
+}
+
+impl Replay<'_> {
+    fn new<'a>(base: &Chunks, log: &'a [Record]) -> Replay<'a> {
+        Replay { log, content: base.clone(), applied: 0 }
+    }
+
+    /// The disk in a state; states come in the order of their windows.
+    fn at(&mut self, state: &State) -> Chunks {
+        let begin = state.window.writes.start;
+        self.log[self.applied..begin].iter().for_each(|record| record.apply(&mut self.content));
+        self.applied = begin;
+        let mut content = self.content.clone();
+        state.apply(self.log, &mut content);
+        content
+    }
+}
+
+fn difference(before: &Found, now: &Found) -> String {
+    let keys = before.keys().chain(now.keys()).filter(|key| before.get(*key) != now.get(*key));
+    let mut keys: Vec<&str> = keys.map(String::as_str).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.join(", ")
+}
+
+/// FNV-1a: the same everywhere and for ever, so that a seed means the same.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}

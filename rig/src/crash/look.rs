@@ -1,0 +1,107 @@
+//! Looking again after the power went: the crate's own recovery, and then what is there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ringbolt::Store;
+
+use super::history::Found;
+use super::workload::{Operation, Result, Setting};
+
+/// Opens what the operation works on, as a program does when it is started again, and reads all of it.
+///
+/// With `go_on` it also makes a change, which must succeed and be seen.
+pub(super) fn look(operation: Operation, at: Setting<'_>, go_on: bool) -> Result<Found> {
+    match operation {
+        Operation::Write => {
+            let mut found = Found::new();
+            read_files(at.root, at.root, &mut found)?;
+            // Nobody sweeps what single writers leave: it may be another's who is still writing.
+            found.retain(|name, _| !name.rsplit('/').next().unwrap_or(name).starts_with(".ringbolt-w"));
+            Ok(found)
+        }
+        Operation::Open => {
+            let mut found = Found::new();
+            for path in directories(at.root)? {
+                let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else { continue };
+                let store = read_store(at.store_at(&path)?, go_on)?;
+                found.extend(store.into_iter().map(|(key, content)| (format!("{name}/{key}"), content)));
+            }
+            Ok(found)
+        }
+        Operation::Sidecar => {
+            let (path, options) = at.sidecar();
+            let store = match options.open(&path) {
+                Err(error) if error.is_not_found() => return Ok(Found::new()),
+                store => store?,
+            };
+            let found = Found::from([("keys.json".to_owned(), fs::read(&path)?)]);
+            if go_on {
+                let next = store.get().raft_applied_index + 1;
+                store.update(|sidecar| sidecar.raft_applied_index = next)?;
+                check(options.read(&path)?.raft_applied_index == next, "a change after the cut is not seen")?;
+            }
+            Ok(found)
+        }
+        _ => read_store(at.store()?, go_on),
+    }
+}
+
+fn read_store(store: Store, go_on: bool) -> Result<Found> {
+    let mut found = Found::new();
+    for key in store.list("")? {
+        let key = key?;
+        found.insert(key.clone(), store.get(&key)?.to_vec());
+    }
+    let left = temporaries(store.path())?;
+    check(left.is_empty(), &format!("left by the recovery: {left:?}"))?;
+    if go_on {
+        store.put("after/the/cut", "works")?;
+        check(store.get("after/the/cut")? == "works", "a put after the cut is not seen")?;
+    }
+    store.close()?;
+    Ok(found)
+}
+
+fn check(holds: bool, otherwise: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(otherwise.into()) }
+}
+
+/// The temporary files of stores.
+fn temporaries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.append(&mut temporaries(&entry.path())?);
+        } else if entry.file_name().to_string_lossy().ends_with(".tmp") {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn read_files(root: &Path, dir: &Path, found: &mut Found) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            read_files(root, &path, found)?;
+        } else {
+            found.insert(path.strip_prefix(root)?.to_string_lossy().into_owned(), fs::read(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// The directories at the top, but for the one that ext4's mkfs makes.
+fn directories(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && entry.file_name() != "lost+found" {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,27 @@
+//! Wrong protocols, in a build that has them (`--cfg ringbolt_mutants`); in any other there are none.
+
+#[cfg(ringbolt_mutants)]
+pub use ringbolt::Mutant;
+
+/// A wrong protocol, of which this build has none.
+#[cfg(not(ringbolt_mutants))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {}
+
+#[cfg(not(ringbolt_mutants))]
+impl std::fmt::Display for Mutant {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {}
+    }
+}
+
+/// Runs `act` by a wrong protocol, or by the right one.
+pub(super) fn within<T>(mutant: Option<Mutant>, act: impl FnOnce() -> T) -> T {
+    match mutant {
+        None => act(),
+        #[cfg(ringbolt_mutants)]
+        Some(mutant) => mutant.within(act),
+        #[cfg(not(ringbolt_mutants))]
+        Some(mutant) => match mutant {},
+    }
+}
