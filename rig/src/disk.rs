@@ -50,13 +50,18 @@ pub struct Counts {
     pub flushes: u64,
 }
 
-/// What a disk answers with EIO.
+/// What a disk answers with EIO. Nothing of a write that it refuses is on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refuse {
-    /// Writes, zeroes and discards. Nothing of them is on the disk.
-    pub writes: bool,
+pub enum Refuse {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Writes, zeroes and discards.
+    Writes,
     /// Flushes.
-    pub flushes: bool,
+    Flushes,
+    /// One request that changes something or flushes, after so many others; then nothing more.
+    One(usize),
 }
 
 /// A disk in memory, shared by who serves it and who looks on.
@@ -118,6 +123,11 @@ impl Disk {
         self.state().refuse = refuse;
     }
 
+    /// What it still refuses: after the one request that it was to refuse, nothing.
+    pub fn refuses(&self) -> Refuse {
+        self.state().refuse
+    }
+
     /// What was asked of it so far.
     pub fn counts(&self) -> Counts {
         let Disk { reads, writes, discards, flushes, .. } = self;
@@ -143,7 +153,7 @@ impl Disk {
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Option<usize> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
-        if state.refuse.writes {
+        if state.refuses(Refuse::Writes) {
             return None;
         }
         let written = state.chunks.write(offset, bytes);
@@ -154,7 +164,7 @@ impl Disk {
     pub(crate) fn zero(&self, offset: u64, len: u64) -> Option<()> {
         self.discards.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
-        if state.refuse.writes {
+        if state.refuses(Refuse::Writes) {
             return None;
         }
         state.chunks.discard(offset, len);
@@ -165,7 +175,7 @@ impl Disk {
     pub(crate) fn flush(&self) -> Option<()> {
         self.flushes.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
-        if state.refuse.flushes {
+        if state.refuses(Refuse::Flushes) {
             return None;
         }
         state.note(|| Record::Flush);
@@ -179,6 +189,21 @@ impl Disk {
 }
 
 impl State {
+    /// Whether a request is refused, of a kind that could be.
+    fn refuses(&mut self, kind: Refuse) -> bool {
+        match self.refuse {
+            Refuse::One(0) => {
+                self.refuse = Refuse::Nothing;
+                true
+            }
+            Refuse::One(left) => {
+                self.refuse = Refuse::One(left - 1);
+                false
+            }
+            refused => refused == kind,
+        }
+    }
+
     fn note(&mut self, record: impl FnOnce() -> Record) {
         if let Some(log) = &mut self.log {
             log.push(record());

@@ -111,7 +111,8 @@ impl Lab {
 
     /// Puts something else on the disk, which must not be mounted.
     pub fn load(&self, content: Chunks) -> io::Result<()> {
-        self.held.sync_all()?;
+        // What could not be written to the disk before has nothing to do with this one.
+        let _ = self.held.sync_all();
         self.disk().load(content);
         // What the kernel remembers of the device is of another disk now.
         Ok(posix_fadvise(&self.held, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)

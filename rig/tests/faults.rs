@@ -1,0 +1,194 @@
+//! Disks that answer EIO, under ext4, xfs and btrfs, on both engines. Needs root, FUSE and loop devices, and says so where it
+//! has not got them.
+
+use std::io::Write;
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use ringbolt::{Engine, Error, Outcome, Store};
+use ringbolt_rig::crash::{Filesystem, Lab, windows};
+use ringbolt_rig::{Chunks, Record, Refuse};
+
+const OLD: &[u8] = b"as it was";
+
+/// New contents: of part of a block, and of many.
+const LENGTHS: [usize; 2] = [100, 40_000];
+
+/// Runs a test with a disk, in a mount namespace of its thread's own, or says why not.
+fn with_lab(what: &str, test: impl Fn(&Lab)) {
+    let skip = |why: String| {
+        // Past the test harness, which would swallow it; and in one piece, between the lines of others.
+        let _ = std::io::stderr().write_all(format!("skipped {what}: {why}\n").as_bytes());
+    };
+    if !nix::unistd::geteuid().is_root() {
+        return skip("not root".to_owned());
+    }
+    if let Err(errno) = unshare(CloneFlags::CLONE_NEWNS) {
+        return skip(format!("no mount namespace: {errno}"));
+    }
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    let base = tempfile::tempdir().unwrap();
+    mount(Some("faults"), base.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    match Lab::new(base.path()) {
+        Ok(lab) => test(&lab),
+        Err(error) => skip(error.to_string()),
+    }
+    umount2(base.path(), MntFlags::MNT_DETACH).unwrap();
+}
+
+fn open(root: &Path, engine: Engine) -> Store {
+    Store::builder(root.join("store")).engine(engine).create(true).open().unwrap()
+}
+
+/// A disk with a store in which `a`, `b` and `d/c` are old.
+fn prepare(lab: &Lab, filesystem: Filesystem) -> Chunks {
+    lab.make(filesystem).unwrap();
+    let mount = lab.mount(filesystem, "").unwrap();
+    let store = open(mount.path(), Engine::Portable);
+    for key in ["a", "b", "d/c"] {
+        store.put(key, OLD).unwrap();
+    }
+    store.close().unwrap();
+    mount.unmount().unwrap();
+    lab.disk().content()
+}
+
+fn everywhere(lab: &Lab, test: impl Fn(Filesystem, Engine, Chunks)) {
+    for filesystem in Filesystem::ALL {
+        let content = prepare(lab, filesystem);
+        for engine in [Engine::Portable, Engine::Uring] {
+            test(filesystem, engine, content.clone());
+        }
+    }
+}
+
+fn new(len: usize) -> Vec<u8> {
+    (0..len).map(|n| n as u8 | 1).collect()
+}
+
+/// Whether an error of a change says that it may have happened; if not, it has not.
+fn may_have_happened(error: &Error) -> bool {
+    error.outcome() == Outcome::Unknown
+}
+
+/// What `a` is, unless the filesystem has shut down, and answers nothing any more.
+fn reads(store: &Store, content: &[u8], at: &str) {
+    match store.get("a") {
+        Ok(found) => assert!(found == content, "{at}: {} bytes", found.len()),
+        Err(error) => assert_eq!(error.raw_os_error(), Some(nix::libc::EIO), "{at}: {error}"),
+    }
+}
+
+/// Nothing is acknowledged, what is told is true, and when the disk is well again all that was acknowledged before is there.
+#[test]
+fn a_disk_that_refuses_everything() {
+    with_lab("a_disk_that_refuses_everything", |lab| {
+        for refuse in [Refuse::Writes, Refuse::Flushes] {
+            everywhere(lab, |filesystem, engine, content| {
+                let at = format!("{filesystem} {engine:?} {refuse:?}");
+                lab.load(content).unwrap();
+                let mount = lab.mount(filesystem, "").unwrap();
+                let store = open(mount.path(), engine);
+                lab.disk().refuse(refuse);
+                let put = store.put("a", new(5000)).expect_err(&at);
+                if !may_have_happened(&put) {
+                    reads(&store, OLD, &at);
+                }
+                let delete = store.delete("b").expect_err(&at);
+                let rename = store.rename("d/c", "d/e").expect_err(&at);
+                let mut batch = store.batch();
+                batch.put("d/1", "1").put("d/2", "2");
+                batch.then().put("d/3", "3");
+                let batch = batch.commit();
+                assert!(batch.results().iter().all(Result::is_err), "{at}: {batch:?}");
+                // Who does not know what is durable says so, and goes no further.
+                let unknown = [&put, &delete, &rename].into_iter().any(may_have_happened);
+                if unknown {
+                    assert!(store.put("z", "z").expect_err(&at).is_poisoned(), "{at}");
+                }
+                drop(store);
+                lab.disk().refuse(Refuse::Nothing);
+                mount.unmount().unwrap();
+
+                let mount = lab.mount(filesystem, "").unwrap();
+                let store = open(mount.path(), engine);
+                let a = store.get("a").unwrap();
+                assert!(a == OLD || (may_have_happened(&put) && a == new(5000)), "{at}: {} bytes", a.len());
+                assert!(store.get("b").is_ok() || may_have_happened(&delete), "{at}");
+                let c = [store.get("d/c"), store.get("d/e")].map(|c| c.is_ok());
+                assert!(c[0] || (c[1] && may_have_happened(&rename)), "{at}: {c:?}");
+                let left = std::fs::read_dir(store.path()).unwrap();
+                let left =
+                    left.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "tmp"));
+                assert_eq!(left.count(), 0, "{at}");
+                store.put("a", new(6000)).unwrap();
+                store.close().unwrap();
+                mount.unmount().unwrap();
+            });
+        }
+    });
+}
+
+/// One request fails, whichever of those that a put makes the filesystem send; then the power goes. A put that was acknowledged
+/// has survived both, one that is told to have changed nothing has changed nothing, and any is whole.
+#[test]
+fn one_request_that_fails_at_any_moment() {
+    with_lab("one_request_that_fails_at_any_moment", |lab| {
+        everywhere(lab, |filesystem, engine, content| {
+            for len in LENGTHS {
+                let mut failed = 0;
+                for n in 0.. {
+                    let at = format!("{filesystem} {engine:?}, {len} bytes, request {n} fails");
+                    lab.load(content.clone()).unwrap();
+                    lab.disk().record();
+                    let mount = lab.mount(filesystem, "").unwrap();
+                    let store = open(mount.path(), engine);
+                    lab.disk().refuse(Refuse::One(n));
+                    let put = store.put("a", new(len));
+                    let was_met = lab.disk().refuses() == Refuse::Nothing;
+                    lab.disk().refuse(Refuse::Nothing);
+                    let log = lab.disk().recorded();
+                    match &put {
+                        Err(error) if may_have_happened(error) => failed += 1,
+                        Err(_) => {
+                            failed += 1;
+                            reads(&store, OLD, &at);
+                        }
+                        Ok(_) => reads(&store, &new(len), &at),
+                    }
+                    drop(store);
+                    mount.unmount().unwrap();
+                    for kept in [false, true] {
+                        lab.load(after_the_cut(&content, &log, kept)).unwrap();
+                        let mount = lab.mount(filesystem, "").unwrap();
+                        let store = open(mount.path(), engine);
+                        let a = store.get("a").unwrap();
+                        let may = match &put {
+                            Ok(_) => a == new(len),
+                            Err(error) if may_have_happened(error) => a == OLD || a == new(len),
+                            Err(_) => a == OLD,
+                        };
+                        assert!(may, "{at}, {put:?}: {} bytes", a.len());
+                        assert_eq!([store.get("b").unwrap(), store.get("d/c").unwrap()], [OLD, OLD], "{at}");
+                        drop(store);
+                        mount.unmount().unwrap();
+                    }
+                    if !was_met {
+                        break;
+                    }
+                }
+                assert!(failed >= 2, "{filesystem} {engine:?}: the faults met nothing ({failed})");
+            }
+        });
+    });
+}
+
+/// A disk as a cut leaves it: with all that was written since the last flush, or with nothing of it.
+fn after_the_cut(base: &Chunks, log: &[Record], kept: bool) -> Chunks {
+    let mut content = base.clone();
+    let last = windows(log).pop().map_or(0..0, |window| window.writes);
+    let end = if kept { last.end } else { last.start };
+    log[..end].iter().for_each(|record| record.apply(&mut content));
+    content
+}
