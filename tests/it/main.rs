@@ -24,6 +24,8 @@ mod help;
 mod journal;
 mod keys;
 #[cfg(target_os = "linux")]
+mod limits;
+#[cfg(target_os = "linux")]
 mod mounts;
 #[cfg(target_os = "linux")]
 mod refusals;
