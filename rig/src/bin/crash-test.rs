@@ -98,7 +98,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     // Everything that is mounted goes with this process, however it ends.
     unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| format!("needs root: no mount namespace of its own: {errno}"))?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    let base = tempfile::tempdir()?;
+    let base = tempfile::Builder::new().prefix("ringbolt-crash-test.").tempdir()?;
     mount(Some("crash-test"), base.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
     let outcomes = work_off(args, seed, &work, base.path())?;
     nix::mount::umount2(base.path(), nix::mount::MntFlags::MNT_DETACH)?;
@@ -111,20 +111,17 @@ fn work_off(args: &Args, seed: u64, work: &[Work], base: &Path) -> io::Result<Ve
     let outcomes: Mutex<Vec<Option<Outcome>>> = Mutex::new(vec![None; work.len()]);
     let (done, all) = (AtomicUsize::new(0), work.len());
     let jobs = args.jobs.clamp(1, work.len());
-    let labs: Vec<Lab> = (0..jobs)
-        .map(|n| {
-            let dir = base.join(n.to_string());
-            std::fs::create_dir(&dir)?;
-            Lab::new(&dir)
-        })
-        .collect::<io::Result<_>>()?;
     thread::scope(|scope| {
-        for lab in &labs {
-            scope.spawn(|| {
+        let workers = (0..jobs).map(|n| {
+            let (todo, outcomes, done) = (&todo, &outcomes, &done);
+            scope.spawn(move || -> io::Result<()> {
+                let dir = base.join(n.to_string());
+                std::fs::create_dir(&dir)?;
+                let lab = Lab::new(&dir)?;
                 while !STOP.load(Ordering::Relaxed) {
-                    let Some(work) = todo.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return };
+                    let Some(work) = todo.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { break };
                     let begin = Instant::now();
-                    let outcome = try_one(args, seed, work, lab);
+                    let outcome = try_one(args, seed, work, &lab);
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                     let said = match &outcome {
                         Ok(Tally { states, violating, .. }) => {
@@ -135,9 +132,14 @@ fn work_off(args: &Args, seed: u64, work: &[Work], base: &Path) -> io::Result<Ve
                     say(&format!("[{done}/{}] {}: {said}", all, work.cell));
                     outcomes.lock().unwrap_or_else(PoisonError::into_inner)[work.number] = Some(outcome);
                 }
-            });
-        }
-    });
+                Ok(())
+            })
+        });
+        let workers: Vec<_> = workers.collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker has panicked: see above")))
+        })
+    })?;
     Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 

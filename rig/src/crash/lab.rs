@@ -13,7 +13,8 @@ use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::{Chunks, Disk, Image, Mounted};
+use super::server::Server;
+use crate::{Chunks, Disk};
 
 /// The least that holds an xfs and a btrfs; what is not written takes no memory.
 const DISK_SIZE: u64 = 320 << 20;
@@ -76,18 +77,18 @@ pub struct Lab {
     /// Keeps the loop device, which goes with the last who has it open: also when we are killed.
     held: File,
     mountpoint: PathBuf,
-    image: Mounted,
+    server: Server,
 }
 
 impl Lab {
-    /// Sets one up in an empty directory. Needs root; the mounts should be in a namespace of their own, so that they go with
-    /// the process.
+    /// Sets one up in an empty directory, for this thread and those that it starts later. Needs root; the mounts should be in a
+    /// namespace of their own, so that they go with the process.
     pub fn new(dir: &Path) -> io::Result<Lab> {
         let (served, mountpoint) = (dir.join("disk"), dir.join("mnt"));
         fs::create_dir(&served)?;
         fs::create_dir(&mountpoint)?;
-        let image = Image::new(DISK_SIZE, Duration::ZERO)?.mount(&served)?;
-        let output = Command::new("losetup").args(["--find", "--show"]).arg(image.file()).output()?;
+        let server = Server::start(&served, DISK_SIZE)?;
+        let output = Command::new("losetup").args(["--find", "--show"]).arg(server.file()).output()?;
         let device = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
         if !output.status.success() {
             return Err(io::Error::other(format!("losetup: {}", String::from_utf8_lossy(&output.stderr).trim())));
@@ -95,12 +96,12 @@ impl Lab {
         let held = File::options().read(true).write(true).open(&device);
         // While somebody has it open, this only marks it to go when nobody has.
         run(Command::new("losetup").arg("-d").arg(&device))?;
-        Ok(Lab { device, held: held?, mountpoint, image })
+        Ok(Lab { device, held: held?, mountpoint, server })
     }
 
     /// The disk.
     pub fn disk(&self) -> &Arc<Disk> {
-        self.image.disk()
+        self.server.disk()
     }
 
     /// Makes a filesystem, on what was an empty disk.

@@ -15,6 +15,7 @@ mod hunt;
 mod lab;
 mod look;
 mod mutant;
+mod server;
 mod states;
 pub mod table;
 mod workload;
