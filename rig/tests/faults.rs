@@ -192,3 +192,45 @@ fn after_the_cut(base: &Chunks, log: &[Record], kept: bool) -> Chunks {
     log[..end].iter().for_each(|record| record.apply(&mut content));
     content
 }
+
+/// What is acknowledged on an overlayfs that is mounted `volatile` is lost: every sync returns 0 there and does nothing.
+#[test]
+fn nothing_survives_on_a_volatile_overlay() {
+    with_lab("nothing_survives_on_a_volatile_overlay", |lab| {
+        lab.make(Filesystem::Ext4).unwrap();
+        let ext4 = lab.mount(Filesystem::Ext4, "").unwrap();
+        for dir in ["lower", "upper", "work", "merged"] {
+            std::fs::create_dir(ext4.path().join(dir)).unwrap();
+        }
+        let root = ext4.path().display();
+        let merged = ext4.path().join("merged");
+        for (key, volatile, survives) in [("safe", "", true), ("lost", ",volatile", false)] {
+            let options = format!("lowerdir={root}/lower,upperdir={root}/upper,workdir={root}/work{volatile}");
+            mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
+            nix::unistd::syncfs(std::fs::File::open(ext4.path()).unwrap()).unwrap();
+            let base = lab.disk().content();
+            lab.disk().record();
+            let store = open(&merged, Engine::Portable);
+            store.put(key, new(100)).unwrap();
+            let cut = after_the_cut(&base, &lab.disk().recorded(), false);
+            drop(store);
+            umount2(&merged, MntFlags::empty()).unwrap();
+            assert_eq!(is_on(&cut, key), survives, "{key}");
+        }
+        ext4.unmount().unwrap();
+    });
+}
+
+/// Whether a file of that test is on a disk.
+fn is_on(cut: &Chunks, key: &str) -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    cut.save(&image).unwrap();
+    let at = dir.path().join("mnt");
+    std::fs::create_dir(&at).unwrap();
+    let status = std::process::Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).status().unwrap();
+    assert!(status.success());
+    let found = std::fs::read(at.join("upper/store").join(key)).is_ok_and(|bytes| bytes == new(100));
+    umount2(&at, MntFlags::empty()).unwrap();
+    found
+}
