@@ -43,6 +43,9 @@ struct Args {
     /// Where the disk of a cell's first violation is kept.
     #[arg(long, value_name = "DIR", default_value = "target/crash-test")]
     keep: PathBuf,
+    /// Also prints the first violation of each wrong protocol.
+    #[arg(long)]
+    show: bool,
     /// Names the cells and does nothing.
     #[arg(long)]
     list: bool,
@@ -102,7 +105,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     mount(Some("crash-test"), base.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
     let outcomes = work_off(args, seed, &work, base.path())?;
     nix::mount::umount2(base.path(), nix::mount::MntFlags::MNT_DETACH)?;
-    report(&work, outcomes, seed)
+    report(args, &work, outcomes, seed)
 }
 
 /// Tries the cells on a few disks, and says of each what came of it when it is through.
@@ -162,7 +165,12 @@ fn try_one(args: &Args, seed: u64, Work { cell, wrong, .. }: Work, lab: &Lab) ->
 }
 
 /// Prints the tables, and what is wrong.
-fn report(work: &[Work], outcomes: Vec<Option<Outcome>>, seed: u64) -> Result<bool, Box<dyn std::error::Error>> {
+fn report(
+    args: &Args,
+    work: &[Work],
+    outcomes: Vec<Option<Outcome>>,
+    seed: u64,
+) -> Result<bool, Box<dyn std::error::Error>> {
     let mut out = io::stdout().lock();
     let (mut promised, mut caught, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     let mut untried = 0;
@@ -171,6 +179,9 @@ fn report(work: &[Work], outcomes: Vec<Option<Outcome>>, seed: u64) -> Result<bo
             None => untried += 1,
             Some(Err(error)) => wrong.push(format!("{}: {error}", work.cell)),
             Some(Ok(tally)) if work.wrong => {
+                if let (true, Some(first)) = (args.show, &tally.first) {
+                    writeln!(out, "\ncaught {first}")?;
+                }
                 if tally.violating == 0 {
                     wrong.push(format!("{}: not caught in {} states", work.cell, tally.states));
                 }

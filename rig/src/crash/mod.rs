@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A [`Cell`] is recorded once, with a note in the log's own order of when each operation began and was acknowledged. Then
-//! disks are made of that log, as a disk with a volatile cache could have been left ([`states`]); each is mounted, opened and
+//! disks are made of that log, as a disk with a volatile cache could have been left ([`states()`]); each is mounted, opened and
 //! compared with what was promised ([`History`]). Now and then the power goes again while that is being done.
 
 mod cell;
