@@ -1,16 +1,16 @@
 //! A disk that filesystems can be mounted from, and whose content can be put back to what it was at any moment.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::server::Server;
@@ -74,8 +74,8 @@ impl fmt::Display for Filesystem {
 #[derive(Debug)]
 pub struct Lab {
     device: PathBuf,
-    /// Keeps the loop device, which goes with the last who has it open: also when we are killed.
-    held: File,
+    /// Detaches the loop device when we are gone, whichever way.
+    detach: Child,
     mountpoint: PathBuf,
     server: Server,
 }
@@ -93,10 +93,11 @@ impl Lab {
         if !output.status.success() {
             return Err(io::Error::other(format!("losetup: {}", String::from_utf8_lossy(&output.stderr).trim())));
         }
-        let held = File::options().read(true).write(true).open(&device);
-        // While somebody has it open, this only marks it to go when nobody has.
-        run(Command::new("losetup").arg("-d").arg(&device))?;
-        Ok(Lab { device, held: held?, mountpoint, server })
+        // It reads until its input ends, which is when we let go of it or die. What kills our process group spares it.
+        let mut detach = Command::new("sh");
+        detach.args(["-c", "read _; exec losetup -d \"$0\""]).arg(&device).stdin(Stdio::piped()).process_group(0);
+        let detach = detach.spawn().inspect_err(|_| drop(run(Command::new("losetup").arg("-d").arg(&device))))?;
+        Ok(Lab { device, detach, mountpoint, server })
     }
 
     /// The disk.
@@ -106,17 +107,15 @@ impl Lab {
 
     /// Makes a filesystem, on what was an empty disk.
     pub fn make(&self, filesystem: Filesystem) -> io::Result<()> {
-        self.load(Chunks::new(DISK_SIZE))?;
+        self.load(Chunks::new(DISK_SIZE));
         filesystem.make(&self.device)
     }
 
-    /// Puts something else on the disk, which must not be mounted.
-    pub fn load(&self, content: Chunks) -> io::Result<()> {
-        // What could not be written to the disk before has nothing to do with this one.
-        let _ = self.held.sync_all();
+    /// Puts something else on the disk, which must not be mounted, nor open: its last close is what makes the kernel forget all
+    /// that was on it. (To be asked to forget it, by `posix_fadvise` or `BLKFLSBUF`, it takes as advice: one mount in 50,000 saw
+    /// blocks of an earlier disk.)
+    pub fn load(&self, content: Chunks) {
         self.disk().load(content);
-        // What the kernel remembers of the device is of another disk now.
-        Ok(posix_fadvise(&self.held, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
     }
 
     /// Mounts it, which is when a filesystem recovers.
@@ -125,6 +124,13 @@ impl Lab {
         let options = (!options.is_empty()).then_some(options);
         mount(Some(&self.device), &self.mountpoint, Some(name.as_str()), MsFlags::empty(), options)?;
         Ok(Mount { lab: self, mounted: true })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        drop(self.detach.stdin.take());
+        let _ = self.detach.wait();
     }
 }
 
