@@ -103,7 +103,9 @@ impl Figure {
                 let units = [("us", 1.0), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)];
                 match units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor))) {
                     Some((text, factor)) => number(text).map(|number| number * factor),
-                    None => Err(format!("a time needs a unit: {text}ms, {text}us or {text}s")),
+                    None => {
+                        number(text).and_then(|_| Err(format!("a time needs a unit: {text}ms, {text}us or {text}s")))
+                    }
                 }
             }
         }

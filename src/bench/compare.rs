@@ -1,6 +1,9 @@
 //! Two runs beside one another: what has changed, and whether that can be told at all.
 
+use std::collections::HashSet;
 use std::fmt;
+
+use serde::de::Error as _;
 
 use super::record::resampled;
 use super::results::{Results, SCHEMA};
@@ -83,13 +86,23 @@ impl Results {
     ///
     /// # Errors
     ///
-    /// It is not JSON, or of another schema.
+    /// It is not JSON, or of another schema, or has a series twice.
     pub fn from_json(json: &[u8]) -> Result<Results, CompareError> {
         let value: serde_json::Value = serde_json::from_slice(json)?;
-        match value.get("schema") {
-            Some(schema) if schema == SCHEMA => Ok(serde_json::from_value(value)?),
-            Some(schema) => Err(CompareError::Schema { found: schema.to_string() }),
-            None => Err(CompareError::Schema { found: "missing".to_owned() }),
+        let results: Results = match value.get("schema") {
+            Some(schema) if schema == SCHEMA => serde_json::from_value(value)?,
+            // Escaped, since it is printed.
+            Some(serde_json::Value::String(schema)) => {
+                return Err(CompareError::Schema { found: format!("{schema:?}") });
+            }
+            Some(_) => return Err(CompareError::Schema { found: "no text".to_owned() }),
+            None => return Err(CompareError::Schema { found: "missing".to_owned() }),
+        };
+        // Series are found by their names.
+        let mut names = HashSet::new();
+        match results.results.iter().find(|series| !names.insert(&series.name)) {
+            Some(series) => Err(serde_json::Error::custom(format!("{:?} is there twice", series.name)).into()),
+            None => Ok(results),
         }
     }
 }

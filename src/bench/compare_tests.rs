@@ -91,10 +91,22 @@ fn another_schema_is_refused() {
         (json[..json.len() / 2].to_owned(), "not the JSON of a benchmark: EOF"),
         (json.replace("\"results\"", "\"result\""), "missing field `results`"),
         ("[]".to_owned(), "its schema is missing"),
+        (json.replace("\"ringbolt-bench/1\"", "1"), "its schema is no text"),
+        (json.replace("ringbolt-bench/1", "\u{9b}31m"), "its schema is \"\\u{9b}31m\""),
+        (serde_json::to_string(&results(vec![series("a", &STEADY); 2])).unwrap(), "\"a\" is there twice"),
     ] {
         let error = Results::from_json(text.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
+}
+
+/// Without serde_json's `float_roundtrip` this one comes back as its neighbour.
+#[test]
+fn a_number_is_read_as_it_was_written() {
+    let mut before = results(vec![series("a", &STEADY)]);
+    before.results[0].max_us = 2.213_333_333_333_333_8e110;
+    let json = serde_json::to_vec(&before).unwrap();
+    assert_eq!(Results::from_json(&json).unwrap(), before);
 }
 
 #[test]
@@ -128,6 +140,7 @@ fn demands_hold_or_say_what_was_found() {
         ("replace.p99<-1ms", "is not a number"),
         ("replace.p99==5ms", "it compares nothing"),
         ("replace.ops_per_s>5ms", "is not a number"),
+        ("replace.p99<\u{1b}[31m5", "\"\\u{1b}[31m5\" is not a number"),
     ] {
         let error = text.parse::<Assertion>().unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
