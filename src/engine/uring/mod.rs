@@ -1,5 +1,9 @@
 //! The io_uring engine: a thread owns the ring, callers hand it jobs and wait.
 
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod faults_tests;
 mod refusal;
 mod request;
 mod ring;

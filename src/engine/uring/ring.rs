@@ -19,6 +19,8 @@ use nix::libc;
 use nix::sys::eventfd::EventFd;
 
 use super::Answer;
+#[cfg(test)]
+use super::faults::Faults;
 use super::request::{has_request, request};
 use crate::engine::Job;
 use crate::plan::{Call, Stage};
@@ -73,6 +75,8 @@ pub(super) struct Ring {
     wake_outstanding: usize,
     /// Why nothing more may be submitted.
     retired: bool,
+    #[cfg(test)]
+    faults: Arc<Faults>,
 }
 
 impl Ring {
@@ -87,7 +91,16 @@ impl Ring {
             wake_count: Box::new([0; 8]),
             wake_outstanding: 0,
             retired: false,
+            #[cfg(test)]
+            faults: Arc::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_faults(mut self, faults: &Arc<Faults>) -> Ring {
+        faults.watch(self.io.as_raw_fd());
+        self.faults = Arc::clone(faults);
+        self
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -146,7 +159,11 @@ impl Ring {
         flight.outstanding = stage.len();
         flight.stage = stage;
         flight.closing = closing;
-        self.push_chain(entries, |i| u64::from(slot) << 8 | i as u64);
+        #[cfg(not(test))]
+        let tag = |i: usize| u64::from(slot) << 8 | i as u64;
+        #[cfg(test)]
+        let (entries, tag) = self.faults.inject(slot, &flight.stage, &flight.passage.job, entries);
+        self.push_chain(entries, tag);
     }
 
     /// Pushes requests linked to one another, all of them or none, so that no submit can fall into their midst.
@@ -166,6 +183,8 @@ impl Ring {
 
     /// One `io_uring_enter`: submits everything pushed and waits for `want` completions.
     fn enter(&mut self, want: usize) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.enters()?;
         let result = if self.retired {
             // SAFETY: no request is submitted and no argument is passed; the call only waits.
             unsafe { self.io.submitter().enter::<libc::sigset_t>(0, want as u32, EnterFlags::GETEVENTS.bits(), None) }
@@ -205,6 +224,8 @@ impl Ring {
     pub(super) fn reap(&mut self) {
         let completions: Vec<(u64, i32)> =
             self.io.completion().map(|completion| (completion.user_data(), completion.result())).collect();
+        #[cfg(test)]
+        let completions = self.faults.told(completions);
         // First what makes others' successes worthless, then those.
         for (tag, result) in &completions {
             if let Some((flight, index)) = self.flight(*tag) {
@@ -312,7 +333,8 @@ impl Drop for Ring {
         // A write to an event descriptor fails only when its counter is full, and then the read has long completed.
         let _ = self.wake.write(1);
         while !self.is_idle() || self.wake_outstanding > 0 {
-            if self.enter(1).is_err() {
+            // After a panic, completions may have been taken that nobody counted: they could be waited for in vain.
+            if std::thread::panicking() || self.enter(1).is_err() {
                 // The kernel may still use what is in flight: leave it where it is, for ever. Whoever waits for an
                 // answer is told that there will be none: the reply's sender goes.
                 for flight in self.flights.drain(..).flatten() {

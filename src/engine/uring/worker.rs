@@ -9,6 +9,8 @@ use std::thread::{self, JoinHandle};
 use nix::sys::eventfd::EventFd;
 use nix::sys::signal::SigSet;
 
+#[cfg(test)]
+use super::faults::Faults;
 use super::ring::{Passage, Ring};
 use super::setup::{self, Facts, Failure};
 
@@ -18,6 +20,8 @@ pub(super) struct Inbox {
     state: Mutex<State>,
     parked: Condvar,
     wake: Arc<EventFd>,
+    #[cfg(test)]
+    pub(super) faults: Arc<Faults>,
 }
 
 #[derive(Debug)]
@@ -82,7 +86,13 @@ impl Inbox {
 pub(super) fn spawn() -> Result<(Arc<Inbox>, JoinHandle<()>, Facts), Failure> {
     let wake = Arc::new(setup::wake_fd()?);
     let state = State { queue: VecDeque::new(), thread: Thread::Running, closed: false };
-    let inbox = Arc::new(Inbox { state: Mutex::new(state), parked: Condvar::new(), wake });
+    let inbox = Arc::new(Inbox {
+        state: Mutex::new(state),
+        parked: Condvar::new(),
+        wake,
+        #[cfg(test)]
+        faults: Arc::default(),
+    });
     let (tell, told) = sync_channel(1);
     let thread = thread::Builder::new().name("ringbolt-uring".into()).spawn({
         let inbox = Arc::clone(&inbox);
@@ -92,6 +102,8 @@ pub(super) fn spawn() -> Result<(Arc<Inbox>, JoinHandle<()>, Facts), Failure> {
             let _ = SigSet::all().thread_block();
             match setup::build(Arc::clone(&inbox.wake)) {
                 Ok((ring, facts)) => {
+                    #[cfg(test)]
+                    let ring = ring.with_faults(&inbox.faults);
                     let _ = tell.send(Ok(facts));
                     work(&inbox, ring);
                 }

@@ -1,0 +1,145 @@
+use super::*;
+use crate::barrier::{Allowed, Barrier, BarrierKind};
+use crate::commit::{Change, Committer, Setup, Unit};
+use crate::dirs::Dirs;
+use crate::error::Error;
+use crate::queue::Load;
+use crate::version::Clock;
+
+const FILES: usize = 8;
+
+struct Store {
+    at: tempfile::TempDir,
+    committer: Committer,
+}
+
+/// A store on the ring; in the directories `a` and `b`, four files each are "old".
+fn store(engine: &Arc<dyn Interpreter>) -> Store {
+    let at = disk();
+    for dir in ["a", "b"] {
+        fs::create_dir(at.path().join(dir)).unwrap();
+    }
+    (0..FILES).for_each(|i| fs::write(at.path().join(key(i)), OLD).unwrap());
+    let committer = Committer::new(Setup {
+        writer: Writer::new(Selected::for_test(Arc::clone(engine), EngineKind::Uring), Maker::Store),
+        dirs: Dirs::new(Arc::new(Dir::open(at.path()).unwrap())),
+        clock: Clock::above(Version::MIN),
+        keeps_versions: true,
+        barrier: (Barrier::Auto, Allowed::Only(BarrierKind::PerFile)),
+        limit: Load { files: 1000, bytes: 1 << 20 },
+    });
+    Store { at, committer }
+}
+
+fn key(i: usize) -> String {
+    format!("{}/k{i}", if i < FILES / 2 { "a" } else { "b" })
+}
+
+fn put(i: usize) -> Change {
+    Change::put(&key(i), Bytes::from_static(NEW), PutOptions { mode: None, existing: Existing::Replace })
+}
+
+impl Store {
+    /// All files as one batch: an outcome for each, `None` for a success.
+    fn batch(&self) -> Vec<Option<Outcome>> {
+        let answers = self.committer.commit(Unit::of(vec![(0..FILES).map(put).collect()]));
+        answers.iter().map(|answer| answer.as_ref().err().map(Error::outcome)).collect()
+    }
+
+    fn content(&self, i: usize) -> Vec<u8> {
+        fs::read(self.at.path().join(key(i))).unwrap()
+    }
+
+    fn temporaries(&self) -> usize {
+        temporaries(&self.at.path().join("a")) + temporaries(&self.at.path().join("b"))
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.committer.core().check().is_err()
+    }
+}
+
+/// A fault at the third request of a kind.
+fn third(faults: &Faults, wanted: &Call, fault: Fault) {
+    let (wanted, mut seen) = (wanted.clone(), 0);
+    faults.set(move |request| {
+        let hit = request.call == wanted;
+        seen += usize::from(hit);
+        (hit && seen == 3).then_some(fault)
+    });
+}
+
+fn faults() -> impl Iterator<Item = Fault> {
+    ERRNOS.into_iter().map(Fault::Fails).chain([Fault::Ran(Errno::EIO)])
+}
+
+/// One of eight files fails alone; its neighbours are published, and nothing is synced twice.
+#[test]
+fn a_fault_at_a_file_of_a_batch() {
+    let Some((engine, ring)) = ring("a_fault_at_a_file_of_a_batch") else { return };
+    for call in [Call::SyncFile, Call::CloseFile] {
+        for fault in faults() {
+            let what = format!("{call:?}: {fault:?}");
+            third(&ring, &call, fault);
+            let store = store(&engine);
+            let mut expected = [None; FILES];
+            expected[2] = Some(Outcome::Unchanged);
+            assert_eq!(store.batch(), expected, "{what}");
+            for (i, outcome) in expected.iter().enumerate() {
+                assert_eq!(store.content(i), if outcome.is_some() { OLD } else { NEW }, "{what}");
+            }
+            assert_eq!((store.temporaries(), store.is_poisoned()), (0, false), "{what}");
+            let count = |call: Call| ring.seen().iter().filter(|seen| seen.call == call).count();
+            assert_eq!((count(Call::SyncFile), count(Call::SyncDir)), (FILES, 2), "{what}");
+            ring.set(|_| None);
+            assert_eq!(store.batch(), [None; FILES], "after {what}");
+        }
+    }
+}
+
+/// Everybody in that directory is told that it is unknown, the others their own truth; and the store is closed.
+#[test]
+fn a_fault_at_a_directory_of_a_batch() {
+    let Some((engine, ring)) = ring("a_fault_at_a_directory_of_a_batch") else { return };
+    for fault in faults() {
+        ring.set({
+            let mut first = true;
+            move |seen| (seen.call == Call::SyncDir && std::mem::take(&mut first)).then_some(fault)
+        });
+        let store = store(&engine);
+        let outcomes = store.batch();
+        assert_eq!(outcomes[..FILES / 2], [Some(Outcome::Unknown); FILES / 2], "{fault:?}");
+        assert_eq!(outcomes[FILES / 2..], [None; FILES / 2], "{fault:?}");
+        assert!((0..FILES).all(|i| store.content(i) == NEW) && store.temporaries() == 0, "{fault:?}");
+        assert!(store.is_poisoned(), "{fault:?}");
+        let before = ring.seen().len();
+        assert!(store.committer.make(put(0)).unwrap_err().is_poisoned());
+        assert_eq!(ring.seen().len(), before);
+    }
+}
+
+/// Callers that meet: alone or in a batch, as it comes. One fault is one failure, of its own file.
+#[test]
+fn a_fault_among_callers_that_meet() {
+    let Some((engine, ring)) = ring("a_fault_among_callers_that_meet") else { return };
+    for call in [Call::SyncFile, Call::CloseFile] {
+        for fault in faults() {
+            let what = format!("{call:?}: {fault:?}");
+            third(&ring, &call, fault);
+            let store = store(&engine);
+            let outcomes = std::thread::scope(|scope| {
+                let store = &store;
+                let callers: Vec<_> = (0..FILES).map(|i| scope.spawn(move || store.committer.make(put(i)))).collect();
+                let answers = callers.into_iter().map(|caller| caller.join().unwrap());
+                answers.map(|answer| answer.err().map(|error| error.outcome())).collect::<Vec<_>>()
+            });
+            assert_eq!(outcomes.iter().flatten().collect::<Vec<_>>(), [&Outcome::Unchanged], "{what}");
+            for (i, outcome) in outcomes.iter().enumerate() {
+                assert_eq!(store.content(i), if outcome.is_some() { OLD } else { NEW }, "{what}");
+            }
+            assert_eq!((store.temporaries(), store.is_poisoned()), (0, false), "{what}");
+            ring.set(|_| None);
+            assert_eq!(store.batch(), [None; FILES], "after {what}");
+        }
+    }
+}
