@@ -1,7 +1,10 @@
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::barrier::{Allowed, Barrier, BarrierKind};
 use crate::commit::{Change, Committer, Setup, Unit};
 use crate::dirs::Dirs;
+use crate::engine::Job;
 use crate::error::Error;
 use crate::queue::Load;
 use crate::version::Clock;
@@ -140,6 +143,23 @@ fn a_fault_among_callers_that_meet() {
             assert_eq!((store.temporaries(), store.is_poisoned()), (0, false), "{what}");
             ring.set(|_| None);
             assert_eq!(store.batch(), [None; FILES], "after {what}");
+        }
+    }
+}
+
+/// By the time that anyone hears of a success, the directory and the latch know of the failure beside it.
+#[test]
+fn a_failed_directory_sync_is_known_before_anything_is_told() {
+    let Some((engine, ring)) = ring("a_failed_directory_sync_is_known_before_anything_is_told") else { return };
+    for at in [0, FILES - 1] {
+        for fault in [Fault::Fails(Errno::EIO), Fault::Ran(Errno::EIO), Fault::Fails(Errno::EINVAL)] {
+            ring.set(move |seen| (seen.n == at).then_some(fault));
+            let (disk, poisoned) = (disk(), Arc::default());
+            let dir = Arc::new(Dir::open(disk.path()).unwrap());
+            let jobs = (0..FILES).map(|_| Job::new(Plan::sync_dir(None), &dir, &poisoned));
+            let done = engine.run_all(jobs.collect());
+            assert!(dir.confirm().is_err() && poisoned.load(Ordering::Acquire), "{fault:?}");
+            assert_eq!(done.iter().filter(|done| done.report.dir_sync_failed()).count(), 1, "{fault:?}");
         }
     }
 }
