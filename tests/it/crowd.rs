@@ -10,10 +10,10 @@ use ringbolt::{Barrier, Engine, PutOptions, Store};
 
 use crate::help::*;
 
-const BARRIERS: [Barrier; 3] = [Barrier::Auto, Barrier::PerFile, Barrier::Filesystem];
+pub(crate) const BARRIERS: [Barrier; 3] = [Barrier::Auto, Barrier::PerFile, Barrier::Filesystem];
 
 /// A store with a barrier; none where the filesystem does not allow it.
-fn open(dir: &Path, engine: Engine, barrier: Barrier) -> Option<Store> {
+pub(crate) fn open(dir: &Path, engine: Engine, barrier: Barrier) -> Option<Store> {
     match Store::builder(dir).engine(engine).barrier(barrier).create(true).open() {
         Err(error) if error.is_unsupported_barrier() => {
             skip(&format!("{barrier:?}"), error);
@@ -91,7 +91,7 @@ fn writers_to_kill() {
 }
 
 /// A number, and enough behind it that half of it would be noticed.
-fn content(n: u64) -> Vec<u8> {
+pub(crate) fn content(n: u64) -> Vec<u8> {
     let mut content = n.to_le_bytes().repeat(600);
     content.truncate(4800 - (n % 700) as usize);
     content

@@ -23,6 +23,7 @@ mod help;
 #[cfg(target_os = "linux")]
 mod journal;
 mod keys;
+mod killed;
 #[cfg(target_os = "linux")]
 mod limits;
 #[cfg(target_os = "linux")]
