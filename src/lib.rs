@@ -17,6 +17,8 @@ mod error;
 mod key;
 mod kind;
 mod lock;
+#[cfg(test)]
+mod model;
 mod plan;
 mod pool;
 mod put_options;

@@ -174,10 +174,7 @@ impl Writer {
             Verdict::Unchanged { step, errno, temp_left } => (step, errno, temp_left),
         };
         let removed = if temp_left { self.remove_temp(dir, temp) } else { Temp::Gone };
-        // A rename that is said to have failed, and whose source is not there any more, has happened; and where the source
-        // cannot be asked, nobody knows.
-        let moved = removed == Temp::WasGone && errno != Errno::ENOENT;
-        if step == Step::Rename && (moved || (removed == Temp::Stuck && is_ambiguous(errno))) {
+        if perhaps_renamed(step, errno, removed) {
             return Err(self.unknown(step, errno, dir));
         }
         let at = match step {
@@ -233,6 +230,13 @@ impl Writer {
         self.poison();
         Error::from_errno(errno, step, dir.path()).with_outcome(Outcome::Unknown)
     }
+}
+
+/// A rename that is said to have failed, and whose source is not there any more, has happened; and where the source cannot be
+/// asked, nobody knows.
+pub(crate) fn perhaps_renamed(step: Step, errno: Errno, removed: Temp) -> bool {
+    let moved = removed == Temp::WasGone && errno != Errno::ENOENT;
+    step == Step::Rename && (moved || (removed == Temp::Stuck && is_ambiguous(errno)))
 }
 
 /// What became of a temporary file that was to be removed.

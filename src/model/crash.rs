@@ -1,0 +1,158 @@
+//! What a power cut may leave of a disk.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, Inode, Name, Place, Record};
+
+/// Names and what they hold, in order.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Tree(pub(super) Vec<(Place, Content)>);
+
+impl Tree {
+    pub(super) fn at(&self, place: Place) -> Option<Content> {
+        self.0.iter().find(|(found, _)| *found == place).map(|(_, content)| *content)
+    }
+
+    pub(super) fn set(&mut self, place: Place, content: Option<Content>) {
+        self.0.retain(|(found, _)| *found != place);
+        if let Some(content) = content {
+            self.0.push((place, content));
+            self.0.sort_unstable();
+        }
+    }
+
+    pub(super) fn keys(&self) -> Tree {
+        self.only(|place| !place.is_temp())
+    }
+
+    pub(super) fn only(&self, which: impl Fn(Place) -> bool) -> Tree {
+        Tree(self.0.iter().filter(|(place, _)| which(*place)).copied().collect())
+    }
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(place, content)| (place, content))).finish()
+    }
+}
+
+impl Disk {
+    /// What everybody sees while there is power.
+    pub(super) fn visible(&self) -> Tree {
+        let found = self.names.iter().filter_map(|(place, entry)| Some((*place, entry.now?)));
+        Tree(found.map(|(place, file)| (place, if place.is_temp() { Content::EMPTY } else { self.files[&file].now })).collect())
+    }
+
+    /// Every tree that a power cut may leave, of the places that are wanted. What is in a temporary file is not told apart:
+    /// nobody ever reads one.
+    pub(super) fn crashes(&self, wanted: impl Fn(Place) -> bool) -> impl Iterator<Item = Tree> {
+        let journals = match self.filesystem {
+            Filesystem::Journaled => 0..=self.log.len(),
+            _ => 0..=0,
+        };
+        let choices: Vec<_> = journals.map(|committed| self.after(committed, &wanted)).collect();
+        choices.into_iter().flat_map(move |(names, files)| {
+            product(names).flat_map(move |names| contents(&names, &files).collect::<Vec<_>>())
+        })
+    }
+
+    /// The values that each name may have when so many records are committed, and the states that each file may be in.
+    #[expect(clippy::type_complexity, reason = "both are used at once, and only here")]
+    fn after(
+        &self,
+        committed: usize,
+        wanted: impl Fn(Place) -> bool,
+    ) -> (Vec<(Place, Vec<Option<FileId>>)>, BTreeMap<FileId, Vec<Content>>) {
+        let mut names: BTreeMap<Place, Vec<Option<FileId>>> = self
+            .names
+            .iter()
+            .filter(|(place, _)| wanted(**place))
+            .map(|(place, entry)| {
+                let mut values = entry.since.clone();
+                match self.filesystem {
+                    Filesystem::Posix if !values.contains(&entry.now) => values.push(entry.now),
+                    Filesystem::Posix => {}
+                    Filesystem::Lazy | Filesystem::Journaled => values.truncate(1),
+                }
+                (*place, values)
+            })
+            .collect();
+        let mut durable: BTreeMap<FileId, Content> = BTreeMap::new();
+        for record in &self.log[..committed] {
+            match record {
+                Record::Names(changed) => {
+                    for (place, value) in changed {
+                        names.entry(*place).and_modify(|values| *values = vec![*value]);
+                    }
+                }
+                Record::WrittenOut(file, content) => _ = durable.insert(*file, *content),
+            }
+        }
+        let states = self.files.iter().map(|(file, inode)| (*file, states(inode, durable.get(file).copied())));
+        (names.into_iter().collect(), states.collect())
+    }
+
+    /// The disk after the power came back.
+    pub(super) fn restarted(filesystem: Filesystem, tree: &Tree) -> Disk {
+        let files = tree.0.iter().zip(0..);
+        files.fold(Disk::new(filesystem), |disk, ((place, content), file)| disk.with(*place, file, *content))
+    }
+}
+
+/// What may be found in a file: all of what was synced last; or, if it was written since, anything.
+fn states(inode: &Inode, written_out: Option<Content>) -> Vec<Content> {
+    let (now, durable) = (inode.now, written_out.or(inode.durable));
+    if durable == Some(now) {
+        return vec![now];
+    }
+    let mut found: Vec<Content> = durable.into_iter().collect();
+    // Any length; each block written or zeroes; what is set on the file kept or not.
+    for len in 0..=now.len {
+        for kept in 0..1_u8 << len {
+            let mut content = Content { len, ..now };
+            for block in 0..BLOCKS {
+                content.bytes[block] = if kept >> block & 1 == 1 { now.bytes[block] } else { 0 };
+            }
+            found.push(content);
+        }
+    }
+    let bare = Content { version: Content::EMPTY.version, mode: Content::EMPTY.mode, ..now };
+    if bare != now {
+        found.push(bare);
+    }
+    found
+}
+
+/// Every choice of one value a name.
+fn product(names: Vec<(Place, Vec<Option<FileId>>)>) -> impl Iterator<Item = Vec<(Place, FileId)>> {
+    let count: usize = names.iter().map(|(_, values)| values.len()).product();
+    (0..count).map(move |mut n| {
+        let chosen = names.iter().filter_map(|(place, values)| {
+            let value = values[n % values.len()];
+            n /= values.len();
+            Some((*place, value?))
+        });
+        chosen.collect()
+    })
+}
+
+/// Every state of the files that have these names.
+fn contents(names: &[(Place, FileId)], files: &BTreeMap<FileId, Vec<Content>>) -> impl Iterator<Item = Tree> {
+    const UNREAD: &[Content] = &[Content::EMPTY];
+    let mut read: Vec<FileId> = names.iter().filter(|(place, _)| !place.is_temp()).map(|(_, file)| *file).collect();
+    read.sort_unstable();
+    read.dedup();
+    let count: usize = read.iter().map(|file| files[file].len()).product();
+    (0..count).map(move |n| {
+        let tree = names.iter().map(|(place, file)| {
+            let mut n = n;
+            for other in read.iter().take_while(|other| *other != file) {
+                n /= files[other].len();
+            }
+            let states = if matches!(place.name, Name::Temp(_)) { UNREAD } else { &files[file][..] };
+            (*place, states[n % states.len()])
+        });
+        Tree(tree.collect())
+    })
+}

@@ -1,0 +1,371 @@
+//! A filesystem in memory: what is seen, and what of it is certain to outlast a power cut.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use nix::errno::Errno;
+
+use crate::plan::{Call, Existing};
+use crate::version::Version;
+
+pub(super) type FileId = u8;
+pub(super) type DirId = u8;
+
+/// How many bytes a file has at most: each can be lost by itself, as a block can.
+pub(super) const BLOCKS: usize = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Name {
+    Key(u8),
+    /// A temporary one, as a store sweeps it.
+    Temp(u8),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    pub(super) dir: DirId,
+    pub(super) name: Name,
+}
+
+impl Place {
+    pub(super) fn key(dir: DirId, key: u8) -> Place {
+        Place { dir, name: Name::Key(key) }
+    }
+
+    pub(super) fn is_temp(self) -> bool {
+        matches!(self.name, Name::Temp(_))
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name {
+            Name::Key(key) => write!(f, "d{}/k{key}", self.dir),
+            Name::Temp(temp) => write!(f, "d{}/temp{temp}", self.dir),
+        }
+    }
+}
+
+/// What a file holds, with what is set on it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Content {
+    pub(super) bytes: [u8; BLOCKS],
+    pub(super) len: u8,
+    pub(super) version: Option<Version>,
+    pub(super) mode: u32,
+}
+
+impl Content {
+    pub(super) const EMPTY: Content = Content { bytes: [0; BLOCKS], len: 0, version: None, mode: 0o600 };
+
+    pub(super) fn of(bytes: &[u8]) -> Content {
+        let mut content = Content::EMPTY;
+        content.bytes[..bytes.len()].copy_from_slice(bytes);
+        content.len = u8::try_from(bytes.len()).expect("a few bytes");
+        content
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.bytes[..usize::from(self.len)].escape_ascii())?;
+        if self.mode != Content::EMPTY.mode {
+            write!(f, " mode {:o}", self.mode)?;
+        }
+        self.version.map_or(Ok(()), |version| write!(f, " version {version}"))
+    }
+}
+
+/// What a filesystem may do to what is not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Filesystem {
+    /// The least that POSIX allows: any name may have any value that it had since its directory was synced, each by itself.
+    Posix,
+    /// A kind of it that writes no name before it is asked to: a cut leaves what was synced last, and nothing newer.
+    Lazy,
+    /// Names change in one order, by a journal, and a cut leaves the beginning of it; a rename is one change. A sync commits
+    /// as much of it as what it is called on has part in, not all. What a file has written out is durable with any commit
+    /// that comes after that.
+    Journaled,
+}
+
+impl Filesystem {
+    pub(super) const ALL: [Filesystem; 3] = [Filesystem::Posix, Filesystem::Lazy, Filesystem::Journaled];
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Inode {
+    pub(super) now: Content,
+    /// What is certain: as of the last sync.
+    pub(super) durable: Option<Content>,
+    /// A sync of it has failed: what was dirty then is marked clean, and no later sync writes it.
+    tainted: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Entry {
+    pub(super) now: Option<FileId>,
+    /// Its values since the last sync of its directory, beginning with the durable one, without the one it has now.
+    pub(super) since: Vec<Option<FileId>>,
+    /// A sync of its directory has failed: no later one makes this value durable.
+    lost: bool,
+}
+
+/// A record of a journal that is not committed yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Record {
+    Names(Vec<(Place, Option<FileId>)>),
+    /// All of the file was on the device before this.
+    WrittenOut(FileId, Content),
+}
+
+impl Record {
+    fn holds(&self, file: FileId) -> bool {
+        match self {
+            Record::Names(names) => names.iter().any(|(_, value)| *value == Some(file)),
+            Record::WrittenOut(written, _) => *written == file,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Disk {
+    pub(super) filesystem: Filesystem,
+    pub(super) files: BTreeMap<FileId, Inode>,
+    pub(super) names: BTreeMap<Place, Entry>,
+    pub(super) log: Vec<Record>,
+    /// The journal has failed: everything is refused.
+    dead: bool,
+}
+
+/// What a call works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Hands {
+    /// The target.
+    pub(super) to: Place,
+    pub(super) temp: Name,
+    pub(super) source: Option<Place>,
+    /// What the temporary file is to hold; and which file it is once it exists.
+    pub(super) bytes: [u8; BLOCKS],
+    pub(super) file: FileId,
+}
+
+impl Disk {
+    pub(super) fn new(filesystem: Filesystem) -> Disk {
+        Disk { filesystem, files: BTreeMap::new(), names: BTreeMap::new(), log: Vec::new(), dead: false }
+    }
+
+    /// A file that is durable, and so is its name.
+    pub(super) fn with(mut self, place: Place, file: FileId, content: Content) -> Disk {
+        self.files.insert(file, Inode { now: content, durable: Some(content), tainted: false });
+        self.names.insert(place, Entry { now: Some(file), since: vec![Some(file)], lost: false });
+        self
+    }
+
+    /// A file that is written and not synced, as through a guard.
+    pub(super) fn add(&mut self, place: Place, file: FileId, content: Content) {
+        self.files.insert(file, Inode { now: content, durable: None, tainted: false });
+        self.change(vec![(place, Some(file))]);
+    }
+
+    pub(super) fn file_at(&self, place: Place) -> Option<FileId> {
+        self.names.get(&place).and_then(|entry| entry.now)
+    }
+
+    /// Runs a call; the bytes that a write took.
+    pub(super) fn apply(&mut self, call: &Call, hands: &Hands) -> Result<usize, Errno> {
+        if self.dead && !matches!(call, Call::StartSync | Call::CloseFile | Call::Compare { .. } | Call::StampDir { .. }) {
+            return Err(Errno::EROFS);
+        }
+        let temp = Place { dir: hands.to.dir, name: hands.temp };
+        match call {
+            Call::CreateTemp { mode } => {
+                if self.file_at(temp).is_some() {
+                    return Err(Errno::EEXIST);
+                }
+                self.add(temp, hands.file, Content { mode: *mode, ..Content::EMPTY });
+            }
+            Call::SetMode { mode } => self.inode(hands)?.now.mode = *mode,
+            Call::Write { range, sync } => {
+                let content = &mut self.inode(hands)?.now;
+                content.bytes[range.clone()].copy_from_slice(&hands.bytes[range.clone()]);
+                content.len = content.len.max(u8::try_from(range.end).expect("a few bytes"));
+                content.mode &= !0o6000;
+                if *sync {
+                    self.sync_file(hands.file);
+                }
+                return Ok(range.len());
+            }
+            Call::Stamp { version } => self.inode(hands)?.now.version = Some(*version),
+            Call::StartSync | Call::CloseFile | Call::StampDir { .. } => {}
+            Call::SyncFile => self.sync_file(hands.file),
+            Call::SyncRange => {
+                let Inode { now, tainted, .. } = *self.inode(hands)?;
+                if self.filesystem == Filesystem::Journaled && !tainted {
+                    self.log.push(Record::WrittenOut(hands.file, now));
+                }
+            }
+            Call::SyncFilesystem => self.sync_all(),
+            Call::Compare { expected } => {
+                let found = self.file_at(hands.to).map(|file| self.files[&file].now.version);
+                return if found == Some(Some(*expected)) { Ok(0) } else { Err(Errno::ESTALE) };
+            }
+            Call::Publish { existing: Existing::Refuse } | Call::PublishByLink if self.file_at(hands.to).is_some() => {
+                return Err(Errno::EEXIST);
+            }
+            Call::Publish { .. } => self.rename(temp, hands.to)?,
+            Call::PublishByLink => {
+                let file = self.file_at(temp).ok_or(Errno::ENOENT)?;
+                self.change(vec![(hands.to, Some(file))]);
+            }
+            Call::Move => self.rename(hands.source.ok_or(Errno::EBADF)?, hands.to)?,
+            Call::Unlink => self.remove(hands.to)?,
+            Call::SyncDir => self.sync_dir(hands.to.dir),
+            Call::SyncSourceDir => self.sync_dir(hands.source.ok_or(Errno::EBADF)?.dir),
+            Call::RemoveTemp => self.remove(temp)?,
+        }
+        Ok(0)
+    }
+
+    /// A call that fails: what it spoils.
+    pub(super) fn fail(&mut self, call: &Call, hands: &Hands, errno: Errno) {
+        match call {
+            Call::SyncFile | Call::SyncRange => self.taint(hands.file),
+            // Refused before anything was done.
+            Call::Write { sync: true, .. } if errno == Errno::EOPNOTSUPP => {}
+            // What it has written is in the cache; after an error of the device it is not to be had from there.
+            Call::Write { range, sync: true } => {
+                let _ = self.apply(&Call::Write { range: range.clone(), sync: false }, hands);
+                if errno != Errno::EINTR {
+                    self.taint(hands.file);
+                }
+            }
+            Call::SyncFilesystem => {
+                self.files.keys().copied().collect::<Vec<_>>().into_iter().for_each(|file| self.taint(file));
+                self.lose(|_| true);
+            }
+            Call::SyncDir => self.lose_dir(hands.to.dir),
+            Call::SyncSourceDir => self.lose_dir(hands.source.map_or(hands.to.dir, |source| source.dir)),
+            _ => {}
+        }
+    }
+
+    fn inode(&mut self, hands: &Hands) -> Result<&mut Inode, Errno> {
+        self.files.get_mut(&hands.file).ok_or(Errno::EBADF)
+    }
+
+    fn rename(&mut self, from: Place, to: Place) -> Result<(), Errno> {
+        let file = self.file_at(from).ok_or(Errno::ENOENT)?;
+        if self.file_at(to) != Some(file) {
+            self.change(vec![(to, Some(file)), (from, None)]);
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, place: Place) -> Result<(), Errno> {
+        self.file_at(place).ok_or(Errno::ENOENT)?;
+        self.change(vec![(place, None)]);
+        Ok(())
+    }
+
+    fn change(&mut self, names: Vec<(Place, Option<FileId>)>) {
+        for (place, now) in &names {
+            let entry = self.names.entry(*place).or_insert(Entry { now: None, since: vec![None], lost: false });
+            let before = std::mem::replace(&mut entry.now, *now);
+            entry.lost = false;
+            // In order, so that equal disks are equal; the first is the durable one. A journal knows more.
+            if self.filesystem != Filesystem::Journaled && !entry.since.contains(&before) {
+                entry.since.push(before);
+                entry.since[1..].sort_unstable();
+            }
+        }
+        if self.filesystem == Filesystem::Journaled {
+            self.log.push(Record::Names(names));
+        }
+    }
+
+    fn sync_file(&mut self, file: FileId) {
+        self.commit(self.log.iter().rposition(|record| record.holds(file)));
+        if let Some(inode) = self.files.get_mut(&file).filter(|inode| !inode.tainted) {
+            inode.durable = Some(inode.now);
+        }
+    }
+
+    pub(super) fn sync_dir(&mut self, dir: DirId) {
+        let concerns =
+            |record: &Record| matches!(record, Record::Names(names) if names.iter().any(|(place, _)| place.dir == dir));
+        self.commit(self.log.iter().rposition(concerns));
+        self.settle(|place| place.dir == dir);
+    }
+
+    fn sync_all(&mut self) {
+        self.files.keys().copied().collect::<Vec<_>>().into_iter().for_each(|file| self.sync_file(file));
+        self.commit(self.log.len().checked_sub(1));
+        self.settle(|_| true);
+    }
+
+    /// Commits the journal up to and with this record.
+    fn commit(&mut self, last: Option<usize>) {
+        let Some(last) = last else { return };
+        for record in self.log.drain(..=last) {
+            match record {
+                Record::Names(names) => {
+                    for (place, value) in names {
+                        self.names.get_mut(&place).expect("it was changed").since[0] = value;
+                    }
+                }
+                Record::WrittenOut(file, content) => {
+                    if let Some(inode) = self.files.get_mut(&file).filter(|inode| !inode.tainted) {
+                        inode.durable = Some(content);
+                    }
+                }
+            }
+        }
+        self.forget();
+    }
+
+    /// What these names are now is durable, where no journal tells when.
+    fn settle(&mut self, which: impl Fn(Place) -> bool) {
+        if self.filesystem == Filesystem::Journaled {
+            return;
+        }
+        for (_, entry) in self.names.iter_mut().filter(|(place, entry)| which(**place) && !entry.lost) {
+            entry.since = vec![entry.now];
+        }
+        self.forget();
+    }
+
+    /// Names that are nothing, durably, and files without a name.
+    fn forget(&mut self) {
+        let log = &self.log;
+        let waits = |place: &Place| {
+            log.iter().any(|record| matches!(record, Record::Names(names) if names.iter().any(|name| name.0 == *place)))
+        };
+        self.names.retain(|place, entry| entry.now.is_some() || entry.since != [None] || waits(place));
+        let held: BTreeSet<FileId> =
+            self.names.values().flat_map(|entry| entry.since.iter().chain([&entry.now]).copied().flatten()).collect();
+        self.files.retain(|file, _| held.contains(file) || log.iter().any(|record| record.holds(*file)));
+    }
+
+    fn taint(&mut self, file: FileId) {
+        if let Some(inode) = self.files.get_mut(&file).filter(|inode| inode.durable != Some(inode.now)) {
+            inode.tainted = true;
+        }
+    }
+
+    /// Whether no sync has failed that a later one would be needed for.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.dead && self.names.values().all(|entry| !entry.lost) && self.files.values().all(|inode| !inode.tainted)
+    }
+
+    fn lose_dir(&mut self, dir: DirId) {
+        self.dead = self.filesystem == Filesystem::Journaled;
+        self.lose(|place| place.dir == dir);
+    }
+
+    fn lose(&mut self, which: impl Fn(Place) -> bool) {
+        for (_, entry) in self.names.iter_mut().filter(|(place, _)| which(**place)) {
+            entry.lost |= entry.since != [entry.now];
+        }
+    }
+}

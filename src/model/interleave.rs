@@ -1,0 +1,350 @@
+//! Every order of the calls of some operations, with a power cut and a kill at every point of it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::crash::Tree;
+use super::disk::{DirId, Disk, Filesystem};
+use super::machine::{Links, Machine, Next, State};
+use super::numbered::{Number, Numbered, QuickMap, QuickSet};
+use super::operation::{Operation, faults};
+use super::promise::{Effect, Progress, Standing, Unit, allowed};
+use super::recovery::{self, ORDERS, recover, recover_tree};
+use crate::plan::Call;
+use crate::report::{Fate, Verdict};
+
+/// What is tried.
+#[derive(Clone, Debug)]
+pub(super) struct Scenario {
+    pub(super) disk: Disk,
+    pub(super) links: Links,
+    pub(super) operations: Vec<Operation>,
+    /// Whether one call fails, whichever, in whatever way.
+    pub(super) fails: bool,
+    /// The orders in which a recovery takes the directories.
+    pub(super) orders: Vec<[DirId; 2]>,
+}
+
+/// What was looked at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Summary {
+    /// Orders of all calls.
+    pub(super) interleavings: u128,
+    /// States of the disk and of the operations that differ.
+    pub(super) points: usize,
+    /// What a power cut may leave of them.
+    pub(super) crashes: usize,
+    /// Those of them that differ.
+    pub(super) trees: BTreeSet<Tree>,
+}
+
+/// A promise that was not kept.
+#[derive(Debug)]
+pub(super) struct Violation {
+    filesystem: Filesystem,
+    steps: Vec<String>,
+    cut: String,
+    visible: Tree,
+    found: Tree,
+    allowed: Vec<Tree>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "on {:?}, after these calls:", self.filesystem)?;
+        self.steps.iter().try_for_each(|step| writeln!(f, "  {step}"))?;
+        writeln!(f, "and {}\n  before it: {:?}\n  left:      {:?}", self.cut, self.visible, self.found)?;
+        for place in self.visible.0.iter().chain(&self.found.0).map(|(place, _)| *place).collect::<BTreeSet<_>>() {
+            let may: BTreeSet<_> = self.allowed.iter().map(|tree| tree.at(place)).collect();
+            if !place.is_temp() && !may.contains(&self.found.at(place)) {
+                writeln!(f, "  {place:?}: found {:?}, allowed {may:?}", self.found.at(place))?;
+            }
+        }
+        write!(f, "  allowed:   {:?}", self.allowed)
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cut::Now => f.write_str("the power goes"),
+            Cut::In(step) => write!(f, "a kill; recovery {step:?}; the power goes"),
+            Cut::After(order) => write!(f, "a kill; recovery {order:?} is over; the power goes"),
+            Cut::Twice => f.write_str("the power goes; in the recovery it goes again"),
+            Cut::None => f.write_str("it is read, without any cut"),
+        }
+    }
+}
+
+impl Scenario {
+    pub(super) fn new(disk: &Disk, operations: Vec<Operation>) -> Scenario {
+        Scenario { disk: disk.clone(), links: Links::Checked, operations, fails: false, orders: ORDERS.to_vec() }
+    }
+
+    pub(super) fn explore(&self) -> Result<Summary, Box<Violation>> {
+        let mut disk = self.disk.clone();
+        self.operations.iter().for_each(|operation| operation.prepare(&mut disk));
+        let units = self.operations.iter().enumerate().flat_map(|(op, operation)| {
+            operation.effects.iter().map(move |(group, effect)| Unit { op, group: *group, effect: *effect })
+        });
+        let units: Vec<Unit> = units.collect();
+        // Two halves of a rename between directories have two syncs; only a journal makes one change of them.
+        let halves = disk.filesystem != Filesystem::Journaled
+            && units.iter().any(|unit| matches!(unit.effect, Effect::Rename { from, to } if from.dir != to.dir));
+        let count = self.operations.len();
+        let initial = disk.visible().keys();
+        let (mut disks, mut progresses) = (Numbered::new(), Numbered::new());
+        let start = Point {
+            disk: disks.number(disk),
+            at: vec![Machine::START; count],
+            progress: progresses.number(Progress::new(count)),
+            distrusted: 0,
+            poisoned: false,
+            may_fail: self.fails,
+        };
+        let mut search = Search {
+            scenario: self,
+            initial,
+            units,
+            halves,
+            machines: self.operations.iter().map(|op| Machine::new(op.program.clone(), self.links)).collect(),
+            disks,
+            progresses,
+            promises: Numbered::new(),
+            promised: QuickMap::default(),
+            paths: QuickMap::default(),
+            checked: QuickSet::default(),
+            cut: QuickSet::default(),
+            steps: Vec::new(),
+            summary: Summary::default(),
+        };
+        search.summary.interleavings = search.visit(&start)?;
+        search.summary.points = search.paths.len();
+        Ok(search.summary)
+    }
+}
+
+/// How far everything is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Point {
+    disk: Number,
+    at: Vec<State>,
+    progress: Number,
+    /// Directories of which a sync has failed, one a bit.
+    distrusted: u8,
+    /// Nothing more is begun.
+    poisoned: bool,
+    may_fail: bool,
+}
+
+struct Search<'a> {
+    scenario: &'a Scenario,
+    initial: Tree,
+    units: Vec<Unit>,
+    halves: bool,
+    machines: Vec<Machine>,
+    disks: Numbered<Disk>,
+    progresses: Numbered<Progress>,
+    promises: Numbered<BTreeSet<Tree>>,
+    /// What is promised at each progress.
+    promised: QuickMap<Number, Number>,
+    /// How many ways lead on from a point.
+    paths: QuickMap<Point, u128>,
+    /// Disks that were looked at, with the promises that were to be kept there: for a cut and a kill, and for a cut alone.
+    checked: QuickSet<(Number, Number)>,
+    cut: QuickSet<(Number, Number)>,
+    steps: Vec<Step>,
+    summary: Summary,
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    op: usize,
+    call: Call,
+    fate: Fate,
+    /// How the operation ended, if this was its end.
+    end: Option<Standing>,
+}
+
+/// When the power goes.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    Now,
+    /// After the process was killed, and this much of a recovery.
+    In(recovery::Step),
+    /// After all of it.
+    After([DirId; 2]),
+    /// After another cut and a recovery.
+    Twice,
+    /// Not at all.
+    None,
+}
+
+type Checked<T> = Result<T, Box<Violation>>;
+
+impl Search<'_> {
+    /// Looks at a point and all behind it; how many ways lead on.
+    fn visit(&mut self, point: &Point) -> Checked<u128> {
+        if let Some(known) = self.paths.get(point) {
+            return Ok(*known);
+        }
+        let promise = self.promise(point.progress);
+        if self.checked.insert((point.disk, promise)) {
+            self.check(point.disk, promise)?;
+        }
+        let mut ways = 0;
+        for op in 0..point.at.len() {
+            let Next::Call { hands, call } = self.machines[op].next(point.at[op]).clone() else { continue };
+            if !self.may_go_on(point, op) {
+                continue;
+            }
+            ways += self.step(point, op, hands, &call, None)?;
+            if point.may_fail {
+                for fault in faults(&call) {
+                    ways += self.step(point, op, hands, &call, Some(fault))?;
+                }
+            }
+        }
+        let ways = ways.max(1);
+        self.paths.insert(point.clone(), ways);
+        Ok(ways)
+    }
+
+    fn may_go_on(&self, point: &Point, op: usize) -> bool {
+        let progress = self.progresses.value(point.progress);
+        let holds = |other: usize| {
+            other != op && self.scenario.operations[other].locked && progress.standings[other] == Standing::Pending
+        };
+        let kept_out = self.scenario.operations[op].locked && (0..point.at.len()).any(holds);
+        !(progress.standings[op] == Standing::Waiting && point.poisoned) && !kept_out
+    }
+
+    fn step(
+        &mut self,
+        point: &Point,
+        op: usize,
+        hands: usize,
+        call: &Call,
+        fault: Option<(Fate, bool)>,
+    ) -> Checked<u128> {
+        let mut point = point.clone();
+        let mut progress = (*self.progresses.value(point.progress)).clone();
+        let mut disk = (*self.disks.value(point.disk)).clone();
+        let operation = &self.scenario.operations[op];
+        let hands = &operation.hands[hands];
+        if progress.standings[op] == Standing::Waiting {
+            progress.begin(op);
+        }
+        point.may_fail &= fault.is_none();
+        let fate = match fault {
+            None => disk.apply(call, hands).map_or_else(Fate::Failed, Fate::Done),
+            Some((fate, done)) => {
+                match (&fate, call) {
+                    (Fate::Done(n), Call::Write { range, sync }) => {
+                        let part = Call::Write { range: range.start..range.start + n, sync: *sync };
+                        let _ = disk.apply(&part, hands);
+                    }
+                    (Fate::Failed(errno), _) if !done => disk.fail(call, hands, *errno),
+                    _ => _ = disk.apply(call, hands),
+                }
+                fate
+            }
+        };
+        let synced = match call {
+            Call::SyncDir => Some(hands.to.dir),
+            Call::SyncSourceDir => hands.source.map(|source| source.dir),
+            _ => None,
+        };
+        if let (Some(dir), Fate::Failed(_)) = (synced, &fate) {
+            point.distrusted |= 1 << dir;
+            point.poisoned = true;
+        }
+        point.at[op] = self.machines[op].advance(point.at[op], &fate);
+        let mut end = None;
+        if let Next::Over(verdict) = self.machines[op].next(point.at[op]) {
+            let doubtful = || operation.hands.iter().any(|hands| point.distrusted >> hands.to.dir & 1 == 1);
+            let standing = match verdict {
+                Verdict::Durable if doubtful() => Standing::Unknown,
+                Verdict::Durable => Standing::Durable,
+                Verdict::Unchanged { .. } => Standing::Unchanged,
+                Verdict::Unknown { .. } => Standing::Unknown,
+            };
+            point.poisoned |= standing == Standing::Unknown;
+            progress.standings[op] = standing;
+            end = Some(standing);
+        }
+        point.disk = self.disks.number(disk);
+        point.progress = self.progresses.number(progress);
+        self.steps.push(Step { op, call: call.clone(), fate, end });
+        let ways = self.visit(&point)?;
+        self.steps.pop();
+        Ok(ways)
+    }
+
+    /// What is promised then.
+    fn promise(&mut self, progress: Number) -> Number {
+        let Search { progresses, promises, initial, units, halves, .. } = self;
+        *self.promised.entry(progress).or_insert_with(|| {
+            let trees = allowed(initial, units, &progresses.value(progress), *halves);
+            promises.number(trees.into_iter().collect())
+        })
+    }
+
+    fn check(&mut self, number: Number, promise: Number) -> Checked<()> {
+        let (disk, trees) = (self.disks.value(number), self.promises.value(promise));
+        let visible = disk.visible();
+        if !trees.contains(&visible.keys()) {
+            return Err(self.violation(&disk, Cut::None, visible, &trees));
+        }
+        self.cut(number, Cut::Now, promise)?;
+        for order in &self.scenario.orders {
+            let mut left = (*disk).clone();
+            let is_sound = left.is_sound();
+            recover(&mut left, *order, |left, step| {
+                let number = self.disks.number(left.clone());
+                self.cut(number, Cut::In(step), promise)
+            })?;
+            // What could be seen when the store was open must not change its mind, and no temporary is left.
+            let seen = left.visible();
+            if is_sound && let Some(other) = left.crashes(|_| true).find(|tree| *tree != seen || *tree != tree.keys()) {
+                return Err(self.violation(&left, Cut::After(*order), other, &BTreeSet::from([seen.keys()])));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a power cut leaves here.
+    fn cut(&mut self, number: Number, cut: Cut, promise: Number) -> Checked<()> {
+        if !self.cut.insert((number, promise)) {
+            return Ok(());
+        }
+        let (disk, promise) = (self.disks.value(number), self.promises.value(promise));
+        for tree in disk.crashes(|_| true) {
+            self.summary.crashes += 1;
+            if !promise.contains(&tree.keys()) {
+                return Err(self.violation(&disk, cut, tree, &promise));
+            }
+            match recover_tree(disk.filesystem, &tree, true) {
+                Ok(count) => self.summary.crashes += count,
+                Err(found) => return Err(self.violation(&disk, Cut::Twice, found, &BTreeSet::from([tree.keys()]))),
+            }
+            self.summary.trees.insert(tree);
+        }
+        Ok(())
+    }
+
+    fn violation(&self, disk: &Disk, cut: Cut, found: Tree, promise: &BTreeSet<Tree>) -> Box<Violation> {
+        let steps = self.steps.iter().map(|Step { op, call, fate, end }| {
+            let end = end.map_or(String::new(), |end| format!(" => {end:?}"));
+            format!("{}: {call:?} -> {fate:?}{end}", self.scenario.operations[*op].label)
+        });
+        Box::new(Violation {
+            filesystem: disk.filesystem,
+            steps: steps.collect(),
+            cut: cut.to_string(),
+            visible: disk.visible(),
+            found,
+            allowed: promise.iter().cloned().collect(),
+        })
+    }
+}

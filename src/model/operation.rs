@@ -1,0 +1,213 @@
+//! The operations of the crate, by its own plans.
+
+use nix::errno::Errno;
+
+use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, Hands, Name, Place};
+use super::machine::Program;
+use super::promise::Effect;
+use crate::engine::Mutant;
+use crate::plan::{Call, Existing, FileSync, Plan, Replace};
+use crate::put_options::PutOptions;
+use crate::report::Fate;
+use crate::version::Version;
+
+/// What is done, how, and what is promised for it.
+#[derive(Clone, Debug)]
+pub(super) struct Operation {
+    pub(super) label: String,
+    pub(super) program: Program,
+    pub(super) hands: Vec<Hands>,
+    /// With their groups.
+    pub(super) effects: Vec<(usize, Effect)>,
+    /// What changes names one at a time, as everything in a store does: two of these never meet.
+    pub(super) locked: bool,
+    /// Its temporary file exists before it begins, written through a guard.
+    pub(super) guard: bool,
+}
+
+/// How a put is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Put {
+    pub(super) existing: Existing,
+    pub(super) mode: Option<u32>,
+    pub(super) stamp: Option<Version>,
+    pub(super) sync: FileSync,
+    pub(super) fuse: bool,
+}
+
+pub(super) const PUT: Put =
+    Put { existing: Existing::Replace, mode: None, stamp: None, sync: FileSync::Fsync, fuse: false };
+
+impl Put {
+    fn options(self) -> PutOptions {
+        PutOptions { mode: self.mode, existing: self.existing }
+    }
+
+    fn replace(self) -> Replace {
+        Replace { len: BLOCKS, options: self.options(), stamp: self.stamp, sync: self.sync, fuse: self.fuse }
+    }
+
+    /// What is to be found of it.
+    fn content(self, bytes: [u8; BLOCKS]) -> Content {
+        let whole = Content::of(&bytes);
+        Content { version: self.stamp, mode: self.mode.unwrap_or(whole.mode), ..whole }
+    }
+}
+
+/// A version of its own for every number.
+pub(super) fn version(n: u64) -> Version {
+    Version::at(0_u64, n)
+}
+
+fn hands(to: Place, id: u8) -> Hands {
+    // The files of the beginning have the numbers before these.
+    Hands { to, temp: Name::Temp(id), source: None, bytes: [b'a' + id, b'A' + id], file: FIRST + id }
+}
+
+/// The number of the first file that an operation makes.
+const FIRST: FileId = 16;
+
+impl Operation {
+    fn new(label: String, hands: Vec<Hands>, plan: Plan, effect: Effect) -> Operation {
+        let program = Program { plans: vec![(0, plan)], cleans: false };
+        Operation { label, program, hands, effects: vec![(0, effect)], locked: false, guard: false }
+    }
+
+    /// `id` tells its content and its temporary file from those of others.
+    pub(super) fn put(id: u8, to: Place, put: Put) -> Operation {
+        let hands = hands(to, id);
+        let effect = Effect::Put { place: to, content: put.content(hands.bytes), existing: put.existing };
+        let mut operation = Operation::new(format!("put{id} {to:?}"), vec![hands], Plan::replace(put.replace()), effect);
+        operation.program.cleans = true;
+        // Only a store compares versions.
+        operation.locked = matches!(put.existing, Existing::Match(_));
+        operation
+    }
+
+    /// A file that was written through a guard.
+    pub(super) fn commit(id: u8, to: Place, put: Put) -> Operation {
+        let plan = Plan::commit(put.options(), put.stamp, put.sync);
+        let mut operation = Operation::put(id, to, put);
+        operation.label = format!("commit{id} {to:?}");
+        operation.program.plans = vec![(0, plan)];
+        operation.guard = true;
+        operation
+    }
+
+    pub(super) fn delete(place: Place, expected: Option<Version>) -> Operation {
+        let plan = Plan::delete(expected, version(0));
+        let mut operation =
+            Operation::new(format!("delete {place:?}"), vec![hands(place, 15)], plan, Effect::Delete { place });
+        operation.locked = expected.is_some();
+        operation
+    }
+
+    pub(super) fn rename(from: Place, to: Place) -> Operation {
+        let hands = Hands { source: Some(from), ..hands(to, 15) };
+        let plan = Plan::rename(from.dir != to.dir, version(0));
+        Operation::new(format!("rename {from:?} to {to:?}"), vec![hands], plan, Effect::Rename { from, to })
+    }
+
+    /// Puts in groups, as a batch makes them: all files, one barrier, then group by group the names and their directories.
+    pub(super) fn batch(groups: &[&[(u8, Place)]], barrier: Batch) -> Operation {
+        let put = Put { sync: if barrier == Batch::PerFile { FileSync::Fsync } else { FileSync::Range }, ..PUT };
+        let items: Vec<(usize, u8, Place)> =
+            (0..).zip(groups).flat_map(|(group, items)| items.iter().map(move |(id, to)| (group, *id, *to))).collect();
+        let one = |call: Call| Plan { stages: [vec![call]].into() };
+        let all = 0..items.len();
+        let mut plans: Vec<(usize, Plan)> = Vec::new();
+        plans.extend(all.clone().map(|i| (i, Plan::stage(put.replace()))));
+        plans.extend(all.clone().map(|i| (i, one(Call::SyncRange))));
+        if barrier == Batch::Filesystem {
+            plans.extend(all.clone().map(|i| (i, Plan::close())));
+            plans.push((0, one(Call::SyncFilesystem)));
+        } else {
+            plans.extend(all.clone().map(|i| (i, Plan::harden(put.sync))));
+        }
+        for group in 0..groups.len() {
+            let ours = || all.clone().filter(|i| items[*i].0 == group);
+            plans.extend(ours().map(|i| (i, one(put.existing.publish().1))));
+            let mut dirs: Vec<usize> = ours().collect();
+            dirs.dedup_by_key(|i| items[*i].2.dir);
+            plans.extend(dirs.into_iter().map(|i| (i, Plan::sync_dir(None))));
+        }
+        let hands: Vec<Hands> = items.iter().map(|(_, id, to)| hands(*to, *id)).collect();
+        let effect = |hands: &Hands| Effect::Put {
+            place: hands.to,
+            content: put.content(hands.bytes),
+            existing: put.existing,
+        };
+        let effects = items.iter().zip(&hands).map(|((group, ..), hands)| (*group, effect(hands))).collect();
+        let program = Program { plans, cleans: false };
+        Operation { label: format!("batch by {barrier:?}"), program, hands, effects, locked: false, guard: false }
+    }
+
+    /// The same by a wrong protocol; `None` if that makes no difference.
+    pub(super) fn mutated(&self, mutant: Mutant) -> Option<Operation> {
+        let plans: Vec<(usize, Plan)> = (self.program.plans.iter())
+            .map(|(hands, plan)| (*hands, mutant.plan(plan.clone())))
+            .collect();
+        let calls = |plans: &[(usize, Plan)]| -> Vec<Call> {
+            plans.iter().flat_map(|(_, plan)| plan.stages().flatten().cloned().collect::<Vec<_>>()).collect()
+        };
+        let program = Program { plans, ..self.program.clone() };
+        let differs = calls(&program.plans) != calls(&self.program.plans);
+        differs.then(|| Operation { label: format!("{} with {mutant}", self.label), program, ..self.clone() })
+    }
+
+    /// What is there before it begins, besides what is there anyhow.
+    pub(super) fn prepare(&self, disk: &mut Disk) {
+        for hands in self.hands.iter().filter(|_| self.guard) {
+            let temp = Place { dir: hands.to.dir, name: hands.temp };
+            disk.add(temp, hands.file, Content::of(&hands.bytes));
+        }
+    }
+}
+
+/// A batch's barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Batch {
+    PerFile,
+    Filesystem,
+    Journal,
+}
+
+/// The ways in which a call may fail, and whether it has done its work all the same.
+pub(super) fn faults(call: &Call) -> Vec<(Fate, bool)> {
+    let mut faults = vec![(Fate::Failed(Errno::EIO), false)];
+    match call {
+        Call::Write { range, sync } => {
+            faults.push((Fate::Failed(Errno::ENOSPC), false));
+            faults.push((Fate::Failed(Errno::EINTR), false));
+            if range.len() > 1 {
+                faults.push((Fate::Done(1), true));
+            }
+            if *sync {
+                faults.push((Fate::Failed(Errno::EOPNOTSUPP), false));
+            }
+        }
+        Call::CreateTemp { .. } => faults.extend([(Fate::Failed(Errno::ENOSPC), false), (Fate::Failed(Errno::EIO), true)]),
+        call if call.is_visible() => {
+            faults.extend([(Fate::Failed(Errno::ENOSPC), false), (Fate::Failed(Errno::EIO), true)]);
+            if *call == Call::REFUSE {
+                faults.push((Fate::Failed(Errno::EINVAL), false));
+            }
+        }
+        // It cannot fail.
+        Call::StampDir { .. } => faults.clear(),
+        _ => {}
+    }
+    faults
+}
+
+/// Where the operations of the tests are: two files that are there, and two names that are free.
+pub(super) const A: Place = Place { dir: 0, name: Name::Key(0) };
+pub(super) const B: Place = Place { dir: 1, name: Name::Key(1) };
+pub(super) const FREE: Place = Place { dir: 0, name: Name::Key(7) };
+pub(super) const BETWEEN: Place = Place { dir: 1, name: Name::Key(7) };
+
+/// Two directories; in each, a file of a version that is known.
+pub(super) fn disk(filesystem: Filesystem) -> Disk {
+    let old = |bytes, n| Content { version: Some(version(n)), ..Content::of(bytes) };
+    Disk::new(filesystem).with(A, 0, old(b"o0", 1)).with(B, 1, old(b"o1", 2))
+}

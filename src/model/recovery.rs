@@ -1,0 +1,70 @@
+//! What opening a store does after a kill or a cut: it takes the temporary files away and syncs every directory.
+
+use std::cell::RefCell;
+
+use super::crash::Tree;
+use super::disk::{DirId, Disk, Filesystem, Place};
+use super::numbered::QuickSet;
+
+thread_local! {
+    /// What was recovered before by the same test. One that fails ends the test.
+    static RECOVERED: RefCell<QuickSet<(Filesystem, Tree)>> = RefCell::default();
+}
+
+/// The orders in which the two directories may come.
+pub(super) const ORDERS: [[DirId; 2]; 2] = [[0, 1], [1, 0]];
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Removed(Place),
+    Synced(DirId),
+}
+
+/// Runs the recovery; `at` looks at the disk after every step.
+pub(super) fn recover<E>(
+    disk: &mut Disk,
+    order: [DirId; 2],
+    mut at: impl FnMut(&Disk, Step) -> Result<(), E>,
+) -> Result<(), E> {
+    for dir in order {
+        let temps: Vec<Place> =
+            disk.visible().0.into_iter().map(|(place, _)| place).filter(|p| p.dir == dir && p.is_temp()).collect();
+        for temp in temps {
+            disk.remove(temp).expect("it was there");
+            at(disk, Step::Removed(temp))?;
+        }
+        disk.sync_dir(dir);
+        at(disk, Step::Synced(dir))?;
+    }
+    Ok(())
+}
+
+/// Recovers what a cut has left, with another cut at every step, from which it is recovered again: the keys stay as they are.
+/// What was found instead, if not; how many states were looked at.
+pub(super) fn recover_tree(filesystem: Filesystem, tree: &Tree, again: bool) -> Result<usize, Tree> {
+    let (keys, mut count) = (tree.keys(), 0);
+    let known = || RECOVERED.with_borrow_mut(|known| !known.insert((filesystem, tree.clone())));
+    if again && known() {
+        return Ok(0);
+    }
+    for order in ORDERS {
+        let mut disk = Disk::restarted(filesystem, tree);
+        recover(&mut disk, order, |disk, _| {
+            for left in disk.crashes(|_| true) {
+                count += 1;
+                if left.keys() != keys {
+                    return Err(left);
+                }
+                if again {
+                    count += recover_tree(filesystem, &left, false)?;
+                }
+            }
+            Ok(())
+        })?;
+        let left: Vec<Tree> = disk.crashes(|_| true).collect();
+        if left != [keys.clone()] {
+            return Err(left.into_iter().find(|left| *left != keys).unwrap_or_default());
+        }
+    }
+    Ok(count)
+}
