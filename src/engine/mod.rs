@@ -154,7 +154,7 @@ impl Job {
     }
 
     /// Notices a failed sync of a directory.
-    fn watch(&self, call: &Call, failed: bool) {
+    pub(crate) fn watch(&self, call: &Call, failed: bool) {
         let dir = match call {
             Call::SyncDir => Some(&self.dir),
             Call::SyncSourceDir => self.source.as_ref().map(|(dir, _)| dir),

@@ -37,6 +37,12 @@ impl Mutant {
         result
     }
 
+    /// An engine that runs this protocol on another.
+    #[cfg(test)]
+    pub(crate) fn over(self, engine: Arc<dyn Interpreter>) -> Arc<dyn Interpreter> {
+        Arc::new(Mutated { mutant: self, engine })
+    }
+
     /// The same plan by this protocol.
     pub(crate) fn plan(self, plan: Plan) -> Plan {
         let calls: Vec<Call> = plan.stages.into_iter().flatten().collect();

@@ -41,7 +41,11 @@ impl Disk {
     /// What everybody sees while there is power.
     pub(super) fn visible(&self) -> Tree {
         let found = self.names.iter().filter_map(|(place, entry)| Some((*place, entry.now?)));
-        Tree(found.map(|(place, file)| (place, if place.is_temp() { Content::EMPTY } else { self.files[&file].now })).collect())
+        Tree(
+            found
+                .map(|(place, file)| (place, if place.is_temp() { Content::EMPTY } else { self.files[&file].now }))
+                .collect(),
+        )
     }
 
     /// Every tree that a power cut may leave, of the places that are wanted. What is in a temporary file is not told apart:

@@ -174,7 +174,9 @@ impl Disk {
 
     /// Runs a call; the bytes that a write took.
     pub(super) fn apply(&mut self, call: &Call, hands: &Hands) -> Result<usize, Errno> {
-        if self.dead && !matches!(call, Call::StartSync | Call::CloseFile | Call::Compare { .. } | Call::StampDir { .. }) {
+        if self.dead
+            && !matches!(call, Call::StartSync | Call::CloseFile | Call::Compare { .. } | Call::StampDir { .. })
+        {
             return Err(Errno::EROFS);
         }
         let temp = Place { dir: hands.to.dir, name: hands.temp };
@@ -351,6 +353,10 @@ impl Disk {
         if let Some(inode) = self.files.get_mut(&file).filter(|inode| inode.durable != Some(inode.now)) {
             inode.tainted = true;
         }
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead
     }
 
     /// Whether no sync has failed that a later one would be needed for.

@@ -85,7 +85,7 @@ impl Scenario {
         let mut disk = self.disk.clone();
         self.operations.iter().for_each(|operation| operation.prepare(&mut disk));
         let units = self.operations.iter().enumerate().flat_map(|(op, operation)| {
-            operation.effects.iter().map(move |(group, effect)| Unit { op, group: *group, effect: *effect })
+            operation.effects.iter().map(move |(group, effect)| Unit { op, batch: op, group: *group, effect: *effect })
         });
         let units: Vec<Unit> = units.collect();
         // Two halves of a rename between directories have two syncs; only a journal makes one change of them.

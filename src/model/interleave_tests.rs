@@ -104,7 +104,8 @@ fn one_operation_with_every_failure() {
     for filesystem in Filesystem::ALL {
         for links in [Links::Checked, Links::Kernel] {
             for make in catalogue(filesystem) {
-                let fails = !make.0.starts_with("batch");
+                // A real committer says what becomes of a batch. See also `a_kill_within_a_rename_between_directories`.
+                let fails = !make.0.starts_with("batch") && !(filesystem == Filesystem::Lazy && make.0 == RENAMES[2].0);
                 let scenario = Scenario { links, fails, ..scenario(filesystem, &[make]) };
                 total.holds(&format!("{} with {links:?} links", make.0), &scenario);
             }
@@ -119,7 +120,9 @@ fn two_operations_in_every_order() {
     for filesystem in Filesystem::ALL {
         let all = catalogue(filesystem);
         for (i, first) in all.iter().enumerate() {
-            for second in &all[i..] {
+            // One thread commits the batches of a store.
+            let is_batch = |make: &(&str, Make)| make.0.starts_with("batch");
+            for second in all[i..].iter().filter(|second| !(is_batch(first) && is_batch(second))) {
                 let what = format!("{} and {}", first.0, second.0);
                 total.holds(&what, &scenario(filesystem, &[*first, *second]));
             }
@@ -133,7 +136,9 @@ fn two_operations_and_a_failure() {
     let (mut total, begin) = (Total::default(), Instant::now());
     for filesystem in Filesystem::ALL {
         for links in [Links::Checked, Links::Kernel] {
-            let single = |(label, _): &(&str, Make)| !label.starts_with("batch");
+            let single = |(label, _): &(&str, Make)| {
+                !label.starts_with("batch") && !(filesystem == Filesystem::Lazy && *label == RENAMES[2].0)
+            };
             let all: Vec<_> = catalogue(filesystem).into_iter().filter(single).collect();
             for (i, first) in all.iter().enumerate() {
                 for second in &all[i..] {
@@ -199,13 +204,13 @@ fn a_rename_of_a_key_needs_a_filesystem_that_renames_at_once() {
             continue;
         }
         let text = fails(&scenario(Filesystem::Posix, &[make]));
-        assert!(text.contains("left:      {d1/k1: \"o1\" version 0.000000002") || text.contains("d0/k7: found None"), "{text}");
+        assert!(text.contains("left:      {d1/k1: \"o1\" version 2}\n"), "{text}");
     }
 }
 
 /// A documented limit: after a kill between the rename and the sync of the directory that gains the name, recovery does not know
 /// which directory that is. If it syncs the other first, and then the power goes, the name is lost, unless the filesystem
-/// makes one change of it.
+/// makes one change of it. The same where that sync failed, and a later one lies.
 #[test]
 fn a_kill_within_a_rename_between_directories() {
     let rename = [RENAMES[2]];
@@ -213,6 +218,7 @@ fn a_kill_within_a_rename_between_directories() {
     Total::default().holds("the directory that gains first", &lazy);
     let text = fails(&Scenario { orders: vec![[0, 1]], ..lazy });
     assert!(text.contains("a kill; recovery Synced(0); the power goes"), "{text}");
+    assert!(fails(&Scenario { fails: true, ..scenario(Filesystem::Lazy, &rename) }).contains("SyncDir -> Failed(EIO)"));
     Total::default().holds("with a journal, in any order", &scenario(Filesystem::Journaled, &rename));
 }
 

@@ -8,6 +8,8 @@
 
 mod crash;
 mod disk;
+mod engine;
+mod history;
 mod interleave;
 mod machine;
 mod numbered;
@@ -16,5 +18,11 @@ mod promise;
 mod recovery;
 
 #[cfg(test)]
+#[path = "commit_tests.rs"]
+mod commit_tests;
+#[cfg(test)]
 #[path = "interleave_tests.rs"]
 mod interleave_tests;
+#[cfg(test)]
+#[path = "mutant_tests.rs"]
+mod mutant_tests;

@@ -77,7 +77,8 @@ impl Operation {
     pub(super) fn put(id: u8, to: Place, put: Put) -> Operation {
         let hands = hands(to, id);
         let effect = Effect::Put { place: to, content: put.content(hands.bytes), existing: put.existing };
-        let mut operation = Operation::new(format!("put{id} {to:?}"), vec![hands], Plan::replace(put.replace()), effect);
+        let mut operation =
+            Operation::new(format!("put{id} {to:?}"), vec![hands], Plan::replace(put.replace()), effect);
         operation.program.cleans = true;
         // Only a store compares versions.
         operation.locked = matches!(put.existing, Existing::Match(_));
@@ -132,11 +133,8 @@ impl Operation {
             plans.extend(dirs.into_iter().map(|i| (i, Plan::sync_dir(None))));
         }
         let hands: Vec<Hands> = items.iter().map(|(_, id, to)| hands(*to, *id)).collect();
-        let effect = |hands: &Hands| Effect::Put {
-            place: hands.to,
-            content: put.content(hands.bytes),
-            existing: put.existing,
-        };
+        let effect =
+            |hands: &Hands| Effect::Put { place: hands.to, content: put.content(hands.bytes), existing: put.existing };
         let effects = items.iter().zip(&hands).map(|((group, ..), hands)| (*group, effect(hands))).collect();
         let program = Program { plans, cleans: false };
         Operation { label: format!("batch by {barrier:?}"), program, hands, effects, locked: false, guard: false }
@@ -144,9 +142,8 @@ impl Operation {
 
     /// The same by a wrong protocol; `None` if that makes no difference.
     pub(super) fn mutated(&self, mutant: Mutant) -> Option<Operation> {
-        let plans: Vec<(usize, Plan)> = (self.program.plans.iter())
-            .map(|(hands, plan)| (*hands, mutant.plan(plan.clone())))
-            .collect();
+        let plans: Vec<(usize, Plan)> =
+            (self.program.plans.iter()).map(|(hands, plan)| (*hands, mutant.plan(plan.clone()))).collect();
         let calls = |plans: &[(usize, Plan)]| -> Vec<Call> {
             plans.iter().flat_map(|(_, plan)| plan.stages().flatten().cloned().collect::<Vec<_>>()).collect()
         };
@@ -186,7 +183,9 @@ pub(super) fn faults(call: &Call) -> Vec<(Fate, bool)> {
                 faults.push((Fate::Failed(Errno::EOPNOTSUPP), false));
             }
         }
-        Call::CreateTemp { .. } => faults.extend([(Fate::Failed(Errno::ENOSPC), false), (Fate::Failed(Errno::EIO), true)]),
+        Call::CreateTemp { .. } => {
+            faults.extend([(Fate::Failed(Errno::ENOSPC), false), (Fate::Failed(Errno::EIO), true)])
+        }
         call if call.is_visible() => {
             faults.extend([(Fate::Failed(Errno::ENOSPC), false), (Fate::Failed(Errno::EIO), true)]);
             if *call == Call::REFUSE {

@@ -18,7 +18,8 @@ pub(super) enum Effect {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unit {
     pub(super) op: usize,
-    /// All of an operation's earlier groups are there before anything of a later one.
+    /// All of the earlier groups of a batch are there before anything of a later one.
+    pub(super) batch: usize,
     pub(super) group: usize,
     pub(super) effect: Effect,
 }
@@ -109,10 +110,11 @@ impl Order<'_> {
         let unit = self.units[i];
         self.units.iter().zip(&self.placed).all(|(other, placed)| {
             let due = !placed
-                && match other.op == unit.op {
+                && match other.batch == unit.batch {
                     true => other.group < unit.group,
                     false => {
-                        self.progress.standings[other.op] == Standing::Durable && self.progress.precedes(other.op, unit.op)
+                        self.progress.standings[other.op] == Standing::Durable
+                            && self.progress.precedes(other.op, unit.op)
                     }
                 };
             let late = *placed && self.progress.precedes(unit.op, other.op);

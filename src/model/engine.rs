@@ -1,0 +1,253 @@
+//! An engine for a real committer: plain calls on real files, each of them mirrored on a disk of the model. Nothing is
+//! synced but there.
+
+use std::ffi::CStr;
+use std::fmt;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+
+use super::disk::{BLOCKS, Content, DirId, Disk, FileId, Hands, Name, Place};
+use super::history::{History, Moment};
+use super::promise::{Effect, Progress, Standing, Unit};
+use crate::dir::Dir;
+use crate::engine::{Done, Faulty, Interpreter, Job};
+use crate::plan::{Call, Plan};
+use crate::report::Fate;
+use crate::run::Run;
+
+/// Decides of the n-th call (from 0) whether it fails, and how.
+pub(super) type Fault = Box<dyn FnMut(usize, &Call) -> Option<Errno> + Send>;
+
+pub(super) struct Model {
+    /// Plain calls.
+    inner: Faulty,
+    root: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    disk: Disk,
+    fault: Fault,
+    /// What the numbers of the model stand for.
+    names: Vec<(String, Name)>,
+    /// The files by the numbers of the system.
+    files: Vec<(u64, FileId)>,
+    /// What was published, with the versions that the committer has given.
+    published: Vec<Content>,
+    calls: Vec<Call>,
+    units: Vec<Unit>,
+    progress: Progress,
+    moments: Vec<Moment>,
+}
+
+/// The most operations of one run.
+const MOST: usize = 64;
+
+impl Model {
+    pub(super) fn new(root: &Path, disk: Disk, fault: Fault) -> Model {
+        let state = State {
+            fault,
+            names: Vec::new(),
+            files: Vec::new(),
+            published: Vec::new(),
+            calls: Vec::new(),
+            units: Vec::new(),
+            progress: Progress::new(MOST),
+            moments: vec![Moment::new("the beginning".into(), &disk, &Progress::new(MOST))],
+            disk,
+        };
+        Model { inner: Faulty::new(|_, _| None), root: root.to_owned(), state: Mutex::new(state) }
+    }
+
+    /// Says that some operations are about to begin, one effect each with its group; their numbers.
+    pub(super) fn begin(&self, effects: impl IntoIterator<Item = (usize, Effect)>) -> Vec<usize> {
+        let mut state = self.lock();
+        let batch = state.units.len();
+        let begin = |(group, effect)| {
+            let op = state.units.len();
+            state.units.push(Unit { op, batch, group, effect });
+            state.progress.begin(op);
+            op
+        };
+        effects.into_iter().map(begin).collect()
+    }
+
+    /// Says what their callers were told.
+    pub(super) fn end(&self, operations: &[usize], standings: &[Standing]) {
+        let mut state = self.lock();
+        for (op, standing) in operations.iter().zip(standings) {
+            state.progress.standings[*op] = *standing;
+        }
+        state.note(format!("told {operations:?}: {standings:?}"));
+    }
+
+    /// Takes in a file that was written through a guard.
+    pub(super) fn adopt(&self, dir: &Dir, temp: &CStr, file: impl AsFd, content: Content) {
+        let mut state = self.lock();
+        let place = Place { dir: self.dir(dir), name: state.name(temp) };
+        let number = state.add(file);
+        state.disk.add(place, number, content);
+        state.note(format!("a guard writes {place:?}"));
+    }
+
+    /// Every call so far.
+    pub(super) fn calls(&self) -> Vec<Call> {
+        self.lock().calls.clone()
+    }
+
+    pub(super) fn history(&self) -> History {
+        let state = self.lock();
+        let stamped = |effect: Effect| match effect {
+            Effect::Put { place, content, existing } => {
+                let same = state.published.iter().find(|other| other.bytes == content.bytes).copied();
+                Effect::Put { place, content: same.unwrap_or(content), existing }
+            }
+            effect => effect,
+        };
+        let units = state.units.iter().map(|unit| Unit { effect: stamped(unit.effect), ..*unit }).collect();
+        History { units, moments: state.moments.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Directories are known by their names: the tests have `a` and `b`.
+    fn dir(&self, dir: &Dir) -> DirId {
+        DirId::from(dir.path().strip_prefix(&self.root).is_ok_and(|path| path == Path::new("b")))
+    }
+
+    fn pass(&self, call: &Call, job: &mut Job) -> Fate {
+        let mut state = self.lock();
+        let to = Place { dir: self.dir(&job.dir), name: state.name(&job.name) };
+        let mut bytes = [0; BLOCKS];
+        bytes[..job.bytes.len()].copy_from_slice(&job.bytes);
+        let source = job.source.as_ref().map(|(dir, name)| Place { dir: self.dir(dir), name: state.name(name) });
+        let file = job.file.as_ref().map_or(FileId::MAX, |file| state.number(file));
+        let mut hands = Hands { to, temp: state.name(&job.temp), source, bytes, file };
+        let n = state.calls.len();
+        state.calls.push(call.clone());
+        let State { fault, disk, .. } = &mut *state;
+        let fate = match fault(n, call) {
+            Some(errno) => {
+                disk.fail(call, &hands, errno);
+                job.watch(call, true);
+                Fate::Failed(errno)
+            }
+            // These are free, and succeed.
+            None if is_sync(call) => disk.apply(call, &hands).map_or_else(
+                |errno| {
+                    job.watch(call, true);
+                    Fate::Failed(errno)
+                },
+                Fate::Done,
+            ),
+            // A failure that the real files know nothing of: they are not asked.
+            None if disk.is_dead() => disk.apply(call, &hands).map_or_else(Fate::Failed, Fate::Done),
+            None => {
+                let fate = self.inner.call(call, job);
+                if let (Call::CreateTemp { .. }, Some(file)) = (call, &job.file) {
+                    hands.file = state.add(file);
+                }
+                let modelled = state.disk.apply(call, &hands).map_or_else(Fate::Failed, Fate::Done);
+                assert_eq!(modelled, fate, "{call:?}: the model, and what the system does");
+                fate
+            }
+        };
+        if let (true, Fate::Done(_), Some(file)) = (call.is_visible(), &fate, state.disk.file_at(to)) {
+            let content = state.disk.files[&file].now;
+            state.published.push(content);
+        }
+        state.note(format!("{call:?} {to:?} -> {fate:?}"));
+        fate
+    }
+}
+
+impl State {
+    fn note(&mut self, what: String) {
+        let moment = Moment::new(what, &self.disk, &self.progress);
+        self.moments.push(moment);
+    }
+
+    /// `k3` is the third key; every temporary name has a number of its own.
+    fn name(&mut self, name: &CStr) -> Name {
+        let name = name.to_str().expect("the names of the tests");
+        if let Some(key) = name.strip_prefix('k') {
+            return Name::Key(key.parse().expect("the names of the tests"));
+        }
+        if let Some((_, known)) = self.names.iter().find(|(known, _)| known == name) {
+            return *known;
+        }
+        let new = Name::Temp(u8::try_from(self.names.len()).expect("not so many"));
+        self.names.push((name.to_owned(), new));
+        new
+    }
+
+    fn add(&mut self, file: impl AsFd) -> FileId {
+        let inode = inode(file);
+        let number = FileId::try_from(self.files.len() + 16).expect("not so many");
+        self.files.push((inode, number));
+        number
+    }
+
+    fn number(&self, file: impl AsFd) -> FileId {
+        let inode = inode(file);
+        // The last: a number of the system may be used again.
+        self.files.iter().rev().find(|(known, _)| *known == inode).map_or(FileId::MAX, |(_, number)| *number)
+    }
+}
+
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "not the same type on every system")]
+fn inode(file: impl AsFd) -> u64 {
+    fstat(file).map_or(0, |stat| stat.st_ino as u64)
+}
+
+fn is_sync(call: &Call) -> bool {
+    matches!(
+        call,
+        Call::StartSync
+            | Call::SyncFile
+            | Call::SyncRange
+            | Call::SyncFilesystem
+            | Call::SyncDir
+            | Call::SyncSourceDir
+            | Call::StampDir { .. }
+    )
+}
+
+impl Interpreter for Model {
+    fn run(&self, mut job: Job) -> Done {
+        let mut run = Run::unchecked(std::mem::replace(&mut job.plan, Plan::empty()));
+        while let Some(stage) = run.next_stage() {
+            let mut fates: Vec<Fate> = Vec::new();
+            for call in &stage {
+                let failed = fates.last().is_some_and(|fate| !matches!(fate, Fate::Done(_)));
+                fates.push(if failed { Fate::Skipped } else { self.pass(call, &mut job) });
+            }
+            run.record(stage, fates);
+        }
+        Done { report: run.finish(), file: job.file }
+    }
+
+    fn run_all(&self, jobs: Vec<Job>) -> Vec<Done> {
+        jobs.into_iter().map(|job| self.run(job)).collect()
+    }
+
+    fn call(&self, call: &Call, job: &mut Job) -> Fate {
+        self.pass(call, job)
+    }
+
+    fn links(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Model")
+    }
+}

@@ -1,0 +1,83 @@
+//! What a real committer did, moment by moment, and the look at what a power cut could have left at each.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::crash::Tree;
+use super::disk::{Disk, Place};
+use super::promise::{Effect, Progress, Unit, allowed};
+use super::recovery::recover_tree;
+
+/// The disk after a call, and how far the operations were.
+#[derive(Clone, Debug)]
+pub(super) struct Moment {
+    what: String,
+    disk: Disk,
+    progress: Progress,
+}
+
+impl Moment {
+    pub(super) fn new(what: String, disk: &Disk, progress: &Progress) -> Moment {
+        Moment { what, disk: disk.clone(), progress: progress.clone() }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct History {
+    pub(super) units: Vec<Unit>,
+    pub(super) moments: Vec<Moment>,
+}
+
+impl History {
+    /// Looks at every tree that a cut could leave at any moment, all keys at once; how many. What is wrong, if anything is.
+    pub(super) fn check(&self) -> Result<usize, String> {
+        self.check_where(&self.units, |_| true)
+    }
+
+    /// The same key by key, where the operations are too many to try every order of them.
+    pub(super) fn check_each_key(&self) -> Result<usize, String> {
+        let place = |unit: &Unit| match unit.effect {
+            Effect::Put { place, .. } | Effect::Delete { place } => place,
+            Effect::Rename { .. } => unreachable!("a rename has two keys"),
+        };
+        let keys: BTreeSet<Place> = self.units.iter().map(place).collect();
+        let check = |key: Place| {
+            let units: Vec<Unit> = self.units.iter().filter(|unit| place(unit) == key).copied().collect();
+            self.check_where(&units, |place| place == key)
+        };
+        keys.into_iter().map(check).sum()
+    }
+
+    fn check_where(&self, units: &[Unit], wanted: impl Fn(Place) -> bool) -> Result<usize, String> {
+        let initial = self.moments[0].disk.visible().keys().only(&wanted);
+        let mut known: Option<(&Progress, HashSet<Tree>)> = None;
+        let mut count = 0;
+        for (i, Moment { disk, progress, .. }) in self.moments.iter().enumerate() {
+            if known.as_ref().is_none_or(|(last, _)| *last != progress) {
+                known = Some((progress, allowed(&initial, units, progress, false)));
+            }
+            let promise = &known.as_ref().expect("it was just made").1;
+            for tree in disk.crashes(&wanted) {
+                count += 1;
+                if !promise.contains(&tree.keys()) {
+                    return Err(self.violation(i, &tree, promise));
+                }
+                match recover_tree(disk.filesystem, &tree, true) {
+                    Ok(more) => count += more,
+                    Err(found) => return Err(self.violation(i, &found, &HashSet::from([tree.keys()]))),
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    fn violation(&self, last: usize, found: &Tree, allowed: &HashSet<Tree>) -> String {
+        let Moment { disk, .. } = &self.moments[last];
+        let steps: String = self.moments[..=last].iter().map(|moment| format!("  {}\n", moment.what)).collect();
+        let allowed: BTreeSet<&Tree> = allowed.iter().collect();
+        format!(
+            "on {:?}, after these calls:\n{steps}the power goes\n  before it: {:?}\n  left:      {found:?}\n  allowed:   {allowed:?}",
+            disk.filesystem,
+            disk.visible()
+        )
+    }
+}
