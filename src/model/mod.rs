@@ -26,3 +26,6 @@ mod interleave_tests;
 #[cfg(test)]
 #[path = "mutant_tests.rs"]
 mod mutant_tests;
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod store_tests;
