@@ -85,11 +85,6 @@ impl Report {
         Verdict::Unchanged { step, errno, temp_left }
     }
 
-    /// The same, and these calls succeeded, too.
-    #[cfg(any(test, ringbolt_mutants))]
-    pub(crate) fn and_done(mut self, calls: Vec<Call>) -> Report {
-        self.log.extend(calls.into_iter().map(|call| (call, Fate::Done(0))));
-        self
     /// Says of calls that they were made, if nothing has failed.
     #[cfg(any(test, ringbolt_mutants))]
     pub(crate) fn pretend(&mut self, calls: Vec<Call>) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Done, Interpreter, Job};
 use crate::plan::{Call, Plan, Stage};
-use crate::report::{Fate, Verdict};
+use crate::report::Fate;
 
 /// A protocol that loses data when the power goes. Never in a build of the library: only under test, and with
 /// `--cfg ringbolt_mutants`.
@@ -112,19 +112,6 @@ struct Mutated {
 }
 
 impl Mutated {
-    /// Another job, and the syncs that it lacks.
-    fn job(&self, job: Job) -> (Job, Vec<Call>) {
-        let plan = self.mutant.plan(job.plan.clone());
-        let left_out = job.plan.stages.into_iter().flatten();
-        let left_out = left_out.filter(|call| !plan.stages.iter().flatten().any(|kept| kept == call)).collect();
-        (Job { plan, ..job }, left_out)
-    }
-}
-
-/// Whoever gave the plan is told that all of it was done.
-fn pretend(done: Done, left_out: Vec<Call>) -> Done {
-    let report = if done.report.verdict() == Verdict::Durable { done.report.and_done(left_out) } else { done.report };
-    Done { report, ..done }
     /// The job by the wrong protocol, and the calls that it does without.
     fn job(&self, job: Job) -> (Job, Vec<Call>) {
         let left_out = job.plan.stages.iter().flatten().filter(|call| self.mutant.call(call).is_none());
@@ -142,13 +129,11 @@ fn lie(mut done: Done, left_out: Vec<Call>) -> Done {
 impl Interpreter for Mutated {
     fn run(&self, job: Job) -> Done {
         let (job, left_out) = self.job(job);
-        pretend(self.engine.run(job), left_out)
         lie(self.engine.run(job), left_out)
     }
 
     fn run_all(&self, jobs: Vec<Job>) -> Vec<Done> {
         let (jobs, left_out): (Vec<Job>, Vec<Vec<Call>>) = jobs.into_iter().map(|job| self.job(job)).unzip();
-        self.engine.run_all(jobs).into_iter().zip(left_out).map(|(done, left_out)| pretend(done, left_out)).collect()
         self.engine.run_all(jobs).into_iter().zip(left_out).map(|(done, left_out)| lie(done, left_out)).collect()
     }
 
