@@ -68,7 +68,7 @@ impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cut::Now => f.write_str("the power goes"),
-            Cut::In(step) => write!(f, "a kill; recovery {step:?}; the power goes"),
+            Cut::In(step) => write!(f, "a kill; recovery {step}; the power goes"),
             Cut::After(order) => write!(f, "a kill; recovery {order:?} is over; the power goes"),
             Cut::Twice => f.write_str("the power goes; in the recovery it goes again"),
             Cut::None => f.write_str("it is read, without any cut"),
@@ -216,7 +216,8 @@ impl Search<'_> {
             other != op && self.scenario.operations[other].locked && progress.standings[other] == Standing::Pending
         };
         let kept_out = self.scenario.operations[op].locked && (0..point.at.len()).any(holds);
-        !(progress.standings[op] == Standing::Waiting && point.poisoned) && !kept_out
+        let too_late = point.poisoned && progress.standings[op] == Standing::Waiting;
+        !too_late && !kept_out
     }
 
     fn step(

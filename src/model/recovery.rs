@@ -1,6 +1,7 @@
 //! What opening a store does after a kill or a cut: it takes the temporary files away and syncs every directory.
 
 use std::cell::RefCell;
+use std::fmt;
 
 use super::crash::Tree;
 use super::disk::{DirId, Disk, Filesystem, Place};
@@ -18,6 +19,15 @@ pub(super) const ORDERS: [[DirId; 2]; 2] = [[0, 1], [1, 0]];
 pub(super) enum Step {
     Removed(Place),
     Synced(DirId),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Removed(temp) => write!(f, "removes {temp:?}"),
+            Step::Synced(dir) => write!(f, "syncs d{dir}"),
+        }
+    }
 }
 
 /// Runs the recovery; `at` looks at the disk after every step.
