@@ -280,7 +280,8 @@ impl Store {
     }
 
     /// Durably renames a key; what is at `to` is replaced. If both are names of one file already (hard links), nothing happens,
-    /// as POSIX has it for rename(2).
+    /// as POSIX has it for rename(2). Where the filesystem does not make a rename as one change (ext4, xfs and btrfs do), a power
+    /// cut before this returns can leave neither name.
     ///
     /// # Errors
     ///

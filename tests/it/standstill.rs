@@ -132,8 +132,10 @@ fn the_end_of_a_store_commits_what_is_queued() {
 #[test]
 fn what_has_queued_up_is_one_batch() {
     each_disk(1024, |store, disk| {
-        store.put("a/k", "").unwrap();
-        store.put("b/k", "").unwrap();
+        // After a batch, the next change is expected in company: the thread may see it before the others are there.
+        let mut batch = store.batch();
+        batch.put("a/k", "").put("b/k", "").put("a/l", "").put("b/l", "");
+        batch.commit().into_result().unwrap();
         let before = store.stats();
         let frozen = Frozen::new(disk);
         let mut puts: Vec<_> = (0..101)
