@@ -103,9 +103,11 @@ impl Disk {
         self.state().chunks = content;
     }
 
-    /// Begins to record, with an empty log.
-    pub fn record(&self) {
-        self.state().log = Some(Vec::new());
+    /// Begins to record, with an empty log, from what is on it now.
+    pub fn record(&self) -> Chunks {
+        let mut state = self.state();
+        state.log = Some(Vec::new());
+        state.chunks.clone()
     }
 
     /// How much was recorded so far: the place in the log of what comes next.

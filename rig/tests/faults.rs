@@ -87,7 +87,7 @@ fn a_disk_that_refuses_everything() {
         for refuse in [Refuse::Writes, Refuse::Flushes] {
             everywhere(lab, |filesystem, engine, content| {
                 let at = format!("{filesystem} {engine:?} {refuse:?}");
-                lab.load(content);
+                lab.load(content).unwrap();
                 let mount = lab.mount(filesystem, "").unwrap();
                 let store = open(mount.path(), engine);
                 lab.disk().refuse(refuse);
@@ -140,7 +140,7 @@ fn one_request_that_fails_at_any_moment() {
                 let mut failed = 0;
                 for n in 0.. {
                     let at = format!("{filesystem} {engine:?}, {len} bytes, request {n} fails");
-                    lab.load(content.clone());
+                    lab.load(content.clone()).unwrap();
                     lab.disk().record();
                     let mount = lab.mount(filesystem, "").unwrap();
                     let store = open(mount.path(), engine);
@@ -160,7 +160,7 @@ fn one_request_that_fails_at_any_moment() {
                     drop(store);
                     mount.unmount().unwrap();
                     for kept in [false, true] {
-                        lab.load(after_the_cut(&content, &log, kept));
+                        lab.load(after_the_cut(&content, &log, kept)).unwrap();
                         let mount = lab.mount(filesystem, "").unwrap();
                         let store = open(mount.path(), engine);
                         let a = store.get("a").unwrap();

@@ -55,8 +55,7 @@ impl Notes {
     /// From here on the disk records. All before it must be synced.
     pub fn start(&self) {
         let mut noted = self.noted();
-        noted.base = Some(self.disk.content());
-        self.disk.record();
+        noted.base = Some(self.disk.record());
     }
 
     /// An operation begins. Its number is for the acknowledgement.

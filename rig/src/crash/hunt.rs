@@ -160,7 +160,7 @@ impl Hunt<'_> {
     /// Lets the filesystem and the crate recover, and sees what is there then.
     fn look(&self, content: &Chunks, record: bool, check: &dyn Fn(&Found) -> Vec<String>) -> Result<Seen> {
         let (lab, operation) = (self.lab, self.cell.operation);
-        lab.load(content.clone());
+        lab.load(content.clone())?;
         if record {
             lab.disk().record();
         }

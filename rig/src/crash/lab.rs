@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::server::Server;
@@ -107,15 +108,21 @@ impl Lab {
 
     /// Makes a filesystem, on what was an empty disk.
     pub fn make(&self, filesystem: Filesystem) -> io::Result<()> {
-        self.load(Chunks::new(DISK_SIZE));
+        self.load(Chunks::new(DISK_SIZE))?;
         filesystem.make(&self.device)
     }
 
-    /// Puts something else on the disk, which must not be mounted, nor open: its last close is what makes the kernel forget all
-    /// that was on it. (To be asked to forget it, by `posix_fadvise` or `BLKFLSBUF`, it takes as advice: one mount in 50,000 saw
-    /// blocks of an earlier disk.)
-    pub fn load(&self, content: Chunks) {
+    /// Puts something else on the disk, which must not be mounted: EBUSY.
+    ///
+    /// First all of it is discarded, for that makes the kernel drop every page it has of the device. Nothing less does: a last
+    /// close drops them too, but is not the last while anybody else looks at the device; and `posix_fadvise` and `BLKFLSBUF` are
+    /// taken as advice. With either, a mount now and then saw blocks of an earlier disk, and cried that they were lost.
+    pub fn load(&self, content: Chunks) -> io::Result<()> {
+        let device = fs::File::options().write(true).open(&self.device)?;
+        let discard = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(device, discard, 0, DISK_SIZE as i64)?;
         self.disk().load(content);
+        Ok(())
     }
 
     /// Mounts it, which is when a filesystem recovers.
