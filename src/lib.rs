@@ -19,6 +19,8 @@ mod kind;
 mod lock;
 #[cfg(test)]
 mod model;
+#[cfg(feature = "object_store")]
+pub mod object_store;
 mod plan;
 mod pool;
 mod put_options;

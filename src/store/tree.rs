@@ -141,6 +141,12 @@ impl List {
         Ok(list)
     }
 
+    /// What is directly in the directory that the prefix names, or is: keys, and directories with a slash at their end.
+    #[cfg(feature = "object_store")]
+    pub(crate) fn one_level(self) -> impl Iterator<Item = String> {
+        self.todo.into_iter().rev()
+    }
+
     /// Reads a directory: `""`, or a path with a slash at its end.
     fn enter(&mut self, path: &str) -> Result<()> {
         let (_, Names { files, dirs }) = match read(&self.root, path.trim_end_matches('/')) {

@@ -28,6 +28,8 @@ mod killed;
 mod limits;
 #[cfg(target_os = "linux")]
 mod mounts;
+#[cfg(feature = "object_store")]
+mod objects;
 #[cfg(target_os = "linux")]
 mod refusals;
 #[cfg(all(feature = "sidecar", target_os = "linux"))]

@@ -1,0 +1,50 @@
+//! Reading an object.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+
+use ::object_store::path::Path;
+use ::object_store::{Error, GetOptions, GetResult, GetResultPayload, ObjectMeta, Result};
+use futures_util::StreamExt;
+
+use super::attributes;
+use super::error::{STORE, explain_source, of_io, precondition};
+use crate::{Store, Version};
+
+/// Opens an object: what is read from it is of one content, whatever is put meanwhile.
+pub(super) fn get(store: &Store, location: &Path, options: &GetOptions) -> Result<GetResult> {
+    if options.version.is_some() {
+        return Err(precondition(location, "older versions are not kept, and none has such a name"));
+    }
+    let file = store.reader().file(location.as_ref()).map_err(|error| explain_source(error, location))?;
+    let meta = meta(&file.metadata().map_err(|error| of_io(error, location))?, location.clone());
+    options.check_preconditions(&meta)?;
+    let range = match &options.range {
+        Some(range) => {
+            range.as_range(meta.size).map_err(|error| Error::Generic { store: STORE, source: Box::new(error) })?
+        }
+        None => 0..meta.size,
+    };
+    let attributes = attributes::read(&file, location)?;
+    let payload = match options.head {
+        true => GetResultPayload::Stream(futures_util::stream::empty().boxed()),
+        false => payload(file, store, location),
+    };
+    Ok(GetResult { payload, meta, range, attributes, extensions: Default::default() })
+}
+
+fn payload(file: File, store: &Store, location: &Path) -> GetResultPayload {
+    GetResultPayload::File(file, store.path().join(location.as_ref()))
+}
+
+/// What is known of an object.
+pub(super) fn meta(found: &Metadata, location: Path) -> ObjectMeta {
+    let version = Version::at(found.mtime(), found.mtime_nsec());
+    ObjectMeta {
+        location,
+        last_modified: found.modified().unwrap_or(std::time::SystemTime::UNIX_EPOCH).into(),
+        size: found.len(),
+        e_tag: Some(version.to_string()),
+        version: None,
+    }
+}

@@ -1,0 +1,248 @@
+//! The store as an [`ObjectStore`] of the crate [`object_store`](::object_store), for programs that know that trait: SlateDB,
+//! DataFusion, Delta, Lance (feature `object_store`).
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! use object_store::{ObjectStoreExt, PutMode, path::Path};
+//! use ringbolt::object_store::RingboltStore;
+//!
+//! let store = RingboltStore::open(dir.path())?;
+//! let manifest = Path::from("db/manifest/000001");
+//! let first = store.put(&manifest, "one".into()).await?; // durable when this returns
+//!
+//! // Compare and swap: who has read `first` and is late is told so.
+//! use object_store::ObjectStore;
+//! store.put_opts(&manifest, "two".into(), PutMode::Update(first.clone().into()).into()).await?;
+//! let late = store.put_opts(&manifest, "also two".into(), PutMode::Update(first.into()).into()).await;
+//! assert!(matches!(late, Err(object_store::Error::Precondition { .. })));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What the trait leaves open, and how it is here:
+//!
+//! | | |
+//! |---|---|
+//! | durability | what returns `Ok` from a change is durable: puts, a completed multipart upload, deletes, copies, renames |
+//! | entity tag | the version of the file. [`ObjectMeta::version`] is `None`: older contents are not kept |
+//! | many puts at once | share commits, as all of a [`Store`] do |
+//! | attributes | in an extended attribute, durable with the content. [`NotSupported`](Error::NotSupported) where the filesystem has none, or no room for them. Tags are not implemented |
+//! | multipart | parts go to a file that nobody sees; at most what the filesystem takes. Dropped without [`complete`](MultipartUpload::complete) it leaves nothing. A part that failed, or was given up, fails the completion |
+//! | listing | in the order of the bytes of the paths; a prefix is there only if an object is beneath it |
+//! | copy | of bytes and attributes, with a tag of its own |
+//! | rename | one rename, with the tag that it had; with [`RenameTargetMode::Create`] a copy and a delete, so that a crash between leaves both |
+//! | paths | a directory cannot be an object: `a` beside `a/b` is [`NotSupported`](Error::NotSupported), and so is a segment of more than 255 bytes or one that begins with `.ringbolt` |
+//! | dropped futures | a change whose future was polled may happen |
+//!
+//! Reads, listings, copies and uploads block a thread; on a tokio runtime that is one of its blocking threads, else the caller's.
+//! Puts, deletes and renames run on any runtime.
+
+mod attributes;
+mod blocking;
+mod error;
+mod get;
+mod list;
+mod upload;
+
+use std::fmt;
+use std::path::Path as FsPath;
+use std::sync::Arc;
+
+use ::object_store::path::Path;
+use ::object_store::{
+    CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, RenameTargetMode, Result,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+use crate::{Store, Version};
+use blocking::blocking;
+use error::{explain, explain_source, not_implemented, precondition};
+use upload::Upload;
+
+/// How many deletes are one commit at most.
+const DELETES: usize = 256;
+
+/// A [`Store`] that speaks the trait. A clone is the same store.
+#[derive(Clone, Debug)]
+pub struct RingboltStore {
+    store: Arc<Store>,
+}
+
+impl RingboltStore {
+    /// Opens a store in an existing directory, with the defaults of [`Store::builder`].
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreBuilder::open`](crate::StoreBuilder::open).
+    pub fn open(path: impl AsRef<FsPath>) -> crate::Result<RingboltStore> {
+        Store::open(path).map(RingboltStore::from)
+    }
+
+    /// The store beneath. What is done to it is seen here, and the other way round.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    async fn copy(&self, from: &Path, to: &Path, mode: CopyMode) -> Result<()> {
+        let (store, from, to) = (Arc::clone(&self.store), from.clone(), to.clone());
+        blocking(move || {
+            let mut source = store.reader().file(from.as_ref()).map_err(|error| explain_source(error, &from))?;
+            let attributes = attributes::read(&source, &from)?;
+            let options = crate::PutOptions::new().create_new(mode == CopyMode::Create);
+            let mut target = store.create(to.as_ref(), options).map_err(|error| explain(error, &to))?;
+            std::io::copy(&mut source, &mut target).map_err(|error| error::of_io(error, &to))?;
+            attributes::write(target.as_file(), &attributes, &to)?;
+            target.commit().map_err(|error| explain(error, &to)).map(drop)
+        })
+        .await
+    }
+
+    /// A put with attributes, which must be in the file before it is synced.
+    async fn put_with_attributes(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+        options: crate::PutOptions,
+    ) -> Result<Version> {
+        let (store, location) = (Arc::clone(&self.store), location.clone());
+        blocking(move || {
+            let mut file = store.create(location.as_ref(), options).map_err(|error| explain(error, &location))?;
+            for bytes in &payload {
+                std::io::Write::write_all(&mut file, bytes).map_err(|error| error::of_io(error, &location))?;
+            }
+            attributes::write(file.as_file(), &opts.attributes, &location)?;
+            let version = file.commit().map_err(|error| explain(error, &location))?;
+            version.ok_or_else(|| not_implemented("a put without a version"))
+        })
+        .await
+    }
+}
+
+impl From<Store> for RingboltStore {
+    fn from(store: Store) -> RingboltStore {
+        RingboltStore { store: Arc::new(store) }
+    }
+}
+
+impl fmt::Display for RingboltStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RingboltStore({})", self.store.path().display())
+    }
+}
+
+#[async_trait]
+impl ObjectStore for RingboltStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        if !opts.tags.encoded().is_empty() {
+            return Err(not_implemented("tags"));
+        }
+        let options = match &opts.mode {
+            PutMode::Overwrite => crate::PutOptions::new(),
+            PutMode::Create => crate::PutOptions::new().create_new(true),
+            PutMode::Update(expected) => {
+                let tag =
+                    expected.e_tag.as_deref().ok_or_else(|| precondition(location, "an update needs an entity tag"))?;
+                let version = tag.parse().map_err(|_| precondition(location, "not an entity tag of this store"))?;
+                crate::PutOptions::new().expect_version(version)
+            }
+        };
+        let is_update = matches!(opts.mode, PutMode::Update(_));
+        let put = match opts.attributes.is_empty() {
+            true => {
+                let bytes = Bytes::from(payload);
+                let put = self.store.put_with_async(location.as_ref(), bytes, options);
+                put.await.map_err(|error| explain(error, location))
+            }
+            false => self.put_with_attributes(location, payload, opts, options).await,
+        };
+        match put {
+            // What is not there has not the version that was expected.
+            Err(Error::NotFound { source, path }) if is_update => Err(Error::Precondition { path, source }),
+            put => put.map(result),
+        }
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        if !opts.tags.encoded().is_empty() {
+            return Err(not_implemented("tags"));
+        }
+        let (store, location) = (Arc::clone(&self.store), location.clone());
+        blocking(move || {
+            let file = store.create(location.as_ref(), crate::PutOptions::new());
+            let file = file.map_err(|error| explain(error, &location))?;
+            attributes::write(file.as_file(), &opts.attributes, &location)?;
+            Ok(Box::new(Upload::new(file, location)) as Box<dyn MultipartUpload>)
+        })
+        .await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let (store, location) = (Arc::clone(&self.store), location.clone());
+        blocking(move || get::get(&store, &location, &options)).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let store = Arc::clone(&self.store);
+        // What is ready is one commit: nobody waits for company.
+        let commits = locations.ready_chunks(DELETES).then(move |locations| delete(Arc::clone(&store), locations));
+        commits.flat_map(futures_util::stream::iter).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        list::list(Arc::clone(&self.store), prefix, None)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        list::list(Arc::clone(&self.store), prefix, Some(offset.clone()))
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let (store, prefix) = (Arc::clone(&self.store), prefix.cloned());
+        blocking(move || list::list_with_delimiter(&store, prefix.as_ref())).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.copy(from, to, options.mode).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        match options.target_mode {
+            RenameTargetMode::Overwrite => {
+                self.store.rename_async(from.as_ref(), to.as_ref()).await.map_err(|error| explain_source(error, from))
+            }
+            RenameTargetMode::Create => {
+                self.copy(from, to, CopyMode::Create).await?;
+                self.store.delete_async(from.as_ref()).await.map_err(|error| explain_source(error, from))
+            }
+        }
+    }
+}
+
+/// Deletes what it can of these, in one commit; the results are in their order.
+async fn delete(store: Arc<Store>, locations: Vec<Result<Path>>) -> Vec<Result<Path>> {
+    let mut batch = store.batch();
+    for location in locations.iter().flatten() {
+        batch.delete(location.as_ref());
+    }
+    let mut answers = batch.commit_async().await.into_results().into_iter();
+    let settle = |location: Result<Path>| {
+        let location = location?;
+        match answers.next() {
+            Some(Err(error)) => Err(explain_source(error, &location)),
+            _ => Ok(location),
+        }
+    };
+    locations.into_iter().map(settle).collect()
+}
+
+/// What a put is answered with.
+fn result(version: Version) -> PutResult {
+    PutResult { e_tag: Some(version.to_string()), version: None, extensions: Default::default() }
+}

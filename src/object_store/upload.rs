@@ -1,0 +1,106 @@
+//! An upload in parts: written to a file that nobody sees, published whole.
+
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::object_store::path::Path;
+use ::object_store::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart};
+use async_trait::async_trait;
+use futures_util::FutureExt;
+
+use super::blocking::blocking;
+use super::error::{STORE, explain, of_io};
+use super::result;
+use crate::AtomicFile;
+
+/// Parts that are being written, in any order, each at its place.
+#[derive(Debug)]
+pub(super) struct Upload {
+    location: Path,
+    shared: Arc<Shared>,
+    /// Where the next part goes.
+    end: u64,
+    parts: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Gone after a completion or an abort.
+    file: Option<AtomicFile>,
+    /// Parts that are whole.
+    written: u64,
+}
+
+impl Upload {
+    pub(super) fn new(file: AtomicFile, location: Path) -> Upload {
+        let state = Mutex::new(State { file: Some(file), written: 0 });
+        Upload { location, shared: Arc::new(Shared { state }), end: 0, parts: 0 }
+    }
+
+    fn error(&self, why: String) -> Error {
+        Error::Generic { store: STORE, source: format!("{}: {why}", self.location).into() }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, payload: &PutPayload, mut offset: u64, location: &Path) -> Result<()> {
+        // A descriptor of its own, so that parts are written side by side.
+        let file = match &self.state().file {
+            Some(file) => file.as_file().try_clone().map_err(|error| of_io(error, location))?,
+            None => {
+                let why = format!("{location}: a part of an upload that is over");
+                return Err(Error::Generic { store: STORE, source: why.into() });
+            }
+        };
+        for bytes in payload {
+            file.write_all_at(bytes, offset).map_err(|error| of_io(error, location))?;
+            offset += bytes.len() as u64;
+        }
+        self.state().written += 1;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let (shared, location, offset) = (Arc::clone(&self.shared), self.location.clone(), self.end);
+        self.end += data.content_length() as u64;
+        self.parts += 1;
+        blocking(move || shared.write(&data, offset, &location)).boxed()
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let (file, written) = {
+            let mut state = self.shared.state();
+            (state.file.take(), state.written)
+        };
+        let file = file.ok_or_else(|| self.error("the upload is over".to_owned()))?;
+        if written != self.parts {
+            let missing = self.parts - written;
+            blocking(move || Ok(drop(file))).await?;
+            return Err(self.error(format!("{missing} of {} parts were not written; nothing has changed", self.parts)));
+        }
+        let location = self.location.clone();
+        let version = blocking(move || file.commit().map_err(|error| explain(error, &location))).await?;
+        version.map(result).ok_or_else(|| self.error("a commit without a version".to_owned()))
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        let file = self.shared.state().file.take();
+        let location = self.location.clone();
+        match file {
+            Some(file) => blocking(move || file.discard().map_err(|error| explain(error, &location))).await,
+            None => Err(self.error("the upload is over".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The crate object_store's own conformance functions, on every engine; and what the trait leaves open.
+
+use std::path::Path as FsPath;
+
+use futures::StreamExt;
+use futures::stream;
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, CopyMode, CopyOptions, Error, GetOptions, GetRange, MultipartUpload, ObjectStore,
+    ObjectStoreExt, PutMode, PutOptions, PutPayload, RenameOptions, RenameTargetMode, UpdateVersion, integration,
+};
+use ringbolt::object_store::RingboltStore;
+use ringbolt::{Engine, Store};
+
+use crate::help::*;
+
+fn open(dir: &FsPath, engine: Engine) -> RingboltStore {
+    Store::builder(dir).engine(engine).open().unwrap().into()
+}
+
+/// A fresh store for each engine and each test, on a runtime of its own.
+fn each(test: impl AsyncFn(RingboltStore, &FsPath)) {
+    each_engine(|engine, dir| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(test(open(dir, engine), dir));
+    });
+}
+
+macro_rules! conformance {
+    ($($name:ident: $store:ident => $call:expr;)*) => {
+        mod conformance {
+            use super::*;
+            $(
+                #[test]
+                fn $name() {
+                    each(async |$store, _| {
+                        $call.await;
+                    });
+                }
+            )*
+        }
+    };
+}
+
+// Of those functions there are more, for what this store is not: `multipart`, `multipart_with_opts` and
+// `multipart_put_part_out_of_order` (MultipartStore), `list_paginated` (PaginatedListStore), `response_extensions` (HTTP).
+conformance! {
+    put_get_delete_list: store => integration::put_get_delete_list(&store);
+    put_get_attributes: store => integration::put_get_attributes(&store);
+    get_opts: store => integration::get_opts(&store);
+    put_opts: store => integration::put_opts(&store, true);
+    stream_get: store => integration::stream_get(&store);
+    list_uses_directories_correctly: store => integration::list_uses_directories_correctly(&store);
+    list_with_delimiter: store => integration::list_with_delimiter(&store);
+    list_with_offset_exclusivity: store => integration::list_with_offset_exclusivity(&store);
+    rename_and_copy: store => integration::rename_and_copy(&store);
+    copy_if_not_exists: store => integration::copy_if_not_exists(&store);
+    copy_rename_nonexistent_object: store => integration::copy_rename_nonexistent_object(&store);
+    multipart_race_condition: store => integration::multipart_race_condition(&store, true);
+    multipart_out_of_order: store => integration::multipart_out_of_order(&store);
+    get_nonexistent_object: store => async {
+        let error = integration::get_nonexistent_object(&store, None).await.unwrap_err();
+        assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    };
+}
+
+async fn content(store: &RingboltStore, path: &str) -> Vec<u8> {
+    store.get(&Path::from(path)).await.unwrap().bytes().await.unwrap().to_vec()
+}
+
+fn update(tag: Option<&str>) -> PutOptions {
+    PutMode::Update(UpdateVersion { e_tag: tag.map(str::to_owned), version: None }).into()
+}
+
+fn many() -> Attributes {
+    let large = "x".repeat(70_000);
+    Attributes::from_iter([(Attribute::Metadata("large".into()), large)])
+}
+
+/// What the trait allows and a filesystem does not is refused in the trait's own words, with our error as the source.
+#[test]
+fn paths_that_a_filesystem_cannot_hold() {
+    each(async |store, dir| {
+        store.put(&Path::from("a"), "file".into()).await.unwrap();
+        store.put(&Path::from("d/e"), "file".into()).await.unwrap();
+        let long = "x".repeat(300);
+        for path in ["a/b", "d", long.as_str(), ".ringbolt/format", "x/.ringbolt-1.tmp"] {
+            let error = store.put(&Path::from(path), "new".into()).await.unwrap_err();
+            assert!(matches!(error, Error::NotSupported { .. }), "{path}: {error:?}");
+            let error = store.put_multipart(&Path::from(path)).await.map(drop);
+            // A directory is noticed when the file is to take its place.
+            assert!(matches!(error, Err(Error::NotSupported { .. })) || path == "d", "{path}: {error:?}");
+        }
+        for path in ["a/b", "d", long.as_str()] {
+            let error = store.get(&Path::from(path)).await.unwrap_err();
+            let missing = matches!(error, Error::NotFound { .. });
+            assert!(missing || path == long, "{path}: {error:?}");
+        }
+        assert_eq!((content(&store, "a").await, content(&store, "d/e").await), (b"file".to_vec(), b"file".to_vec()));
+        assert!(temporaries(dir).is_empty());
+    });
+}
+
+#[test]
+fn conditions_that_do_not_hold() {
+    each(async |store, dir| {
+        let path = Path::from("k");
+        for tag in [Some("1"), Some("not a tag"), Some("\"1\""), None] {
+            let error = store.put_opts(&path, "new".into(), update(tag)).await.unwrap_err();
+            assert!(matches!(error, Error::Precondition { .. }), "{tag:?}: {error:?}");
+        }
+        let first = store.put(&path, "old".into()).await.unwrap();
+        let error = store.put_opts(&path, "new".into(), PutMode::Create.into()).await.unwrap_err();
+        assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+        let error = store.put_opts(&path, "new".into(), update(Some("1"))).await.unwrap_err();
+        assert!(matches!(error, Error::Precondition { .. }), "{error:?}");
+        let error = store.get_opts(&path, GetOptions::new().with_version(Some("1".to_owned()))).await.unwrap_err();
+        assert!(matches!(error, Error::Precondition { .. }), "{error:?}");
+        for range in [GetRange::Bounded(3..4), GetRange::Offset(3)] {
+            let error = store.get_opts(&path, GetOptions::new().with_range(Some(range))).await.unwrap_err();
+            assert!(matches!(error, Error::Generic { .. }), "{error:?}");
+        }
+        assert_eq!(content(&store, "k").await, b"old");
+        assert_eq!(store.head(&path).await.unwrap().e_tag, first.e_tag);
+        assert!(temporaries(dir).is_empty());
+    });
+}
+
+#[test]
+fn attributes_are_kept_or_refused() {
+    each(async |store, dir| {
+        let attributes = Attributes::from_iter([
+            (Attribute::ContentType, "text/plain"),
+            (Attribute::StorageClass, "cold"),
+            (Attribute::Metadata("ключ \"=\n".into()), "värde"),
+        ]);
+        let put = store.put_opts(&Path::from("a"), "one".into(), attributes.clone().into()).await;
+        if let Err(Error::NotSupported { source }) = &put {
+            return skip("attributes_are_kept_or_refused", source);
+        }
+        put.unwrap();
+        store.copy(&Path::from("a"), &Path::from("b")).await.unwrap();
+        store.rename(&Path::from("b"), &Path::from("c")).await.unwrap();
+        for path in ["a", "c"] {
+            assert_eq!(store.get(&Path::from(path)).await.unwrap().attributes, attributes);
+        }
+        // A put without attributes has none: nothing is left of those before.
+        store.put(&Path::from("a"), "two".into()).await.unwrap();
+        assert!(store.get(&Path::from("a")).await.unwrap().attributes.is_empty());
+
+        let error = store.put_opts(&Path::from("a"), "three".into(), many().into()).await.unwrap_err();
+        assert!(matches!(error, Error::NotSupported { .. }), "{error:?}");
+        let error = store.put_multipart_opts(&Path::from("a"), many().into()).await.map(drop).unwrap_err();
+        assert!(matches!(error, Error::NotSupported { .. }), "{error:?}");
+        assert_eq!(content(&store, "a").await, b"two");
+        assert!(temporaries(dir).is_empty());
+    });
+}
+
+/// Nothing is seen of an upload before it is complete, and nothing is left of one that never is.
+#[test]
+fn uploads_that_are_not_completed() {
+    each(async |store, dir| {
+        let path = Path::from("d/k");
+        store.put(&path, "old".into()).await.unwrap();
+
+        let mut upload = store.put_multipart(&path).await.unwrap();
+        upload.put_part(vec![1; 100_000].into()).await.unwrap();
+        assert_eq!(temporaries(dir).len(), 1);
+        drop(upload);
+        assert!(temporaries(dir).is_empty());
+
+        let mut upload = store.put_multipart(&path).await.unwrap();
+        upload.put_part(vec![1; 100_000].into()).await.unwrap();
+        upload.abort().await.unwrap();
+        assert!(temporaries(dir).is_empty());
+        assert!(upload.complete().await.is_err() && upload.put_part("late".into()).await.is_err());
+        assert!(upload.abort().await.is_err());
+
+        // A part that was given up leaves a hole, which must not be published.
+        let mut upload = store.put_multipart(&path).await.unwrap();
+        drop(upload.put_part(vec![1; 10].into()));
+        upload.put_part(vec![2; 10].into()).await.unwrap();
+        let error = upload.complete().await.unwrap_err();
+        assert!(error.to_string().contains("1 of 2 parts"), "{error}");
+        assert!(temporaries(dir).is_empty());
+        assert_eq!(content(&store, "d/k").await, b"old");
+
+        let mut upload = store.put_multipart(&path).await.unwrap();
+        let parts: Vec<_> = (0..20u8)
+            .map(|n| upload.put_part(PutPayload::from_iter([vec![n; 7], vec![n; 5]].map(bytes::Bytes::from))))
+            .collect();
+        for part in parts.into_iter().rev() {
+            part.await.unwrap();
+        }
+        let done = upload.complete().await.unwrap();
+        let expected: Vec<u8> = (0..20u8).flat_map(|n| [n; 12]).collect();
+        assert_eq!(content(&store, "d/k").await, expected);
+        assert_eq!(store.head(&path).await.unwrap().e_tag, done.e_tag);
+    });
+}
+
+#[test]
+fn deletes_are_answered_in_the_order_of_their_input() {
+    each(async |store, _| {
+        let paths: Vec<Path> = (0..600).map(|n| Path::from(format!("d{}/{n}", n % 3))).collect();
+        for path in paths.iter().step_by(2) {
+            store.put(path, "x".into()).await.unwrap();
+        }
+        let mut locations: Vec<object_store::Result<Path>> = paths.iter().cloned().map(Ok).collect();
+        locations
+            .insert(300, Err(Error::NotImplemented { operation: "on purpose".into(), implementer: "test".into() }));
+        let mut answers: Vec<_> = store.delete_stream(stream::iter(locations).boxed()).collect().await;
+        assert!(matches!(answers.remove(300), Err(Error::NotImplemented { .. })));
+        for (n, (answer, path)) in answers.iter().zip(&paths).enumerate() {
+            match answer {
+                Ok(deleted) => assert!(n % 2 == 0 && deleted == path),
+                Err(Error::NotFound { path: missing, .. }) => assert!(n % 2 == 1 && *missing == path.to_string()),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(store.list(None).count().await, 0);
+        // They shared commits.
+        let stats = store.store().stats();
+        assert!(stats.syncs.directories < 300 + 100, "{:?}", stats.syncs);
+    });
+}
+
+/// Sorted, in pages, without what is no object.
+#[test]
+fn listings() {
+    each(async |store, dir| {
+        let mut paths: Vec<Path> = (0..700).map(|n| Path::from(format!("a/{}/{n}", n % 7))).collect();
+        paths.extend(["a.b/x", "a b", "a0"].map(Path::from));
+        paths.sort();
+        for page in paths.chunks(64) {
+            let puts = page.iter().map(|path| store.put(path, "x".into()));
+            futures::future::try_join_all(puts).await.unwrap();
+        }
+        std::fs::create_dir_all(dir.join("empty/er")).unwrap();
+        let listed: Vec<Path> = store.list(None).map(|meta| meta.unwrap().location).collect().await;
+        assert_eq!(listed, paths);
+        let prefix = Path::from("a/3");
+        let listed: Vec<Path> = store.list(Some(&prefix)).map(|meta| meta.unwrap().location).collect().await;
+        assert_eq!(listed, paths.iter().filter(|path| path.prefix_matches(&prefix)).cloned().collect::<Vec<_>>());
+        let level = store.list_with_delimiter(None).await.unwrap();
+        assert_eq!(level.common_prefixes, ["a", "a.b"].map(Path::from));
+        let objects: Vec<&Path> = level.objects.iter().map(|meta| &meta.location).collect();
+        assert_eq!(objects, [&Path::from("a b"), &Path::from("a0")]);
+        let prefix = Path::from("a");
+        assert_eq!(store.list_with_delimiter(Some(&prefix)).await.unwrap().common_prefixes.len(), 7);
+    });
+}
+
+#[test]
+fn copies_and_renames_by_mode() {
+    each(async |store, dir| {
+        let [a, b, c] = ["a", "d/b", "e/c"].map(Path::from);
+        let first = store.put(&a, "one".into()).await.unwrap();
+        store.put(&b, "two".into()).await.unwrap();
+        let create = CopyOptions::new().with_mode(CopyMode::Create);
+        let error = store.copy_opts(&a, &b, create.clone()).await.unwrap_err();
+        assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+        store.copy_opts(&a, &c, create).await.unwrap();
+        assert_ne!(store.head(&c).await.unwrap().e_tag, first.e_tag);
+        let create = RenameOptions::new().with_target_mode(RenameTargetMode::Create);
+        let error = store.rename_opts(&a, &b, create.clone()).await.unwrap_err();
+        assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+        assert_eq!((content(&store, "a").await, content(&store, "d/b").await), (b"one".to_vec(), b"two".to_vec()));
+        store.rename_opts(&a, &Path::from("f/g"), create).await.unwrap();
+        assert!(matches!(store.head(&a).await, Err(Error::NotFound { .. })));
+        store.rename(&c, &b).await.unwrap();
+        assert_eq!((content(&store, "f/g").await, content(&store, "d/b").await), (b"one".to_vec(), b"one".to_vec()));
+        assert!(temporaries(dir).is_empty());
+    });
+}
+
+/// Puts that are in flight together share commits.
+#[test]
+fn puts_at_once_share_commits() {
+    each(async |store, _| {
+        let puts = (0..256).map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.put(&Path::from(format!("d/{n}")), vec![7; 4096].into()).await })
+        });
+        for put in futures::future::join_all(puts).await {
+            put.unwrap().unwrap();
+        }
+        assert_eq!(store.list(None).count().await, 256);
+        let stats = store.store().stats();
+        assert!(stats.syncs.directories < 128, "{:?}", stats.syncs);
+    });
+}
+
+/// Without a tokio runtime the calling thread does what blocks.
+#[test]
+fn it_runs_on_any_runtime() {
+    each_engine(|engine, dir| {
+        let store = open(dir, engine);
+        futures::executor::block_on(async {
+            let path = Path::from("a/b");
+            store.put(&path, "one".into()).await.unwrap();
+            let mut upload = store.put_multipart(&path).await.unwrap();
+            upload.put_part("two".into()).await.unwrap();
+            upload.complete().await.unwrap();
+            let head = store.head(&path).await.unwrap();
+            assert_eq!((head.size, store.list(None).count().await), (3, 1));
+            store.delete(&path).await.unwrap();
+        });
+    });
+}
