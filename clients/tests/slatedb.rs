@@ -1,0 +1,128 @@
+//! SlateDB, a key-value store in object storage, on ringbolt: what it acknowledged survives a kill, and its garbage collection,
+//! which needs compare and swap, works.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path as FsPath;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use ringbolt::object_store::RingboltStore;
+use slatedb::Db;
+use slatedb::admin::AdminBuilder;
+use slatedb::config::{FlushOptions, FlushType, GarbageCollectorDirectoryOptions, GarbageCollectorOptions, Settings};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+const DB: &str = "db";
+
+fn settings() -> Settings {
+    Settings { flush_interval: Some(Duration::from_millis(5)), garbage_collector_options: None, ..Settings::default() }
+}
+
+async fn open(store: Arc<dyn ObjectStore>) -> Result<Db> {
+    Ok(Db::builder(DB, store).with_settings(settings()).build().await?)
+}
+
+fn ringbolt(dir: &FsPath) -> Result<Arc<dyn ObjectStore>> {
+    Ok(Arc::new(RingboltStore::open(dir)?))
+}
+
+/// The child: puts ever higher numbers under a few keys, and tells of each when it is durable.
+#[tokio::test(flavor = "multi_thread")]
+async fn writer_to_kill() -> Result<()> {
+    let Some(dir) = std::env::var_os("RINGBOLT_TEST_KILL") else { return Ok(()) };
+    let db = open(ringbolt(dir.as_ref())?).await?;
+    for n in 0u64.. {
+        let put = db.put(format!("key{}", n % 10), n.to_le_bytes()).await?;
+        put.await_durable().await?;
+        // The parent may have had enough of us.
+        if writeln!(std::io::stdout(), "ack {n}").is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Killed after some puts, in the midst of others: nothing that was acknowledged is lost, and it opens again each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut acknowledged = BTreeMap::new();
+    for round in 0..8u64 {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["writer_to_kill", "--exact", "--nocapture"])
+            .env("RINGBOLT_TEST_KILL", dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().ok_or("piped")?).lines().map_while(std::result::Result::ok);
+        let number = |line: &str| line.rsplit("ack ").next().and_then(|n| n.parse::<u64>().ok());
+        let mut last = lines.by_ref().filter_map(|line| number(&line)).find(|n| *n >= 15 + 7 * round);
+        child.kill()?;
+        child.wait()?;
+        // What was told before the kill counts too, but not a line without its end.
+        let mut rest: Vec<String> = lines.collect();
+        rest.pop();
+        last = rest.iter().filter_map(|line| number(line)).max().or(last);
+        let last = last.ok_or("the child has acknowledged nothing")?;
+        for n in 0..=last {
+            acknowledged.insert(format!("key{}", n % 10), n);
+        }
+
+        let db = open(ringbolt(dir.path())?).await?;
+        for (key, n) in &acknowledged {
+            let found = db.get(key).await?.ok_or_else(|| format!("round {round}: {key} is lost"))?;
+            let found = u64::from_le_bytes(found.as_ref().try_into()?);
+            // One more may have been made than was told.
+            assert!(found == *n || found == last + 1, "round {round}: {key} is {found}, acknowledged was {n}");
+        }
+        db.close().await?;
+    }
+    Ok(())
+}
+
+async fn manifests(store: &dyn ObjectStore) -> Result<usize> {
+    Ok(store.list(Some(&Path::from(format!("{DB}/manifest")))).try_collect::<Vec<_>>().await?.len())
+}
+
+/// Makes manifests, and collects all but what is needed; how many there were before and after.
+async fn collect(store: Arc<dyn ObjectStore>) -> Result<(usize, std::result::Result<usize, String>)> {
+    for round in 0u64..6 {
+        let db = open(Arc::clone(&store)).await?;
+        for key in 0u64..20 {
+            db.put(key.to_be_bytes(), round.to_be_bytes()).await?;
+        }
+        db.flush_with_options(FlushOptions { flush_type: FlushType::MemTable }).await?;
+        db.close().await?;
+    }
+    let before = manifests(&*store).await?;
+    let all = Some(GarbageCollectorDirectoryOptions { interval: None, min_age: Duration::ZERO, dry_run: false });
+    let options = GarbageCollectorOptions { manifest_options: all, ..GarbageCollectorOptions::default() };
+    let admin = AdminBuilder::new(DB, Arc::clone(&store)).build();
+    let collected = admin.run_gc_once(options).await;
+    let after = match collected {
+        Ok(()) => Ok(manifests(&*store).await?),
+        Err(error) => Err(error.to_string()),
+    };
+    let db = open(store).await?;
+    for key in 0u64..20 {
+        assert_eq!(db.get(key.to_be_bytes()).await?.as_deref(), Some(&5u64.to_be_bytes()[..]));
+    }
+    db.close().await?;
+    Ok((before, after))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_garbage_collection_shrinks_the_list_of_manifests() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (before, after) = collect(ringbolt(dir.path())?).await?;
+    let after = after?;
+    assert!(before > 10 && after < 5, "{before} manifests, then {after}");
+    Ok(())
+}
