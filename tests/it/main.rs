@@ -19,6 +19,7 @@ mod crowd;
 mod devices;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod doctor;
+mod examples;
 mod help;
 #[cfg(target_os = "linux")]
 mod journal;
