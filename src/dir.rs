@@ -36,6 +36,12 @@ impl Dir {
         Ok(Dir::new(fd, path.to_owned()))
     }
 
+    /// One whose sync fails.
+    #[cfg(all(test, feature = "tokio-uring", target_os = "linux"))]
+    pub(crate) fn open_unsyncable(path: &Path) -> Dir {
+        Dir::new(open(path, FLAGS | OFlag::O_PATH, Mode::empty()).unwrap(), path.to_owned())
+    }
+
     /// Opens a directory beneath this one. `path` is of normal components; `""` is the directory itself.
     pub(crate) fn open_beneath(&self, path: &str) -> nix::Result<Dir> {
         let fd = sys::open_beneath(self.fd(), if path.is_empty() { "." } else { path }, FLAGS)?;

@@ -35,6 +35,8 @@ mod step;
 mod store;
 mod sys;
 mod temp;
+#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
+pub mod tokio_uring;
 mod trace;
 mod version;
 mod write;

@@ -177,16 +177,7 @@ impl Writer {
         if perhaps_renamed(step, errno, removed) {
             return Err(self.unknown(step, errno, dir));
         }
-        let at = match step {
-            Step::Compare | Step::Rename => dir.path_of(name),
-            Step::SyncFilesystem => dir.path().to_owned(),
-            _ => dir.path_of(temp),
-        };
-        let mut error = Error::from_errno(errno, step, at);
-        if errno == Errno::ENOENT {
-            error = error.with_kind(dir.not_found());
-        }
-        Err(if removed == Temp::Stuck { error.with_leftover(dir.path_of(temp)) } else { error })
+        Err(unchanged((step, errno), removed, dir, name, temp))
     }
 
     /// The name is taken, and the file not ours, or stale; or the call was interrupted, and has perhaps made one.
@@ -237,6 +228,20 @@ impl Writer {
 pub(crate) fn perhaps_renamed(step: Step, errno: Errno, removed: Temp) -> bool {
     let moved = removed == Temp::WasGone && errno != Errno::ENOENT;
     step == Step::Rename && (moved || (removed == Temp::Stuck && is_ambiguous(errno)))
+}
+
+/// What a caller is told of a replace that has failed before its name changed, when its temporary file was removed or could not be.
+pub(crate) fn unchanged((step, errno): (Step, Errno), removed: Temp, dir: &Dir, name: &CStr, temp: &CStr) -> Error {
+    let at = match step {
+        Step::Compare | Step::Rename => dir.path_of(name),
+        Step::SyncFilesystem => dir.path().to_owned(),
+        _ => dir.path_of(temp),
+    };
+    let mut error = Error::from_errno(errno, step, at);
+    if errno == Errno::ENOENT {
+        error = error.with_kind(dir.not_found());
+    }
+    if removed == Temp::Stuck { error.with_leftover(dir.path_of(temp)) } else { error }
 }
 
 /// What became of a temporary file that was to be removed.

@@ -37,6 +37,8 @@ pub(crate) use faulty::Faulty;
 pub use mutant::Mutant;
 #[cfg(feature = "bench")]
 pub(crate) use select::examine_uring;
+#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
+pub(crate) use select::no_ring;
 pub(crate) use select::{Selected, select};
 
 /// Which engine to use.

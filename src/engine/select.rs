@@ -93,6 +93,12 @@ pub(crate) fn select(engine: Engine) -> Result<Selected> {
     Ok(selected)
 }
 
+/// What is told where somebody else's ring could not be made.
+#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
+pub(crate) fn no_ring(error: io::Error) -> Error {
+    super::uring::refused(error).into()
+}
+
 fn why_not_uring() -> String {
     match uring() {
         Ok(_) => "plain calls measured faster than io_uring; io_uring would work here, too".into(),

@@ -14,7 +14,7 @@ use crate::mounts::{run, tmpfs, with_mounts};
 
 /// An ext4 on a loop device whose image lies on a tmpfs: what is written to it needs room on the tmpfs only when it is
 /// synced. The kernel detaches the device with the last mount.
-fn ext4(at: &Path, image: &Path, size: u64) -> PathBuf {
+pub(crate) fn ext4(at: &Path, image: &Path, size: u64) -> PathBuf {
     File::create(image).unwrap().set_len(size).unwrap();
     run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image));
     let at = at.join("ext4");
@@ -24,7 +24,7 @@ fn ext4(at: &Path, image: &Path, size: u64) -> PathBuf {
 }
 
 /// Fills a filesystem to the last byte.
-fn fill(dir: &Path) {
+pub(crate) fn fill(dir: &Path) {
     let mut ballast = File::create(dir.join("ballast")).unwrap();
     for size in [1 << 20, 4096, 1] {
         while ballast.write_all(&vec![1; size]).is_ok() {}

@@ -48,6 +48,8 @@ mod store;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod tidy;
+#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
+mod tokio_uring;
 #[cfg(feature = "tracing")]
 mod traced;
 mod versions;

@@ -44,6 +44,12 @@ impl From<Failure> for NoEngine {
     }
 }
 
+/// Why somebody else's ring could not be made.
+#[cfg(feature = "tokio-uring")]
+pub(super) fn refused(error: std::io::Error) -> NoEngine {
+    Failure::from(error).into()
+}
+
 /// Starts a ring only to tell what was found.
 #[cfg(feature = "bench")]
 pub(super) fn examine() -> Examined {

@@ -1,0 +1,214 @@
+//! One replace: a plan of the crate's own, each call of which is awaited.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::tokio_uring::fs::{File, OpenOptions, rename};
+use bytes::Bytes;
+use nix::errno::Errno;
+use nix::libc;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::dir::Dir;
+use crate::error::{Error, Kind, Outcome, Result, Step};
+use crate::plan::{Call, Existing, FileSync, Plan, Replace};
+use crate::put_options::PutOptions;
+use crate::report::{Fate, Report, Verdict, certainly_not_created};
+use crate::run::Run;
+use crate::temp::{self, Maker};
+use crate::writer::{NAME_ATTEMPTS, Temp, perhaps_renamed, unchanged};
+
+/// Where the kernel shows this process its descriptors: `tokio-uring` takes paths only.
+const DESCRIPTORS: &str = "/proc/self/fd";
+
+/// Durably replaces `name` in `dir`.
+pub(crate) async fn replace(dir: &Arc<Dir>, name: &CStr, bytes: &Bytes, options: PutOptions) -> Result<()> {
+    for attempt in 1.. {
+        let plan = Replace { len: bytes.len(), options, stamp: None, sync: FileSync::Fsync, fuse: false };
+        let temp = Temporary { dir: Arc::clone(dir), name: temp::name(Maker::Single, name, attempt), to_remove: false };
+        let mut work = Work { temp, file: None, name, bytes };
+        let report = work.run(Plan::replace(plan)).await;
+        let verdict = report.verdict();
+        let taken =
+            matches!(verdict, Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EEXIST | Errno::EINTR, .. });
+        let result = work.settle(verdict);
+        let stuck = result.as_ref().is_err_and(|error| error.leftover().is_some());
+        if attempt >= NAME_ATTEMPTS || !taken || stuck {
+            return result;
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// A temporary file; removed when dropped, unless it was renamed. A name is never used twice, so nobody else's can be meant.
+struct Temporary {
+    dir: Arc<Dir>,
+    name: CString,
+    /// It may be there.
+    to_remove: bool,
+}
+
+impl Temporary {
+    /// A plain call: what is dropped cannot await.
+    fn remove(&mut self) -> Temp {
+        self.to_remove = false;
+        match unlinkat(self.dir.fd(), &*self.name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => Temp::Gone,
+            Err(Errno::ENOENT) => Temp::WasGone,
+            Err(_) => Temp::Stuck,
+        }
+    }
+
+    /// Of an entry of the directory that is held open, wherever that is by now.
+    fn path_of(&self, name: &CStr) -> PathBuf {
+        descriptor(&self.dir.fd()).join(OsStr::from_bytes(name.to_bytes()))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if self.to_remove {
+            self.remove();
+        }
+    }
+}
+
+fn descriptor(fd: &impl AsRawFd) -> PathBuf {
+    Path::new(DESCRIPTORS).join(fd.as_raw_fd().to_string())
+}
+
+/// What the calls of a plan work on.
+struct Work<'a> {
+    temp: Temporary,
+    file: Option<File>,
+    name: &'a CStr,
+    bytes: &'a Bytes,
+}
+
+impl Work<'_> {
+    async fn run(&mut self, plan: Plan) -> Report {
+        let mut run = Run::new(plan);
+        while let Some(stage) = run.next_stage() {
+            let mut fates = Vec::with_capacity(stage.len());
+            for call in &stage {
+                let fate = match self.call(call).await {
+                    Ok(done) => Fate::Done(done),
+                    Err(errno) => Fate::Failed(errno),
+                };
+                let whole = match (&fate, call) {
+                    (Fate::Done(n), Call::Write { range, .. }) => *n == range.len(),
+                    (fate, _) => matches!(fate, Fate::Done(_)),
+                };
+                fates.push(fate);
+                if !whole {
+                    break;
+                }
+            }
+            fates.resize(stage.len(), Fate::Skipped);
+            run.record(stage, fates);
+        }
+        run.finish()
+    }
+
+    async fn call(&mut self, call: &Call) -> nix::Result<usize> {
+        match call {
+            Call::CreateTemp { mode } => {
+                self.file = Some(self.create(*mode).await?);
+                Ok(0)
+            }
+            Call::SetMode { mode } => {
+                let file = self.file.as_ref().ok_or(Errno::EBADF)?;
+                let exact = fs::Permissions::from_mode(*mode);
+                fs::set_permissions(descriptor(file), exact).map(|()| 0).map_err(errno)
+            }
+            Call::Write { range, sync: false } => {
+                let file = self.file.as_ref().ok_or(Errno::EBADF)?;
+                let (result, _) = file.write_at(self.bytes.slice(range.clone()), range.start as u64).submit().await;
+                result.map_err(errno)
+            }
+            Call::SyncFile => done(self.file.as_ref().ok_or(Errno::EBADF)?.sync_all().await),
+            // The descriptor is gone whatever close says, and its data is synced before: EINTR is no news. (close(2))
+            Call::CloseFile => match done(self.file.take().ok_or(Errno::EBADF)?.close().await) {
+                Err(Errno::EINTR) => Ok(0),
+                result => result,
+            },
+            Call::Publish { existing: Existing::Replace } => {
+                let renamed = rename(self.temp.path_of(&self.temp.name), self.temp.path_of(self.name)).await;
+                self.temp.to_remove = renamed.is_err();
+                done(renamed)
+            }
+            Call::SyncDir => {
+                // Another descriptor of the same open file, so that it hears of the same errors.
+                let dir = self.temp.dir.fd().try_clone_to_owned().map_err(errno)?;
+                done(File::from_std(dir.into()).sync_all().await)
+            }
+            // No plan of a single write that replaces what is there has any other.
+            _ => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
+    /// A task of its own: if it were dropped before the kernel has answered, the descriptor would be lost, and the file be made after it
+    /// was to be removed. What the task made is dropped by it, if nobody waits for it any more.
+    async fn create(&mut self, mode: u32) -> nix::Result<File> {
+        let Temporary { dir, name, .. } = &self.temp;
+        let mut temp = Temporary { dir: Arc::clone(dir), name: name.clone(), to_remove: false };
+        let task = ::tokio_uring::spawn(async move {
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create_new(true).mode(mode).custom_flags(libc::O_NOFOLLOW);
+            let created = options.open(temp.path_of(&temp.name)).await.map_err(errno);
+            temp.to_remove = created.as_ref().map_or_else(|errno| !certainly_not_created(*errno), |_| true);
+            (created, temp)
+        });
+        match task.await {
+            Ok((created, temp)) => {
+                self.temp = temp;
+                created
+            }
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => Err(Errno::ECANCELED),
+            },
+        }
+    }
+
+    fn settle(mut self, verdict: Verdict) -> Result<()> {
+        let dir = Arc::clone(&self.temp.dir);
+        let (step, errno) = match verdict {
+            Verdict::Durable => return Ok(()),
+            Verdict::Unknown { step, errno } => return Err(unknown(step, errno, &dir)),
+            Verdict::Unchanged { step, errno, .. } => (step, errno),
+        };
+        let removed = if self.temp.to_remove { self.temp.remove() } else { Temp::Gone };
+        if perhaps_renamed(step, errno, removed) {
+            return Err(unknown(step, errno, &dir));
+        }
+        if (step, errno) == (Step::CreateTemp, Errno::ENOENT) && !Path::new(DESCRIPTORS).exists() {
+            let why = format!("tokio-uring takes paths only, so {DESCRIPTORS} is needed: mount /proc");
+            return Err(Error::new(Kind::EngineUnavailable(why), Step::CreateTemp, dir.path()));
+        }
+        Err(unchanged((step, errno), removed, &dir, self.name, &self.temp.name))
+    }
+}
+
+fn unknown(step: Step, errno: Errno, dir: &Dir) -> Error {
+    Error::from_errno(errno, step, dir.path()).with_outcome(Outcome::Unknown)
+}
+
+fn done(result: io::Result<()>) -> nix::Result<usize> {
+    result.map(|()| 0).map_err(errno)
+}
+
+fn errno(error: io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+#[cfg(test)]
+#[path = "replace_tests.rs"]
+mod tests;
