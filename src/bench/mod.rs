@@ -14,6 +14,7 @@ mod results;
 mod run;
 mod select;
 mod summary;
+mod tokio_uring;
 mod turn;
 
 pub use assertion::{Asserted, Assertion, ParseAssertionError};

@@ -146,6 +146,6 @@ pub(super) fn open(dir: &Path) -> Result<Dir, String> {
     Dir::open(dir).map_err(|error| error.to_string())
 }
 
-fn names() -> Vec<CString> {
+pub(super) fn names() -> Vec<CString> {
     (0..TARGETS).map(|i| CString::new(format!("target-{i}")).expect("no NUL")).collect()
 }

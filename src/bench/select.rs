@@ -8,6 +8,7 @@ use super::crowd::{Batches, KEYS, Writers};
 use super::method::{Method, Writing, blocks};
 use super::replace::{Steps, TARGETS, Way, Whole};
 use super::run::Mode;
+use super::tokio_uring;
 use super::turn::Subject;
 use crate::barrier::Barrier;
 use crate::engine::{Engine, select};
@@ -17,6 +18,8 @@ use crate::engine::{Engine, select};
 pub(super) enum Candidate {
     Steps,
     Replace(Engine, Way),
+    /// On a runtime of tokio-uring.
+    TokioUring,
     /// The same at another length of the file.
     Size(usize),
     Writers(Engine, usize),
@@ -25,7 +28,7 @@ pub(super) enum Candidate {
 }
 
 pub(super) fn candidates(mode: Mode) -> Vec<Candidate> {
-    use Candidate::{Batch, Replace, Size, Steps, Writers};
+    use Candidate::{Batch, Replace, Size, Steps, TokioUring, Writers};
     let mut all = vec![
         Steps,
         Replace(Engine::Portable, Way::Itself),
@@ -33,6 +36,9 @@ pub(super) fn candidates(mode: Mode) -> Vec<Candidate> {
         Replace(Engine::Uring, Way::TwoStages),
         Replace(Engine::Uring, Way::Awaited),
     ];
+    if mode == Mode::Full {
+        all.push(TokioUring);
+    }
     let writers: &[usize] = match mode {
         Mode::Quick => &[1, 64],
         Mode::Default => &[1, 8, 64],
@@ -67,6 +73,7 @@ impl Candidate {
             Candidate::Replace(Engine::Uring, Way::TwoStages) => "replace/uring-two-stage".to_owned(),
             Candidate::Replace(Engine::Uring, Way::Awaited) => "replace/uring-awaited".to_owned(),
             Candidate::Replace(engine, _) => format!("replace/{}", word(engine)),
+            Candidate::TokioUring => "replace/tokio-uring".to_owned(),
             Candidate::Size(bytes) => format!("size/{bytes}"),
             Candidate::Writers(engine, writers) => format!("store/{writers}x{}", word(engine)),
             Candidate::Batch(files, barrier) => format!("batch/{files}/{barrier}"),
@@ -82,6 +89,7 @@ impl Candidate {
         Ok(match self {
             Candidate::Steps => Box::new(Steps::new(dir, same())?),
             Candidate::Replace(kind, way) => Box::new(Whole::new(&name, dir, engine(kind)?, way, same())?),
+            Candidate::TokioUring => tokio_uring::make(&name, dir, same())?,
             Candidate::Size(size) => {
                 Box::new(Whole::new(&name, dir, engine(Engine::Auto)?, Way::Itself, Bytes::from(vec![0x5a; size]))?)
             }
@@ -95,7 +103,7 @@ impl Candidate {
     pub(super) fn room(self, size: usize) -> u64 {
         let block = |size: usize| size.next_multiple_of(4096) as u64;
         let files = match self {
-            Candidate::Steps | Candidate::Replace(..) => TARGETS as u64 + 1,
+            Candidate::Steps | Candidate::Replace(..) | Candidate::TokioUring => TARGETS as u64 + 1,
             Candidate::Size(size) => return (TARGETS as u64 + 1) * block(size),
             Candidate::Writers(_, writers) => (writers * (KEYS + 1)) as u64,
             Candidate::Batch(files, _) => 2 * files as u64,
