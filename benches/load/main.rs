@@ -13,6 +13,7 @@
 mod keys;
 mod machine;
 mod memory;
+mod rounds;
 mod series;
 mod table;
 
@@ -22,7 +23,6 @@ use std::time::Duration;
 
 use machine::Device;
 use series::{Kind, Series, Worker};
-use table::Table;
 
 /// How long one series runs before it is the next one's turn: with few writers, and with a crowd, whose threads and tasks take
 /// a while to start.
@@ -108,22 +108,12 @@ impl Run<'_> {
                 Series::open(*kind, at.path()).map_err(|why| refused.push(format!("{}: {why}", kind.name()))).ok()
             })
             .collect();
-        let mut table = Table::new(all.iter().map(|series| series.kind.name()));
         let turn = if self.turn == TURN && worker.is_crowd() { CROWD_TURN } else { self.turn };
-        for series in &all {
-            // What is made once, and what is learnt at the beginning, is not measured.
-            series.run(worker, turn);
-        }
-        for round in 0..rounds.max(self.rounds) {
-            // The order rotates, so that no series always follows the same one.
-            for i in (0..all.len()).map(|i| (i + round) % all.len()) {
-                let before = (self.device.flushes(), machine::usage());
-                let (files, took) = all[i].run(worker, turn);
-                table.note(i, files, took, before.1, before.0.zip(self.device.flushes()).map(|(a, b)| b - a));
-            }
-        }
-        println!("\n### {title} ({} rounds of {} ms)\n", rounds.max(self.rounds), turn.as_millis());
-        table.print();
+        let rounds = rounds.max(self.rounds);
+        let table =
+            rounds::compare(rounds, &self.device, &all, |series| series.kind.name(), |series| series.run(worker, turn));
+        println!("\n### {title} ({rounds} rounds of {} ms)\n", turn.as_millis());
+        table.print("plain");
         for series in &all {
             if let Some(why) = series.explain() {
                 println!("\n{}: {why}", series.kind.name());

@@ -34,9 +34,9 @@ impl Table {
         rows.processor_us.push((machine::processor_us(&after) - machine::processor_us(&before)) / files);
     }
 
-    /// Ratios are to the first row, round by round.
-    pub(crate) fn print(&self) {
-        println!("| | files/s | x plain (quartiles) | flushes | switches | CPU µs |");
+    /// Ratios are to the first row, round by round; it is called `first`.
+    pub(crate) fn print(&self, first: &str) {
+        println!("| | files/s | x {first} (quartiles) | flushes | switches | CPU µs |");
         println!("|---|---|---|---|---|---|");
         for (name, rows) in self.names.iter().zip(&self.rows) {
             let ratios: Vec<f64> = rows.rate.iter().zip(&self.rows[0].rate).map(|(rate, plain)| rate / plain).collect();

@@ -47,6 +47,7 @@ mod list;
 mod upload;
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path as FsPath;
 use std::sync::Arc;
 
@@ -186,6 +187,11 @@ impl ObjectStore for RingboltStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let (store, location) = (Arc::clone(&self.store), location.clone());
         blocking(move || get::get(&store, &location, &options)).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let (store, location, ranges) = (Arc::clone(&self.store), location.clone(), ranges.to_vec());
+        blocking(move || get::get_ranges(&store, &location, &ranges)).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

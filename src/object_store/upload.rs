@@ -87,7 +87,11 @@ impl MultipartUpload for Upload {
         let file = file.ok_or_else(|| self.error("the upload is over".to_owned()))?;
         if written != self.parts {
             let missing = self.parts - written;
-            blocking(move || Ok(drop(file))).await?;
+            blocking(move || {
+                drop(file);
+                Ok(())
+            })
+            .await?;
             return Err(self.error(format!("{missing} of {} parts were not written; nothing has changed", self.parts)));
         }
         let location = self.location.clone();

@@ -120,6 +120,12 @@ fn conditions_that_do_not_hold() {
             let error = store.get_opts(&path, GetOptions::new().with_range(Some(range))).await.unwrap_err();
             assert!(matches!(error, Error::Generic { .. }), "{error:?}");
         }
+        for ranges in [&[0..1, 3..4][..], &[0..1, 2..2]] {
+            let error = store.get_ranges(&path, ranges).await.unwrap_err();
+            assert!(matches!(error, Error::Generic { .. }), "{error:?}");
+        }
+        let ranges = store.get_ranges(&path, &[1..2, 2..u64::MAX, 0..3]).await.unwrap();
+        assert_eq!(ranges, ["l", "d", "old"]);
         assert_eq!(content(&store, "k").await, b"old");
         assert_eq!(store.head(&path).await.unwrap().e_tag, first.e_tag);
         assert!(temporaries(dir).is_empty());
