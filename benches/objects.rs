@@ -76,6 +76,7 @@ fn series(dir: &Path) -> Vec<Series> {
         ("RingboltStore, per-file", Engine::Portable, Barrier::PerFile),
         ("RingboltStore, per-file, uring", Engine::Uring, Barrier::PerFile),
         ("RingboltStore, filesystem", Engine::Portable, Barrier::Filesystem),
+        ("RingboltStore, journal", Engine::Portable, Barrier::Journal),
     ] {
         match Store::builder(fresh(name)).engine(engine).barrier(barrier).open() {
             Ok(store) => all.push(Series { name: name.to_owned(), store: Arc::new(RingboltStore::from(store)) }),

@@ -33,7 +33,8 @@
 //! | listing | in the order of the bytes of the paths; a prefix is there only if an object is beneath it |
 //! | copy | of bytes and attributes, with a tag of its own |
 //! | rename | one rename, with the tag that it had; with [`RenameTargetMode::Create`] a copy and a delete, so that a crash between leaves both |
-//! | paths | a directory cannot be an object: `a` beside `a/b` is [`NotSupported`](Error::NotSupported), and so is a segment of more than 255 bytes or one that begins with `.ringbolt` |
+//! | paths | a directory cannot be an object: `a` beside `a/b` is [`NotSupported`](Error::NotSupported), and so is a segment of more than 255 bytes or one that begins with `.ringbolt`. Nor can an empty directory, which is what deletes leave: where `a/b` was, `a` cannot be until somebody has removed it |
+//! | ranges | [`get_ranges`](ObjectStore::get_ranges) reads all of them from one content |
 //! | dropped futures | a change whose future was polled may happen |
 //!
 //! Reads, listings, copies and uploads block a thread; on a tokio runtime that is one of its blocking threads, else the caller's.

@@ -42,8 +42,7 @@ macro_rules! conformance {
     };
 }
 
-// Of those functions there are more, for what this store is not: `multipart`, `multipart_with_opts` and
-// `multipart_put_part_out_of_order` (MultipartStore), `list_paginated` (PaginatedListStore), `response_extensions` (HTTP).
+// Of those functions there are more, for what this store is not: see docs/object-store.md.
 conformance! {
     put_get_delete_list: store => integration::put_get_delete_list(&store);
     put_get_attributes: store => integration::put_get_attributes(&store);
@@ -84,7 +83,7 @@ fn paths_that_a_filesystem_cannot_hold() {
         store.put(&Path::from("a"), "file".into()).await.unwrap();
         store.put(&Path::from("d/e"), "file".into()).await.unwrap();
         let long = "x".repeat(300);
-        for path in ["a/b", "d", long.as_str(), ".ringbolt/format", "x/.ringbolt-1.tmp"] {
+        for path in ["a/b", "d", long.as_str(), "x/.ringbolt-1.tmp", ".ringbolt/format"] {
             let error = store.put(&Path::from(path), "new".into()).await.unwrap_err();
             assert!(matches!(error, Error::NotSupported { .. }), "{path}: {error:?}");
             let error = store.put_multipart(&Path::from(path)).await.map(drop);
@@ -95,6 +94,18 @@ fn paths_that_a_filesystem_cannot_hold() {
             let error = store.get(&Path::from(path)).await.unwrap_err();
             let missing = matches!(error, Error::NotFound { .. });
             assert!(missing || path == long, "{path}: {error:?}");
+        }
+        // Nothing is beneath what cannot be a directory; and a path may be longer than the system takes at once.
+        for prefix in ["a", "a/b", long.as_str(), ".ringbolt", "nowhere"] {
+            let prefix = Path::from(prefix);
+            assert_eq!(store.list(Some(&prefix)).count().await, 0, "{prefix}");
+            let level = store.list_with_delimiter(Some(&prefix)).await.unwrap();
+            assert!(level.common_prefixes.is_empty() && level.objects.is_empty(), "{prefix}");
+        }
+        let deep = Path::from(vec!["y".repeat(200); 30].join("/"));
+        match store.put(&deep, "deep".into()).await {
+            Ok(_) => assert_eq!(content(&store, deep.as_ref()).await, b"deep"),
+            Err(error) => assert!(matches!(error, Error::NotSupported { .. }), "{error:?}"),
         }
         assert_eq!((content(&store, "a").await, content(&store, "d/e").await), (b"file".to_vec(), b"file".to_vec()));
         assert!(temporaries(dir).is_empty());
@@ -229,6 +240,22 @@ fn deletes_are_answered_in_the_order_of_their_input() {
         // They shared commits.
         let stats = store.store().stats();
         assert!(stats.syncs.directories < 300 + 100, "{:?}", stats.syncs);
+    });
+}
+
+/// What is renamed or copied to its own name stays as it is.
+#[test]
+fn onto_itself() {
+    each(async |store, dir| {
+        let a = Path::from("d/a");
+        store.put(&a, "one".into()).await.unwrap();
+        store.copy(&a, &a).await.unwrap();
+        store.rename(&a, &a).await.unwrap();
+        for error in [store.copy_if_not_exists(&a, &a).await, store.rename_if_not_exists(&a, &a).await] {
+            assert!(matches!(error, Err(Error::AlreadyExists { .. })), "{error:?}");
+        }
+        assert_eq!(content(&store, "d/a").await, b"one");
+        assert!(temporaries(dir).is_empty());
     });
 }
 
