@@ -74,15 +74,11 @@ pub(super) fn list_with_delimiter(store: &Store, prefix: Option<&Path>) -> Resul
     let directory = directory(prefix);
     let mut result = ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
     let keys = store.list(&directory).map_err(|error| explain(error, &Path::default()))?;
+    // An empty directory is nothing to this trait.
     for key in keys.one_level() {
+        let key = key.map_err(|error| explain(error, &Path::default()))?;
         match key.strip_suffix('/') {
-            // An empty directory is nothing to this trait.
-            Some(below) => {
-                let mut beneath = store.list(&key).map_err(|error| explain(error, &Path::default()))?;
-                if beneath.next().is_some() {
-                    result.common_prefixes.extend(location(below));
-                }
-            }
+            Some(below) => result.common_prefixes.extend(location(below)),
             None => {
                 if let Some(location) = location(&key) {
                     result.objects.extend(look(store, location)?);

@@ -1,6 +1,7 @@
 //! Walking the directories of a store, and listing its keys.
 
 use std::ffi::{CStr, CString};
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,30 +26,45 @@ struct Names {
 
 /// Opens and reads one directory: `""` is the root.
 fn read(root: &Dir, path: &str) -> nix::Result<(Entries, Names)> {
+    let mut names = Names::default();
+    let entries = scan(root, path, |name, kind| {
+        match kind {
+            Type::File => names.files.push(name.to_owned()),
+            Type::Directory => names.dirs.push(name.to_owned()),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok((entries, names))
+}
+
+/// Shows what is in a directory, one after the other, until told to stop.
+fn scan(root: &Dir, path: &str, mut show: impl FnMut(&CStr, Type) -> ControlFlow<()>) -> nix::Result<Entries> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
     let fd = sys::open_beneath(root.fd(), if path.is_empty() { "." } else { path }, flags)?;
     let mut entries = Entries::from_fd(fd)?;
-    let mut names = Names::default();
     let mut untyped = Vec::new();
+    let mut goes_on = ControlFlow::Continue(());
     for entry in entries.iter() {
         let entry = entry?;
         let name = entry.file_name();
         match entry.file_type() {
             _ if matches!(name.to_bytes(), b"." | b"..") => {}
-            Some(Type::File) => names.files.push(name.to_owned()),
-            Some(Type::Directory) => names.dirs.push(name.to_owned()),
-            Some(_) => {}
+            Some(kind) => goes_on = show(name, kind),
             None => untyped.push(name.to_owned()),
+        }
+        if goes_on.is_break() {
+            break;
         }
     }
     for name in untyped {
-        match look(&entries, &name) {
-            Some(Type::File) => names.files.push(name),
-            Some(Type::Directory) => names.dirs.push(name),
-            _ => {}
+        if goes_on.is_continue()
+            && let Some(kind) = look(&entries, &name)
+        {
+            goes_on = show(&name, kind);
         }
     }
-    Ok((entries, names))
+    Ok(entries)
 }
 
 /// The type of an entry where the filesystem does not tell it with the name. `None` if it is gone.
@@ -141,21 +157,23 @@ impl List {
         Ok(list)
     }
 
-    /// What is directly in the directory that the prefix names, or is: keys, and directories with a slash at their end.
+    /// What is directly in the directory that the prefix names, or is: keys, and directories with a slash at their end. Those
+    /// without a key beneath are left out, for which no more is read of each than up to its first.
     #[cfg(feature = "object_store")]
-    pub(crate) fn one_level(self) -> impl Iterator<Item = String> {
-        self.todo.into_iter().rev()
+    pub(crate) fn one_level(self) -> impl Iterator<Item = Result<String>> {
+        let List { root, todo, .. } = self;
+        todo.into_iter().rev().filter_map(move |key| match key.strip_suffix('/').map(|dir| holds_a_key(&root, dir)) {
+            Some(Err(error)) => Some(Err(error)),
+            Some(Ok(false)) => None,
+            Some(Ok(true)) | None => Some(Ok(key)),
+        })
     }
 
     /// Reads a directory: `""`, or a path with a slash at its end.
     fn enter(&mut self, path: &str) -> Result<()> {
         let (_, Names { files, dirs }) = match read(&self.root, path.trim_end_matches('/')) {
             Ok(found) => found,
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) if !path.is_empty() => {
-                return Ok(());
-            }
-            // At the top of a volume of one's own; never holds keys.
-            Err(Errno::EACCES) if path == "lost+found/" => return Ok(()),
+            Err(errno) if holds_nothing(path, errno) => return Ok(()),
             Err(errno) => return Err(Error::from_errno(errno, Step::List, self.root.path().join(path))),
         };
         let keys = |names: Vec<CString>, end: &'static str| {
@@ -170,6 +188,43 @@ impl List {
         self.todo.append(&mut found);
         Ok(())
     }
+}
+
+/// Whether a directory that cannot be read has no keys: one that has gone, or was never there.
+fn holds_nothing(path: &str, errno: Errno) -> bool {
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG => !path.is_empty(),
+        // At the top of a volume of one's own.
+        Errno::EACCES => path.trim_end_matches('/') == "lost+found",
+        _ => false,
+    }
+}
+
+/// Whether there is a key beneath a directory: reads up to the first.
+#[cfg(feature = "object_store")]
+fn holds_a_key(root: &Dir, path: &str) -> Result<bool> {
+    let mut todo = vec![path.to_owned()];
+    while let Some(at) = todo.pop() {
+        let mut found = false;
+        let scanned = scan(root, &at, |name, kind| {
+            match name.to_str() {
+                Ok(name) if !key::is_reserved(name.as_bytes()) => match kind {
+                    Type::File => found = true,
+                    Type::Directory => todo.push(join(&at, name)),
+                    _ => {}
+                },
+                _ => {}
+            }
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match scanned {
+            Ok(_) if found => return Ok(true),
+            Ok(_) => {}
+            Err(errno) if holds_nothing(&at, errno) => {}
+            Err(errno) => return Err(Error::from_errno(errno, Step::List, root.path().join(at))),
+        }
+    }
+    Ok(false)
 }
 
 impl Iterator for List {
