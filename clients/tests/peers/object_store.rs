@@ -274,7 +274,7 @@ fn puts_at_once_share_no_syncs() {
 /// Whoever finds the directory takes it for durable, while its maker still syncs the one above it.
 #[test]
 fn a_put_does_not_wait_for_the_directory_that_another_makes() {
-    let fault = Fault { inject: "fsync:delay_enter=3000000", on: Some(".") };
+    let fault = Fault { inject: "fsync:delay_enter=8000000", on: Some(".") };
     let seen = faulty(fault, |case| {
         let store = &open(&case.dir, true);
         std::thread::scope(|threads| {
