@@ -33,6 +33,8 @@ const TURN: Duration = Duration::from_millis(400);
 struct Series {
     name: String,
     store: Arc<dyn ObjectStore>,
+    /// Beneath, where that chooses its barrier itself.
+    chooses: Option<Arc<Store>>,
 }
 
 fn main() {
@@ -55,6 +57,9 @@ fn main() {
         let table = rounds::compare(rounds, &device, &all, |series| series.name.clone(), run);
         println!("\n### {tasks} puts in flight ({rounds} rounds of {} ms)\n", turn.as_millis());
         table.print("LocalFileSystem");
+        for store in all.iter().filter_map(|series| series.chooses.as_ref()) {
+            println!("\nRingboltStore: {}", store.stats().barrier.reason);
+        }
     }
 }
 
@@ -67,7 +72,7 @@ fn series(dir: &Path) -> Vec<Series> {
     };
     let local = |name: &str, fsync: bool| {
         let store = LocalFileSystem::new_with_prefix(fresh(name)).expect("a store").with_fsync(fsync);
-        Series { name: name.to_owned(), store: Arc::new(store) }
+        Series { name: name.to_owned(), store: Arc::new(store), chooses: None }
     };
     let mut all =
         vec![local("LocalFileSystem, fsync", true), local("LocalFileSystem as by default, not durable", false)];
@@ -79,7 +84,11 @@ fn series(dir: &Path) -> Vec<Series> {
         ("RingboltStore, journal", Engine::Portable, Barrier::Journal),
     ] {
         match Store::builder(fresh(name)).engine(engine).barrier(barrier).open() {
-            Ok(store) => all.push(Series { name: name.to_owned(), store: Arc::new(RingboltStore::from(store)) }),
+            Ok(store) => {
+                let store = RingboltStore::from(store);
+                let chooses = (barrier == Barrier::Auto).then(|| Arc::clone(store.store()));
+                all.push(Series { name: name.to_owned(), store: Arc::new(store), chooses });
+            }
             Err(why) => println!("n/a: {name}: {why}"),
         }
     }

@@ -18,11 +18,12 @@ const SHARE: f64 = 1.0 / 20.0;
 /// What may be saved up for experiments, and is there at the beginning.
 const BUDGET_MAX: Duration = Duration::from_millis(100);
 
-/// After so many commits in a class, what was not chosen is tried again.
-const STALE_AFTER: u32 = 64;
+/// After so many commits in a class, what was not chosen is tried: at first, and then after twice as many each time, since one
+/// try alone may have met with a bad moment.
+const TRIED_AFTER: u32 = 4;
 
-/// The same if it was never tried.
-const UNKNOWN_AFTER: u32 = 4;
+/// The most that it becomes.
+const STALE_AFTER: u32 = 64;
 
 /// A `syncfs` that takes no longer is worth an experiment.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -49,6 +50,15 @@ struct Class {
     filesystem: Option<f64>,
     /// Commits since the one not chosen was tried.
     since: u32,
+    /// How often it was.
+    tries: u32,
+}
+
+impl Class {
+    fn is_due(&self) -> bool {
+        // No more than 64, which is reached with the fourth.
+        self.since >= (TRIED_AFTER << self.tries.min(4)).min(STALE_AFTER)
+    }
 }
 
 /// What a commit is to use.
@@ -91,9 +101,8 @@ impl Auto {
         };
         let filesystem_costs = filesystem.unwrap_or(2.0 * per_file);
         let best = cheaper(per_file, filesystem_costs);
-        let due = class.since >= if filesystem.is_none() { UNKNOWN_AFTER } else { STALE_AFTER };
         let extra_s = (filesystem_costs - per_file).abs() * files as f64;
-        if !due || self.budget_s < extra_s.min(BUDGET_MAX.as_secs_f64()) {
+        if !class.is_due() || self.budget_s < extra_s.min(BUDGET_MAX.as_secs_f64()) {
             return plain(best);
         }
         let other = if best == BarrierKind::PerFile { BarrierKind::Filesystem } else { BarrierKind::PerFile };
@@ -111,6 +120,7 @@ impl Auto {
         let changed = self.last.replace(choice.kind).is_some_and(|last| last != choice.kind);
         if let Some(class) = choice.experiment {
             self.classes[class].since = 0;
+            self.classes[class].tries = self.classes[class].tries.saturating_add(1);
             self.experiments += 1;
         }
         if let Some(files) = files.filter(|files| *files > 0) {
@@ -248,6 +258,23 @@ mod tests {
         assert!(share < 0.01 && wasted < 1.5 * SHARE, "{share} {wasted}");
         let (share, _) = run(&mut auto, 64, 20_000, |kind| if kind == BarrierKind::Filesystem { 80 } else { 150 });
         assert!(share > 0.2, "{share}");
+    }
+
+    /// A first try that meets with a bad moment is soon repeated.
+    #[test]
+    fn one_bad_moment_decides_nothing_for_long() {
+        let mut auto = either();
+        let tries = std::cell::Cell::new(0);
+        for _ in 0..40 {
+            let choice = auto.choose(64, |_| true);
+            let cost = match choice.kind {
+                BarrierKind::Filesystem if tries.replace(tries.get() + 1) == 0 => 400,
+                BarrierKind::Filesystem => 80,
+                _ => 150,
+            };
+            auto.learn(choice, Some(64), Duration::from_micros(cost * 64));
+        }
+        assert!(tries.get() > 20, "{}", tries.get());
     }
 
     #[test]
