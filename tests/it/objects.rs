@@ -161,6 +161,19 @@ fn attributes_are_kept_or_refused() {
         for path in ["a", "c"] {
             assert_eq!(store.get(&Path::from(path)).await.unwrap().attributes, attributes);
         }
+        // By every mode, and only if the mode allows it.
+        let with = |mode: PutMode| PutOptions { mode, ..PutOptions::from(attributes.clone()) };
+        let error = store.put_opts(&Path::from("a"), "no".into(), with(PutMode::Create)).await.unwrap_err();
+        assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+        let read = store.head(&Path::from("a")).await.unwrap();
+        let expected = |tag: Option<String>| PutMode::Update(UpdateVersion { e_tag: tag, version: None });
+        let second = store.put_opts(&Path::from("a"), "two".into(), with(expected(read.e_tag.clone()))).await.unwrap();
+        let error = store.put_opts(&Path::from("a"), "no".into(), with(expected(read.e_tag))).await.unwrap_err();
+        assert!(matches!(error, Error::Precondition { .. }), "{error:?}");
+        assert_eq!(store.head(&Path::from("a")).await.unwrap().e_tag, second.e_tag);
+        let missing = store.put_opts(&Path::from("z"), "no".into(), with(expected(second.e_tag))).await.unwrap_err();
+        assert!(matches!(missing, Error::Precondition { .. }), "{missing:?}");
+        assert_eq!(content(&store, "a").await, b"two");
         // A put without attributes has none: nothing is left of those before.
         store.put(&Path::from("a"), "two".into()).await.unwrap();
         assert!(store.get(&Path::from("a")).await.unwrap().attributes.is_empty());
