@@ -1,4 +1,4 @@
-//! The store as an [`ObjectStore`] of the crate [`object_store`](::object_store), for programs that know that trait: SlateDB,
+//! The store as an [`ObjectStore`] of the crate [`object_store`], for programs that know that trait: SlateDB,
 //! DataFusion, Delta, Lance (feature `object_store`).
 //!
 //! ```

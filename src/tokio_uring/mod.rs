@@ -43,7 +43,8 @@
 //! that refuses to replace (so there is no `create_new` here), a write with `RWF_SYNC`, or an `fchmod`. Its futures are not `Send`. And of
 //! what its sources show:
 //!
-//! - `start` panics where io_uring is refused ([`start`] here says why in words);
+//! - `start` panics where io_uring is refused ([`start`] here says why in words), and some 20 KiB of the runtime that could not be made
+//!   are leaked;
 //! - the open of a file that is dropped half-way leaks the descriptor (here it is a task of its own, which is never dropped alone);
 //! - a submission that fails when the runtime parks is ignored: where a filter begins to refuse `io_uring_enter` later, futures are
 //!   pending for ever;
