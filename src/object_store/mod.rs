@@ -28,7 +28,7 @@
 //! | durability | what returns `Ok` from a change is durable: puts, a completed multipart upload, deletes, copies, renames |
 //! | entity tag | the version of the file. [`ObjectMeta::version`] is `None`: older contents are not kept |
 //! | many puts at once | share commits, as all of a [`Store`] do |
-//! | attributes | in an extended attribute, durable with the content. [`NotSupported`](Error::NotSupported) where the filesystem has none, or no room for them. Tags are not implemented |
+//! | attributes | in an extended attribute, durable with the content. [`NotSupported`](Error::NotSupported) where the filesystem has none, or no room for them. Tags are ignored, as the trait asks of a store without any |
 //! | multipart | parts go to a file that nobody sees; at most what the filesystem takes. Dropped without [`complete`](MultipartUpload::complete) it leaves nothing. A part that failed, or was given up, fails the completion |
 //! | listing | in the order of the bytes of the paths; a prefix is there only if an object is beneath it |
 //! | copy | of bytes and attributes, with a tag of its own |
@@ -142,9 +142,6 @@ impl fmt::Display for RingboltStore {
 #[async_trait]
 impl ObjectStore for RingboltStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        if !opts.tags.encoded().is_empty() {
-            return Err(not_implemented("tags"));
-        }
         let options = match &opts.mode {
             PutMode::Overwrite => crate::PutOptions::new(),
             PutMode::Create => crate::PutOptions::new().create_new(true),
@@ -172,9 +169,6 @@ impl ObjectStore for RingboltStore {
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        if !opts.tags.encoded().is_empty() {
-            return Err(not_implemented("tags"));
-        }
         let (store, location) = (Arc::clone(&self.store), location.clone());
         blocking(move || {
             let file = store.create(location.as_ref(), crate::PutOptions::new());

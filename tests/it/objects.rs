@@ -7,7 +7,8 @@ use futures::stream;
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, CopyMode, CopyOptions, Error, GetOptions, GetRange, MultipartUpload, ObjectStore,
-    ObjectStoreExt, PutMode, PutOptions, PutPayload, RenameOptions, RenameTargetMode, UpdateVersion, integration,
+    ObjectStoreExt, PutMode, PutOptions, PutPayload, RenameOptions, RenameTargetMode, TagSet, UpdateVersion,
+    integration,
 };
 use ringbolt::object_store::RingboltStore;
 use ringbolt::{Engine, Store};
@@ -184,6 +185,20 @@ fn attributes_are_kept_or_refused() {
         assert!(matches!(error, Error::NotSupported { .. }), "{error:?}");
         assert_eq!(content(&store, "a").await, b"two");
         assert!(temporaries(dir).is_empty());
+    });
+}
+
+/// "Implementations that don't support object tagging should ignore this" (the documentation of `PutOptions::tags`).
+#[test]
+fn tags_are_ignored() {
+    each(async |store, _| {
+        let mut tags = TagSet::default();
+        tags.push("team", "storage");
+        store.put_opts(&Path::from("a"), "one".into(), tags.clone().into()).await.unwrap();
+        let mut upload = store.put_multipart_opts(&Path::from("b"), tags.into()).await.unwrap();
+        upload.put_part("two".into()).await.unwrap();
+        upload.complete().await.unwrap();
+        assert_eq!((content(&store, "a").await, content(&store, "b").await), (b"one".to_vec(), b"two".to_vec()));
     });
 }
 
