@@ -34,11 +34,13 @@ struct State {
     file: Option<AtomicFile>,
     /// Parts that are whole.
     written: u64,
+    /// A completion has failed: there is nothing left to abort, and no harm in asking for it.
+    failed: bool,
 }
 
 impl Upload {
     pub(super) fn new(file: AtomicFile, location: Path) -> Upload {
-        let state = Mutex::new(State { file: Some(file), written: 0 });
+        let state = Mutex::new(State { file: Some(file), written: 0, failed: false });
         Upload { location, shared: Arc::new(Shared { state }), end: 0, parts: 0 }
     }
 
@@ -82,6 +84,8 @@ impl MultipartUpload for Upload {
     async fn complete(&mut self) -> Result<PutResult> {
         let (file, written) = {
             let mut state = self.shared.state();
+            // Until it has succeeded.
+            state.failed |= state.file.is_some();
             (state.file.take(), state.written)
         };
         let file = file.ok_or_else(|| self.error("the upload is over".to_owned()))?;
@@ -96,14 +100,20 @@ impl MultipartUpload for Upload {
         }
         let location = self.location.clone();
         let version = blocking(move || file.commit().map_err(|error| explain(error, &location))).await?;
+        self.shared.state().failed = false;
         version.map(result).ok_or_else(|| self.error("a commit without a version".to_owned()))
     }
 
     async fn abort(&mut self) -> Result<()> {
-        let file = self.shared.state().file.take();
+        let (file, failed) = {
+            let mut state = self.shared.state();
+            (state.file.take(), state.failed)
+        };
         let location = self.location.clone();
         match file {
             Some(file) => blocking(move || file.discard().map_err(|error| explain(error, &location))).await,
+            // `WriteMultipart::finish` aborts what it could not complete, and would tell the abort's error instead of the reason.
+            None if failed => Ok(()),
             None => Err(self.error("the upload is over".to_owned())),
         }
     }

@@ -8,7 +8,7 @@ use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, CopyMode, CopyOptions, Error, GetOptions, GetRange, MultipartUpload, ObjectStore,
     ObjectStoreExt, PutMode, PutOptions, PutPayload, RenameOptions, RenameTargetMode, TagSet, UpdateVersion,
-    integration,
+    WriteMultipart, integration,
 };
 use ringbolt::object_store::RingboltStore;
 use ringbolt::{Engine, Store};
@@ -242,6 +242,23 @@ fn uploads_that_are_not_completed() {
         let expected: Vec<u8> = (0..20u8).flat_map(|n| [n; 12]).collect();
         assert_eq!(content(&store, "d/k").await, expected);
         assert_eq!(store.head(&path).await.unwrap().e_tag, done.e_tag);
+    });
+}
+
+/// Whoever writes through `WriteMultipart`, or a `BufWriter`, hears why an upload failed, and not that there is nothing to abort.
+#[test]
+fn an_upload_that_fails_says_why() {
+    each(async |store, dir| {
+        store.put(&Path::from("d/e"), "file".into()).await.unwrap();
+        let mut writer = WriteMultipart::new(store.put_multipart(&Path::from("d")).await.unwrap());
+        writer.write(b"a directory is in the way");
+        let error = writer.finish().await.unwrap_err();
+        assert!(matches!(error, Error::NotSupported { .. }), "{error:?}");
+        assert!(temporaries(dir).is_empty());
+        // What was completed cannot be aborted.
+        let mut upload = store.put_multipart(&Path::from("k")).await.unwrap();
+        upload.complete().await.unwrap();
+        assert!(upload.abort().await.is_err());
     });
 }
 
