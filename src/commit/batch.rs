@@ -12,7 +12,8 @@ use crate::barrier::BarrierKind;
 use crate::dir::Dir;
 use crate::engine::{Done, Job};
 use crate::error::{Error, Kind, Result, Step};
-use crate::plan::{Call, Plan};
+use crate::key::Key;
+use crate::plan::{Call, Existing, Plan};
 use crate::queue::{self, Entry, Load};
 use crate::report::{Fate, Report};
 use crate::stats::Part;
@@ -166,10 +167,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Stages puts on several threads, then the rest in order: a delete or a rename may look for a directory that a change
-    /// before it has made.
+    /// Stages puts on several threads, then the rest in order: a delete, a rename or a put that expects a version may look for a
+    /// directory that a change before it has made.
     fn stage_shared(&self, work: Vec<Work>) -> Vec<Result<Made>> {
-        let is_put = |work: &Work| matches!(work.change.what, What::Put { .. });
+        let is_put = |work: &Work| match (&work.change.what, &work.change.key) {
+            (What::Put { options, .. }, Ok(key)) if matches!(options.existing, Existing::Match(_)) => {
+                Key::parse(key).is_ok_and(|key| self.core.dirs.find(&key).is_ok())
+            }
+            (what, _) => matches!(what, What::Put { .. }),
+        };
         let order: Vec<bool> = work.iter().map(is_put).collect();
         let (puts, rest): (Vec<Work>, Vec<Work>) = work.into_iter().partition(is_put);
         let mut puts = self.core.stagers.map(puts, Work::stage).into_iter();

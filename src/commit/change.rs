@@ -148,7 +148,7 @@ impl Core {
             What::Put { bytes, options } => {
                 self.supports(options)?;
                 self.again_if_moved(&[&key], || {
-                    let dir = self.ensure(&key)?;
+                    let dir = self.directory(&key, options)?;
                     let (stamp, sync) = (self.clock.next(), self.file_sync(&dir, self.auto().is_journal()));
                     let content = Content { bytes: bytes.clone(), options, stamp: Some(stamp), sync };
                     self.count_file(sync);
@@ -165,7 +165,7 @@ impl Core {
             }
             What::Delete { expected } => self.again_if_moved(&[&key], || {
                 self.keeps(expected)?;
-                let dir = self.dirs.find(&key)?;
+                let dir = self.dirs.find(&key).map_err(|error| explain_missing(error, expected))?;
                 self.recorder.directories.add(1);
                 writer
                     .delete(&dir, &name, Plan::delete(expected, self.clock.next()))
@@ -215,6 +215,16 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// A key whose directory is missing has not the version that is expected, nor has any other.
+pub(super) fn has_no_version(error: Error) -> Error {
+    if error.is_not_found() { Error::from_errno(Errno::ESTALE, Step::Compare, error.path()) } else { error }
+}
+
+/// The same for what may expect none.
+pub(super) fn explain_missing(error: Error, expected: Option<Version>) -> Error {
+    if expected.is_some() { has_no_version(error) } else { error }
 }
 
 /// What POSIX says of the unlink of a directory, and macOS too, is EPERM; Linux says EISDIR at once.

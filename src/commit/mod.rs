@@ -24,14 +24,16 @@ use crate::dir::Dir;
 use crate::dirs::Dirs;
 use crate::error::{Error, Kind, Outcome, Result, Step};
 use crate::key::Key;
-use crate::plan::FileSync;
+use crate::plan::{Existing, FileSync};
 use crate::pool::Pool;
+use crate::put_options::PutOptions;
 use crate::queue::{Handle, Load, Queue, Submission};
 use crate::stats::{Part, QueueStats, Recorder, Stats};
 use crate::version::{Clock, Version};
 use crate::writer::Writer;
 use crate::{sys, trace};
 use auto::Auto;
+use change::has_no_version;
 pub(crate) use change::{Change, Unit, What, Written};
 use scout::Scout;
 
@@ -247,6 +249,18 @@ impl Core {
     /// The directory of a key, created if need be.
     pub(crate) fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
         self.dirs.ensure(key, |error| self.writer.latch(error), || self.check())
+    }
+
+    /// The directory of a key that is to be put. One that is to have a version already is not there where its directory is not;
+    /// and none is made for it, which would stay.
+    pub(crate) fn directory(&self, key: &Key<'_>, options: PutOptions) -> Result<Arc<Dir>> {
+        match options.existing {
+            Existing::Match(_) => {
+                let dir = self.dirs.find(key).map_err(has_no_version)?;
+                self.check().map(|()| dir)
+            }
+            Existing::Replace | Existing::Refuse => self.ensure(key),
+        }
     }
 
     /// How files in a directory are made durable: not by the journal's shortcut where another filesystem is mounted within.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::change::{explain_delete, look};
+use super::change::{explain_delete, explain_missing, look};
 use super::{Answer, Change, Core, What};
 use crate::barrier::BarrierKind;
 use crate::dir::Dir;
@@ -97,7 +97,7 @@ impl Made {
             What::Put { bytes, options } => {
                 core.supports(options)?;
                 let stage = || {
-                    let dir = core.ensure(&key)?;
+                    let dir = core.directory(&key, options)?;
                     let need = Need::of(kind, &dir, core);
                     let content = Content { bytes: bytes.clone(), options, stamp: Some(version), sync: need.sync() };
                     let (temp, file) = core.writer.stage(&dir, &name, &content)?;
@@ -119,7 +119,8 @@ impl Made {
             }
             What::Delete { expected } => {
                 core.keeps(expected)?;
-                let dir = core.again_if_moved(&[&key], || core.dirs.find(&key))?;
+                let find = || core.dirs.find(&key).map_err(|error| explain_missing(error, expected));
+                let dir = core.again_if_moved(&[&key], find)?;
                 let compare = expected.map(|expected| Call::Compare { expected });
                 Ok(made(core.writer.job(Plan::empty(), &dir), compare, Call::Unlink, None, File::Durable))
             }

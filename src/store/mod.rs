@@ -218,7 +218,7 @@ impl Store {
         core.supports(options)?;
         let key = Key::parse(key.as_ref())?;
         core.again_if_moved(&[&key], || {
-            let dir = core.ensure(&key)?;
+            let dir = core.directory(&key, options)?;
             if options.existing == Existing::Refuse
                 && fstatat(dir.fd(), &*key.name(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
             {

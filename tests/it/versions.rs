@@ -6,6 +6,7 @@ use std::io::Write;
 use std::thread;
 use std::time::SystemTime;
 
+use futures::executor::block_on;
 use futures::future::join_all;
 use ringbolt::{PutOptions, Store, Version};
 
@@ -119,6 +120,35 @@ fn a_version_is_good_for_one_put() {
             assert!(store.get("d/k").unwrap_err().is_not_found());
             assert!(store.delete_if("d/k", second).unwrap_err().is_version_mismatch());
         }
+    });
+}
+
+/// No directory is made for what is not there: it would stay, and be in the way of a key of its name.
+#[test]
+fn where_there_is_no_directory_there_is_no_version() {
+    each_way(|way, dir| {
+        let store = way.open(dir);
+        let first = store.put("file", "1").unwrap();
+        let expecting = PutOptions::new().expect_version(first);
+        for key in ["d/k", "d/e/k", "file/k"] {
+            assert!(unchanged(store.put_if(key, first, "2"), dir).is_version_mismatch());
+            assert!(unchanged(block_on(store.put_if_async(key, first, "2")), dir).is_version_mismatch());
+            assert!(unchanged(store.delete_if(key, first), dir).is_version_mismatch());
+            assert!(unchanged(block_on(store.delete_if_async(key, first)), dir).is_version_mismatch());
+            assert!(unchanged(store.create(key, expecting).map(drop), dir).is_version_mismatch());
+            assert!(store.delete(key).unwrap_err().is_not_found());
+        }
+        store.put("d", "a file").unwrap();
+        // But one that a change before it in a batch makes is there.
+        let mut batch = store.batch();
+        batch.rename("file", "new/file").put_if("new/file", first, "2").put_if("new/none", first, "2");
+        for i in 0..64 {
+            batch.put(format!("beside/{i}"), "x");
+        }
+        let results = batch.commit().into_results();
+        assert!(results[..2].iter().all(Result::is_ok), "{results:?}");
+        assert!(results[2].as_ref().unwrap_err().is_version_mismatch());
+        assert_eq!(store.get("new/file").unwrap(), "2");
     });
 }
 
