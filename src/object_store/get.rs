@@ -44,6 +44,17 @@ pub(super) fn get_ranges(store: &Store, location: &Path, ranges: &[Range<u64>]) 
     ranges.iter().map(read).collect()
 }
 
+/// A file to read, and which content it is.
+pub(super) fn open_version(store: &Store, location: &Path) -> Result<(File, Version)> {
+    let file = store.reader().file(location.as_ref()).map_err(|error| explain_source(error, location))?;
+    let version = version(&file.metadata().map_err(|error| of_io(error, location))?);
+    Ok((file, version))
+}
+
+fn version(found: &Metadata) -> Version {
+    Version::at(found.mtime(), found.mtime_nsec())
+}
+
 fn open(store: &Store, location: &Path) -> Result<(File, ObjectMeta)> {
     let file = store.reader().file(location.as_ref()).map_err(|error| explain_source(error, location))?;
     let meta = meta(&file.metadata().map_err(|error| of_io(error, location))?, location.clone());
@@ -60,12 +71,11 @@ fn payload(file: File, store: &Store, location: &Path) -> GetResultPayload {
 
 /// What is known of an object.
 pub(super) fn meta(found: &Metadata, location: Path) -> ObjectMeta {
-    let version = Version::at(found.mtime(), found.mtime_nsec());
     ObjectMeta {
         location,
         last_modified: found.modified().unwrap_or(std::time::SystemTime::UNIX_EPOCH).into(),
         size: found.len(),
-        e_tag: Some(version.to_string()),
+        e_tag: Some(version(found).to_string()),
         version: None,
     }
 }

@@ -32,7 +32,7 @@
 //! | multipart | parts go to a file that nobody sees; at most what the filesystem takes. Dropped without [`complete`](MultipartUpload::complete) it leaves nothing. A part that failed, or was given up, fails the completion |
 //! | listing | in the order of the bytes of the paths; a prefix is there only if an object is beneath it |
 //! | copy | of bytes and attributes, with a tag of its own |
-//! | rename | one rename, with the tag that it had; with [`RenameTargetMode::Create`] a copy and a delete, so that a crash between leaves both |
+//! | rename | one rename, with the tag that it had; with [`RenameTargetMode::Create`] a copy and a delete of what was copied, so that a crash between leaves both, and a put to the old name meanwhile is kept |
 //! | paths | a directory cannot be an object: `a` beside `a/b` is [`NotSupported`](Error::NotSupported), and so is a segment of more than 255 bytes or one that begins with `.ringbolt`. Nor can an empty directory, which is what deletes leave: where `a/b` was, `a` cannot be until somebody has removed it |
 //! | ranges | [`get_ranges`](ObjectStore::get_ranges) reads all of them from one content |
 //! | dropped futures | a change whose future was polled may happen |
@@ -91,18 +91,44 @@ impl RingboltStore {
         &self.store
     }
 
-    async fn copy(&self, from: &Path, to: &Path, mode: CopyMode) -> Result<()> {
+    async fn copy(&self, from: &Path, to: &Path, mode: CopyMode) -> Result<Copied> {
         let (store, from, to) = (Arc::clone(&self.store), from.clone(), to.clone());
         blocking(move || {
-            let mut source = store.reader().file(from.as_ref()).map_err(|error| explain_source(error, &from))?;
+            let (mut source, original) = get::open_version(&store, &from)?;
             let attributes = attributes::read(&source, &from)?;
             let options = crate::PutOptions::new().create_new(mode == CopyMode::Create);
             let mut target = store.create(to.as_ref(), options).map_err(|error| explain(error, &to))?;
             std::io::copy(&mut source, &mut target).map_err(|error| error::of_io(error, &to))?;
             attributes::write(target.as_file(), &attributes, &to)?;
-            target.commit().map_err(|error| explain(error, &to)).map(drop)
+            let copy = target.commit().map_err(|error| explain(error, &to))?;
+            Ok(Copied { original, copy: copy.ok_or_else(|| not_implemented("a copy without a version"))? })
         })
         .await
+    }
+
+    /// A copy and a delete, of what was copied and nothing else: who puts into `from` meanwhile has put after the rename.
+    async fn rename_new(&self, from: &Path, to: &Path) -> Result<()> {
+        let Copied { original, copy } = self.copy(from, to, CopyMode::Create).await?;
+        let error = match self.store.delete_if_async(from.as_ref(), original).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_version_mismatch() => error,
+            // Nothing can be compared on this filesystem.
+            Err(error) if error.is_unsupported_version() => {
+                let deleted = self.store.delete_async(from.as_ref()).await;
+                return deleted.map_err(|error| explain_source(error, from));
+            }
+            Err(error) => return Err(explain_source(error, from)),
+        };
+        let (store, path) = (Arc::clone(&self.store), from.clone());
+        match blocking(move || get::open_version(&store, &path)).await {
+            Ok(_) => Ok(()),
+            // Somebody else has renamed or deleted it: what is gone cannot be renamed, so the copy goes, too.
+            Err(Error::NotFound { path, .. }) => match self.store.delete_if_async(to.as_ref(), copy).await {
+                Err(error) if !error.is_version_mismatch() => Err(explain(error, to)),
+                _ => Err(Error::NotFound { path, source: Box::new(error) }),
+            },
+            Err(error) => Err(error),
+        }
     }
 
     /// A put with attributes, which must be in the file before it is synced.
@@ -125,6 +151,12 @@ impl RingboltStore {
         })
         .await
     }
+}
+
+/// The versions of what was copied, and of what that made.
+struct Copied {
+    original: Version,
+    copy: Version,
 }
 
 impl From<Store> for RingboltStore {
@@ -210,7 +242,7 @@ impl ObjectStore for RingboltStore {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.copy(from, to, options.mode).await
+        self.copy(from, to, options.mode).await.map(drop)
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
@@ -218,10 +250,7 @@ impl ObjectStore for RingboltStore {
             RenameTargetMode::Overwrite => {
                 self.store.rename_async(from.as_ref(), to.as_ref()).await.map_err(|error| explain_source(error, from))
             }
-            RenameTargetMode::Create => {
-                self.copy(from, to, CopyMode::Create).await?;
-                self.store.delete_async(from.as_ref()).await.map_err(|error| explain_source(error, from))
-            }
+            RenameTargetMode::Create => self.rename_new(from, to).await,
         }
     }
 }

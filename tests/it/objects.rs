@@ -1,6 +1,7 @@
 //! The crate object_store's own conformance functions, on every engine; and what the trait leaves open.
 
 use std::path::Path as FsPath;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
@@ -349,6 +350,43 @@ fn copies_and_renames_by_mode() {
         assert!(matches!(store.head(&a).await, Err(Error::NotFound { .. })));
         store.rename(&c, &b).await.unwrap();
         assert_eq!((content(&store, "f/g").await, content(&store, "d/b").await), (b"one".to_vec(), b"one".to_vec()));
+        assert!(temporaries(dir).is_empty());
+    });
+}
+
+/// A rename that must not replace deletes what it has copied, and nothing that was put since; and of two that rename one object,
+/// one has it.
+#[test]
+fn what_is_put_during_a_rename_is_kept() {
+    each(async |store, dir| {
+        for round in 0..50 {
+            let path = |name: &str| Path::from(format!("{name}{round}"));
+            let (from, to, other) = (path("from"), path("to"), path("other"));
+            store.put(&from, "old".into()).await.unwrap();
+            let put = async {
+                tokio::time::sleep(Duration::from_micros(100 * (round % 20))).await;
+                store.put(&from, "new".into()).await
+            };
+            let (renamed, put) = futures::join!(store.rename_if_not_exists(&from, &to), put);
+            renamed.unwrap();
+            put.unwrap();
+            let mut found = Vec::new();
+            for path in [&from, &to] {
+                match store.get(path).await {
+                    Ok(object) => found.push(object.bytes().await.unwrap()),
+                    Err(error) => assert!(matches!(error, Error::NotFound { .. }), "{error}"),
+                }
+            }
+            assert!(found.contains(&"new".into()), "{found:?}");
+
+            store.put(&from, "one".into()).await.unwrap();
+            store.delete(&to).await.unwrap();
+            let both =
+                futures::join!(store.rename_if_not_exists(&from, &to), store.rename_if_not_exists(&from, &other));
+            let there = [store.head(&to).await.is_ok(), store.head(&other).await.is_ok()];
+            assert_eq!([both.0.is_ok(), both.1.is_ok()], there, "{both:?}");
+            assert_eq!(there.iter().filter(|there| **there).count(), 1);
+        }
         assert!(temporaries(dir).is_empty());
     });
 }
