@@ -5,7 +5,7 @@ use std::io;
 use ::object_store::Error as TheirError;
 use ::object_store::path::Path;
 
-use crate::{Error, Step};
+use crate::{Error, Step, Store};
 
 pub(super) const STORE: &str = "ringbolt";
 
@@ -28,6 +28,17 @@ pub(super) fn explain(error: Error, location: &Path) -> TheirError {
 pub(super) fn explain_source(error: Error, location: &Path) -> TheirError {
     if error.is_a_directory() && error.step() != Step::Rename {
         return TheirError::NotFound { path: location.to_string(), source: Box::new(error) };
+    }
+    explain(error, location)
+}
+
+/// The same for what must not replace an object: a directory is in its way as well, and is none.
+pub(super) fn explain_create(store: &Store, error: Error, location: &Path) -> TheirError {
+    if error.is_already_exists()
+        && let Err(found) = store.reader().file(location.as_ref())
+        && found.is_a_directory()
+    {
+        return explain(found, location);
     }
     explain(error, location)
 }

@@ -64,7 +64,7 @@ use futures_util::stream::BoxStream;
 
 use crate::{Store, Version};
 use blocking::blocking;
-use error::{explain, explain_source, not_implemented, precondition};
+use error::{explain, explain_create, explain_source, not_implemented, precondition};
 use upload::Upload;
 
 /// How many deletes are one commit at most.
@@ -97,10 +97,10 @@ impl RingboltStore {
             let (mut source, original) = get::open_version(&store, &from)?;
             let attributes = attributes::read(&source, &from)?;
             let options = crate::PutOptions::new().create_new(mode == CopyMode::Create);
-            let mut target = store.create(to.as_ref(), options).map_err(|error| explain(error, &to))?;
+            let mut target = store.create(to.as_ref(), options).map_err(|error| explain_create(&store, error, &to))?;
             std::io::copy(&mut source, &mut target).map_err(|error| error::of_io(error, &to))?;
             attributes::write(target.as_file(), &attributes, &to)?;
-            let copy = target.commit().map_err(|error| explain(error, &to))?;
+            let copy = target.commit().map_err(|error| explain_create(&store, error, &to))?;
             Ok(Copied { original, copy: copy.ok_or_else(|| not_implemented("a copy without a version"))? })
         })
         .await
@@ -141,12 +141,13 @@ impl RingboltStore {
     ) -> Result<Version> {
         let (store, location) = (Arc::clone(&self.store), location.clone());
         blocking(move || {
-            let mut file = store.create(location.as_ref(), options).map_err(|error| explain(error, &location))?;
+            let file = store.create(location.as_ref(), options);
+            let mut file = file.map_err(|error| explain_create(&store, error, &location))?;
             for bytes in &payload {
                 std::io::Write::write_all(&mut file, bytes).map_err(|error| error::of_io(error, &location))?;
             }
             attributes::write(file.as_file(), &opts.attributes, &location)?;
-            let version = file.commit().map_err(|error| explain(error, &location))?;
+            let version = file.commit().map_err(|error| explain_create(&store, error, &location))?;
             version.ok_or_else(|| not_implemented("a put without a version"))
         })
         .await
@@ -189,7 +190,13 @@ impl ObjectStore for RingboltStore {
             true => {
                 let bytes = Bytes::from(payload);
                 let put = self.store.put_with_async(location.as_ref(), bytes, options);
-                put.await.map_err(|error| explain(error, location))
+                match put.await {
+                    Err(error) if error.is_already_exists() => {
+                        let (store, location) = (Arc::clone(&self.store), location.clone());
+                        blocking(move || Err(explain_create(&store, error, &location))).await
+                    }
+                    put => put.map_err(|error| explain(error, location)),
+                }
             }
             false => self.put_with_attributes(location, payload, opts, options).await,
         };
@@ -248,6 +255,9 @@ impl ObjectStore for RingboltStore {
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         match options.target_mode {
             RenameTargetMode::Overwrite => {
+                // Where there is nothing, or a directory, to rename, no directory is made for it.
+                let (store, path) = (Arc::clone(&self.store), from.clone());
+                blocking(move || get::open_version(&store, &path)).await?;
                 self.store.rename_async(from.as_ref(), to.as_ref()).await.map_err(|error| explain_source(error, from))
             }
             RenameTargetMode::Create => self.rename_new(from, to).await,

@@ -92,6 +92,20 @@ fn paths_that_a_filesystem_cannot_hold() {
             // A directory is noticed when the file is to take its place.
             assert!(matches!(error, Err(Error::NotSupported { .. })) || path == "d", "{path}: {error:?}");
         }
+        // A directory is no object: who creates is not told that there is one, and who renames it that there is none.
+        let mut attributes = PutOptions::from(Attributes::from_iter([(Attribute::ContentType, "text/plain")]));
+        attributes.mode = PutMode::Create;
+        for options in [PutMode::Create.into(), attributes] {
+            let error = store.put_opts(&Path::from("d"), "new".into(), options).await.unwrap_err();
+            assert!(matches!(error, Error::NotSupported { .. }), "{error:?}");
+        }
+        let error = store.copy_if_not_exists(&Path::from("a"), &Path::from("d")).await.unwrap_err();
+        assert!(matches!(error, Error::NotSupported { .. }), "{error:?}");
+        for path in ["d", "none", "a/b"] {
+            let error = store.rename(&Path::from(path), &Path::from("to/b")).await.unwrap_err();
+            assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
+        }
+        assert!(!dir.join("to").exists());
         for path in ["a/b", "d", long.as_str()] {
             let error = store.get(&Path::from(path)).await.unwrap_err();
             let missing = matches!(error, Error::NotFound { .. });
