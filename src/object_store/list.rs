@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use ::object_store::path::Path;
-use ::object_store::{ListResult, ObjectMeta, Result};
+use ::object_store::{Error as TheirError, ListResult, ObjectMeta, Result};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::blocking::blocking;
-use super::error::explain;
+use super::error::{explain, explain_source};
 use super::get::meta;
 use crate::{List, Store};
 
@@ -96,14 +96,32 @@ fn location(key: &str) -> Option<Path> {
     Path::parse(key).ok().filter(|path| path.as_ref() == key)
 }
 
-/// Nothing if it has gone meanwhile.
+/// Nothing if it has gone meanwhile, or is a directory by now.
 fn look(store: &Store, location: Path) -> Result<Option<ObjectMeta>> {
     let found = store.reader().file(location.as_ref()).and_then(|file| {
         file.metadata().map_err(|error| crate::Error::from_io(error, crate::Step::Read, store.path()))
     });
     match found {
         Ok(found) => Ok(Some(meta(&found, location))),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(explain(error, &location)),
+        Err(error) => match explain_source(error, &location) {
+            TheirError::NotFound { .. } => Ok(None),
+            error => Err(error),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_object_any_more_is_not_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.put("was-a-file/now", "x").unwrap();
+        for gone in ["was-a-file", "was-a-file/then", "was-a-file/now/x"] {
+            assert!(look(&store, gone.into()).unwrap().is_none(), "{gone}");
+        }
+        assert!(look(&store, "was-a-file/now".into()).unwrap().is_some());
     }
 }
