@@ -54,7 +54,10 @@ impl From<BarrierKind> for Case {
 
 fn rig(case: impl Into<Case>, fault: Fault) -> Rig {
     let Case { engine: inner, kind } = case.into();
-    let at = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/target").unwrap();
+    // On a disk, which the system's temporary directory often is not; and it is not there if cargo builds elsewhere.
+    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
+    fs::create_dir_all(target).unwrap();
+    let at = tempfile::tempdir_in(target).unwrap();
     for dir in ["a", "b"] {
         fs::create_dir(at.path().join(dir)).unwrap();
         for k in ["k0", "k1"] {
