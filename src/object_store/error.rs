@@ -63,6 +63,8 @@ impl Kind {
             // What the trait allows and a filesystem cannot hold.
             _ if error.is_invalid_key() || error.is_a_directory() || error.is_not_a_directory() => Kind::NotSupported,
             _ if error.is_unsupported_version() => Kind::NotSupported,
+            // Until it is opened again. What is `Generic` is taken for a moment's trouble: SlateDB, for one, tries that for ever.
+            _ if error.is_poisoned() => Kind::NotSupported,
             _ => Kind::Other,
         }
     }
@@ -80,4 +82,21 @@ pub(super) fn precondition(location: &Path, why: &'static str) -> TheirError {
 
 pub(super) fn not_implemented(what: &str) -> TheirError {
     TheirError::NotImplemented { operation: what.to_owned(), implementer: "RingboltStore".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Outcome;
+    use crate::kind::Kind as Ours;
+
+    /// The first error tells what is not known, and may be asked about; those behind it that nothing is done any more.
+    #[test]
+    fn a_store_that_takes_no_more_writes_is_not_tried_again() {
+        let unknown = Error::new(Ours::Io, Step::SyncDir, "d").with_outcome(Outcome::Unknown);
+        assert!(matches!(explain(unknown, &"d/k".into()), TheirError::Generic { .. }));
+        let refused = explain(Error::new(Ours::Poisoned, Step::Check, "d"), &"d/k".into());
+        assert!(matches!(&refused, TheirError::NotSupported { .. }), "{refused}");
+        assert!(refused.to_string().contains("reopen the store"), "{refused}");
+    }
 }

@@ -35,6 +35,7 @@
 //! | rename | one rename, with the tag that it had; with [`RenameTargetMode::Create`] a copy and a delete of what was copied, so that a crash between leaves both, and a put to the old name meanwhile is kept |
 //! | paths | a directory cannot be an object: `a` beside `a/b` is [`NotSupported`](Error::NotSupported), and so is a segment of more than 255 bytes or one that begins with `.ringbolt`. Nor can an empty directory, which is what deletes leave: where `a/b` was, `a` cannot be until somebody has removed it |
 //! | ranges | [`get_ranges`](ObjectStore::get_ranges) reads all of them from one content |
+//! | errors | whose source is a [`ringbolt::Error`](crate::Error) can be asked for their [outcome](crate::Error::outcome). After `Unknown`, which is [`Generic`](Error::Generic), every change is [`NotSupported`](Error::NotSupported) until the store is opened again |
 //! | dropped futures | a change whose future was polled may happen |
 //!
 //! Reads, listings, copies and uploads block a thread; on a tokio runtime that is one of its blocking threads, else the caller's.
