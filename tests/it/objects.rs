@@ -1,7 +1,6 @@
 //! The crate object_store's own conformance functions, on every engine; and what the trait leaves open.
 
 use std::path::Path as FsPath;
-use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
@@ -15,6 +14,9 @@ use ringbolt::object_store::RingboltStore;
 use ringbolt::{Engine, Store};
 
 use crate::help::*;
+
+mod moves;
+mod uploads;
 
 fn open(dir: &FsPath, engine: Engine) -> RingboltStore {
     Store::builder(dir).engine(engine).open().unwrap().into()
@@ -217,66 +219,6 @@ fn tags_are_ignored() {
     });
 }
 
-/// Nothing is seen of an upload before it is complete, and nothing is left of one that never is.
-#[test]
-fn uploads_that_are_not_completed() {
-    each(async |store, dir| {
-        let path = Path::from("d/k");
-        store.put(&path, "old".into()).await.unwrap();
-
-        let mut upload = store.put_multipart(&path).await.unwrap();
-        upload.put_part(vec![1; 100_000].into()).await.unwrap();
-        assert_eq!(temporaries(dir).len(), 1);
-        drop(upload);
-        assert!(temporaries(dir).is_empty());
-
-        let mut upload = store.put_multipart(&path).await.unwrap();
-        upload.put_part(vec![1; 100_000].into()).await.unwrap();
-        upload.abort().await.unwrap();
-        assert!(temporaries(dir).is_empty());
-        assert!(upload.complete().await.is_err() && upload.put_part("late".into()).await.is_err());
-        assert!(upload.abort().await.is_err());
-
-        // A part that was given up leaves a hole, which must not be published.
-        let mut upload = store.put_multipart(&path).await.unwrap();
-        drop(upload.put_part(vec![1; 10].into()));
-        upload.put_part(vec![2; 10].into()).await.unwrap();
-        let error = upload.complete().await.unwrap_err();
-        assert!(error.to_string().contains("1 of 2 parts"), "{error}");
-        assert!(temporaries(dir).is_empty());
-        assert_eq!(content(&store, "d/k").await, b"old");
-
-        let mut upload = store.put_multipart(&path).await.unwrap();
-        let parts: Vec<_> = (0..20u8)
-            .map(|n| upload.put_part(PutPayload::from_iter([vec![n; 7], vec![n; 5]].map(bytes::Bytes::from))))
-            .collect();
-        for part in parts.into_iter().rev() {
-            part.await.unwrap();
-        }
-        let done = upload.complete().await.unwrap();
-        let expected: Vec<u8> = (0..20u8).flat_map(|n| [n; 12]).collect();
-        assert_eq!(content(&store, "d/k").await, expected);
-        assert_eq!(store.head(&path).await.unwrap().e_tag, done.e_tag);
-    });
-}
-
-/// Whoever writes through `WriteMultipart`, or a `BufWriter`, hears why an upload failed, and not that there is nothing to abort.
-#[test]
-fn an_upload_that_fails_says_why() {
-    each(async |store, dir| {
-        store.put(&Path::from("d/e"), "file".into()).await.unwrap();
-        let mut writer = WriteMultipart::new(store.put_multipart(&Path::from("d")).await.unwrap());
-        writer.write(b"a directory is in the way");
-        let error = writer.finish().await.unwrap_err();
-        assert!(matches!(error, Error::NotSupported { .. }), "{error:?}");
-        assert!(temporaries(dir).is_empty());
-        // What was completed cannot be aborted.
-        let mut upload = store.put_multipart(&Path::from("k")).await.unwrap();
-        upload.complete().await.unwrap();
-        assert!(upload.abort().await.is_err());
-    });
-}
-
 #[test]
 fn deletes_are_answered_in_the_order_of_their_input() {
     each(async |store, _| {
@@ -303,22 +245,6 @@ fn deletes_are_answered_in_the_order_of_their_input() {
     });
 }
 
-/// What is renamed or copied to its own name stays as it is.
-#[test]
-fn onto_itself() {
-    each(async |store, dir| {
-        let a = Path::from("d/a");
-        store.put(&a, "one".into()).await.unwrap();
-        store.copy(&a, &a).await.unwrap();
-        store.rename(&a, &a).await.unwrap();
-        for error in [store.copy_if_not_exists(&a, &a).await, store.rename_if_not_exists(&a, &a).await] {
-            assert!(matches!(error, Err(Error::AlreadyExists { .. })), "{error:?}");
-        }
-        assert_eq!(content(&store, "d/a").await, b"one");
-        assert!(temporaries(dir).is_empty());
-    });
-}
-
 /// Sorted, in pages, without what is no object.
 #[test]
 fn listings() {
@@ -342,66 +268,6 @@ fn listings() {
         assert_eq!(objects, [&Path::from("a b"), &Path::from("a0")]);
         let prefix = Path::from("a");
         assert_eq!(store.list_with_delimiter(Some(&prefix)).await.unwrap().common_prefixes.len(), 7);
-    });
-}
-
-#[test]
-fn copies_and_renames_by_mode() {
-    each(async |store, dir| {
-        let [a, b, c] = ["a", "d/b", "e/c"].map(Path::from);
-        let first = store.put(&a, "one".into()).await.unwrap();
-        store.put(&b, "two".into()).await.unwrap();
-        let create = CopyOptions::new().with_mode(CopyMode::Create);
-        let error = store.copy_opts(&a, &b, create.clone()).await.unwrap_err();
-        assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
-        store.copy_opts(&a, &c, create).await.unwrap();
-        assert_ne!(store.head(&c).await.unwrap().e_tag, first.e_tag);
-        let create = RenameOptions::new().with_target_mode(RenameTargetMode::Create);
-        let error = store.rename_opts(&a, &b, create.clone()).await.unwrap_err();
-        assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
-        assert_eq!((content(&store, "a").await, content(&store, "d/b").await), (b"one".to_vec(), b"two".to_vec()));
-        store.rename_opts(&a, &Path::from("f/g"), create).await.unwrap();
-        assert!(matches!(store.head(&a).await, Err(Error::NotFound { .. })));
-        store.rename(&c, &b).await.unwrap();
-        assert_eq!((content(&store, "f/g").await, content(&store, "d/b").await), (b"one".to_vec(), b"one".to_vec()));
-        assert!(temporaries(dir).is_empty());
-    });
-}
-
-/// A rename that must not replace deletes what it has copied, and nothing that was put since; and of two that rename one object,
-/// one has it.
-#[test]
-fn what_is_put_during_a_rename_is_kept() {
-    each(async |store, dir| {
-        for round in 0..50 {
-            let path = |name: &str| Path::from(format!("{name}{round}"));
-            let (from, to, other) = (path("from"), path("to"), path("other"));
-            store.put(&from, "old".into()).await.unwrap();
-            let put = async {
-                tokio::time::sleep(Duration::from_micros(100 * (round % 20))).await;
-                store.put(&from, "new".into()).await
-            };
-            let (renamed, put) = futures::join!(store.rename_if_not_exists(&from, &to), put);
-            renamed.unwrap();
-            put.unwrap();
-            let mut found = Vec::new();
-            for path in [&from, &to] {
-                match store.get(path).await {
-                    Ok(object) => found.push(object.bytes().await.unwrap()),
-                    Err(error) => assert!(matches!(error, Error::NotFound { .. }), "{error}"),
-                }
-            }
-            assert!(found.contains(&"new".into()), "{found:?}");
-
-            store.put(&from, "one".into()).await.unwrap();
-            store.delete(&to).await.unwrap();
-            let both =
-                futures::join!(store.rename_if_not_exists(&from, &to), store.rename_if_not_exists(&from, &other));
-            let there = [store.head(&to).await.is_ok(), store.head(&other).await.is_ok()];
-            assert_eq!([both.0.is_ok(), both.1.is_ok()], there, "{both:?}");
-            assert_eq!(there.iter().filter(|there| **there).count(), 1);
-        }
-        assert!(temporaries(dir).is_empty());
     });
 }
 
