@@ -62,15 +62,22 @@ async fn nothing_acknowledged_is_lost() -> Result<()> {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().ok_or("piped")?).lines().map_while(std::result::Result::ok);
-        let number = |line: &str| line.rsplit("ack ").next().and_then(|n| n.parse::<u64>().ok());
-        let mut last = lines.by_ref().filter_map(|line| number(&line)).find(|n| *n >= 15 + 7 * round);
-        child.kill()?;
+        let mut told = BufReader::new(child.stdout.take().ok_or("piped")?);
+        let number = |line: &str| line.rsplit("ack ").next().and_then(|n| n.trim_end().parse::<u64>().ok());
+        let enough = 15 + 7 * round;
+        let mut last = None;
+        let mut line = String::new();
+        // After the kill, what was told before it; but not a line without its end.
+        while told.read_line(&mut line)? > 0 {
+            if line.ends_with('\n') {
+                last = number(&line).max(last);
+            }
+            if last >= Some(enough) {
+                child.kill()?;
+            }
+            line.clear();
+        }
         child.wait()?;
-        // What was told before the kill counts too, but not a line without its end.
-        let mut rest: Vec<String> = lines.collect();
-        rest.pop();
-        last = rest.iter().filter_map(|line| number(line)).max().or(last);
         let last = last.ok_or("the child has acknowledged nothing")?;
         for n in 0..=last {
             acknowledged.insert(format!("key{}", n % 10), n);

@@ -33,13 +33,15 @@
 //! | listing | in the order of the bytes of the paths; a prefix is there only if an object is beneath it |
 //! | copy | of bytes and attributes, with a tag of its own |
 //! | rename | one rename, with the tag that it had; with [`RenameTargetMode::Create`] a copy and a delete of what was copied, so that a crash between leaves both, and a put to the old name meanwhile is kept |
-//! | paths | a directory cannot be an object: `a` beside `a/b` is [`NotSupported`](Error::NotSupported), and so is a segment of more than 255 bytes or one that begins with `.ringbolt`. Nor can an empty directory, which is what deletes leave: where `a/b` was, `a` cannot be until somebody has removed it |
+//! | paths | a directory cannot be an object: `a` beside `a/b` is [`NotSupported`](Error::NotSupported), and so is a segment of more than 255 bytes or one that begins with `.ringbolt`. Nor can an empty directory, which is what deletes leave, and puts that fail: where `a/b` was, `a` cannot be until somebody has removed it |
+//! | visible | what a put makes can be read a moment before it is durable, and so before the put returns |
 //! | ranges | [`get_ranges`](ObjectStore::get_ranges) reads all of them from one content |
 //! | errors | whose source is a [`ringbolt::Error`](crate::Error) can be asked for their [outcome](crate::Error::outcome). After `Unknown`, which is [`Generic`](Error::Generic), every change is [`NotSupported`](Error::NotSupported) until the store is opened again |
 //! | dropped futures | a change whose future was polled may happen |
 //!
 //! Reads, listings, copies and uploads block a thread; on a tokio runtime that is one of its blocking threads, else the caller's.
-//! Puts, deletes and renames run on any runtime.
+//! Puts, deletes and renames run on any runtime. To drop the last clone waits for what is queued, and to drop an upload removes its file:
+//! both on the thread that does it.
 
 mod attributes;
 mod blocking;
@@ -214,7 +216,7 @@ impl ObjectStore for RingboltStore {
             let file = store.create(location.as_ref(), crate::PutOptions::new());
             let file = file.map_err(|error| explain(error, &location))?;
             attributes::write(file.as_file(), &opts.attributes, &location)?;
-            Ok(Box::new(Upload::new(file, location)) as Box<dyn MultipartUpload>)
+            Ok(Box::new(Upload::new(file, location)?) as Box<dyn MultipartUpload>)
         })
         .await
     }
@@ -276,8 +278,9 @@ async fn delete(store: Arc<Store>, locations: Vec<Result<Path>>) -> Vec<Result<P
     let settle = |location: Result<Path>| {
         let location = location?;
         match answers.next() {
+            Some(Ok(_)) => Ok(location),
             Some(Err(error)) => Err(explain_source(error, &location)),
-            _ => Ok(location),
+            None => Err(not_implemented("a delete without an answer")),
         }
     };
     locations.into_iter().map(settle).collect()

@@ -1,5 +1,6 @@
 //! An upload in parts: written to a file that nobody sees, published whole.
 
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,6 +26,8 @@ pub(super) struct Upload {
 
 #[derive(Debug)]
 struct Shared {
+    /// One descriptor for all parts, which are written side by side.
+    content: File,
     state: Mutex<State>,
 }
 
@@ -39,9 +42,10 @@ struct State {
 }
 
 impl Upload {
-    pub(super) fn new(file: AtomicFile, location: Path) -> Upload {
+    pub(super) fn new(file: AtomicFile, location: Path) -> Result<Upload> {
+        let content = file.as_file().try_clone().map_err(|error| of_io(error, &location))?;
         let state = Mutex::new(State { file: Some(file), written: 0, failed: false });
-        Upload { location, shared: Arc::new(Shared { state }), end: 0, parts: 0 }
+        Ok(Upload { location, shared: Arc::new(Shared { content, state }), end: 0, parts: 0 })
     }
 
     fn error(&self, why: String) -> Error {
@@ -55,16 +59,13 @@ impl Shared {
     }
 
     fn write(&self, payload: &PutPayload, mut offset: u64, location: &Path) -> Result<()> {
-        // A descriptor of its own, so that parts are written side by side.
-        let file = match &self.state().file {
-            Some(file) => file.as_file().try_clone().map_err(|error| of_io(error, location))?,
-            None => {
-                let why = format!("{location}: a part of an upload that is over");
-                return Err(Error::Generic { store: STORE, source: why.into() });
-            }
-        };
+        // What is taken away meanwhile is not published: this part is missing then.
+        if self.state().file.is_none() {
+            let why = format!("{location}: a part of an upload that is over");
+            return Err(Error::Generic { store: STORE, source: why.into() });
+        }
         for bytes in payload {
-            file.write_all_at(bytes, offset).map_err(|error| of_io(error, location))?;
+            self.content.write_all_at(bytes, offset).map_err(|error| of_io(error, location))?;
             offset += bytes.len() as u64;
         }
         self.state().written += 1;
