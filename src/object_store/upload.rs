@@ -37,7 +37,8 @@ struct State {
     file: Option<AtomicFile>,
     /// Parts that are whole.
     written: u64,
-    /// A completion has failed: there is nothing left to abort, and no harm in asking for it.
+    /// A completion has told its caller that it failed: there is nothing left to abort, and no harm in asking for it. One that was
+    /// given up may have succeeded.
     failed: bool,
 }
 
@@ -85,8 +86,6 @@ impl MultipartUpload for Upload {
     async fn complete(&mut self) -> Result<PutResult> {
         let (file, written) = {
             let mut state = self.shared.state();
-            // Until it has succeeded.
-            state.failed |= state.file.is_some();
             (state.file.take(), state.written)
         };
         let file = file.ok_or_else(|| self.error("the upload is over".to_owned()))?;
@@ -97,11 +96,13 @@ impl MultipartUpload for Upload {
                 Ok(())
             })
             .await?;
+            self.shared.state().failed = true;
             return Err(self.error(format!("{missing} of {} parts were not written; nothing has changed", self.parts)));
         }
         let location = self.location.clone();
-        let version = blocking(move || file.commit().map_err(|error| explain(error, &location))).await?;
-        self.shared.state().failed = false;
+        let committed = blocking(move || file.commit().map_err(|error| explain(error, &location))).await;
+        self.shared.state().failed = committed.is_err();
+        let version = committed?;
         version.map(result).ok_or_else(|| self.error("a commit without a version".to_owned()))
     }
 

@@ -1,5 +1,7 @@
 //! Uploads in parts: unseen until they are complete, and gone if they never are.
 
+use futures::FutureExt;
+
 use super::*;
 
 /// Nothing is seen of an upload before it is complete, and nothing is left of one that never is.
@@ -55,6 +57,11 @@ fn an_upload_that_fails_says_why() {
         let error = writer.finish().await.unwrap_err();
         assert!(matches!(error, Error::NotSupported { .. }), "{error:?}");
         assert!(temporaries(dir).is_empty());
+        // Of a completion that was given up nobody knows: an abort must not say that nothing has happened.
+        let mut upload = store.put_multipart(&Path::from("given/up")).await.unwrap();
+        upload.put_part("content".into()).await.unwrap();
+        drop(upload.complete().now_or_never());
+        assert!(upload.abort().await.is_err());
         // What was completed cannot be aborted.
         let mut upload = store.put_multipart(&Path::from("k")).await.unwrap();
         upload.complete().await.unwrap();
