@@ -59,7 +59,7 @@ fn each_store(criterion: &mut Criterion, name: &str, sizes: &[usize], work: fn(&
 }
 
 fn open(dir: &Path, engine: Engine) -> ringbolt::Result<Store> {
-    Store::builder(dir).create(true).engine(engine).barrier(Barrier::PerFile).open()
+    Store::builder(dir).create_if_missing(true).engine(engine).barrier(Barrier::PerFile).open()
 }
 
 /// From when all threads are there until the last one is done.

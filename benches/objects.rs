@@ -83,7 +83,7 @@ fn series(dir: &Path) -> Vec<Series> {
         ("RingboltStore, filesystem", Engine::Portable, Barrier::Filesystem),
         ("RingboltStore, journal", Engine::Portable, Barrier::Journal),
     ] {
-        match Store::builder(fresh(name)).engine(engine).barrier(barrier).open() {
+        match Store::builder(fresh(name)).create_if_missing(true).engine(engine).barrier(barrier).open() {
             Ok(store) => {
                 let store = RingboltStore::from(store);
                 let chooses = (barrier == Barrier::Auto).then(|| Arc::clone(store.store()));

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
     let count: u64 = args.next().map_or(Ok(100_000), |text| text.to_string_lossy().parse())?;
     let dir = args.next().map_or_else(|| fresh.path().to_owned(), PathBuf::from);
-    let store = Store::builder(&dir).create(true).open()?;
+    let store = Store::builder(&dir).create_if_missing(true).open()?;
     eprintln!("{count} files into {dir:?}");
 
     let (next, done, begin) = (AtomicU64::new(0), AtomicU64::new(0), Instant::now());

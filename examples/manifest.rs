@@ -64,7 +64,7 @@ fn read(reader: &Reader, over: &AtomicBool) -> Result<u64> {
 fn main() -> Result<(), Box<dyn Error>> {
     let fresh = tempfile::tempdir()?;
     let dir = std::env::args_os().nth(1).map_or_else(|| fresh.path().to_owned(), PathBuf::from);
-    let store = Store::builder(&dir).create(true).open()?;
+    let store = Store::builder(&dir).create_if_missing(true).open()?;
     let found = named(&store.reader())?;
     println!("found {} files named, dropped {} others", found.len(), collect(&store)?);
     let last = found.last().and_then(|name| name.get(5..11)?.parse().ok()).unwrap_or(0);

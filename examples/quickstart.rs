@@ -12,7 +12,7 @@ use ringbolt::{PutOptions, Store};
 fn main() -> Result<(), Box<dyn Error>> {
     let fresh = tempfile::tempdir()?;
     let dir = std::env::args_os().nth(1).map_or_else(|| fresh.path().to_owned(), PathBuf::from);
-    let store = Store::builder(&dir).create(true).open()?; // one writer at a time; readers never wait
+    let store = Store::builder(&dir).create_if_missing(true).open()?; // one writer at a time; readers never wait
     println!("engine: {}", store.engine().kind);
 
     // When `put` returns, the file survives a power cut. Directories on the way are made, durably.

@@ -36,7 +36,7 @@ enum VoteError {
 
 impl Votes {
     fn open(dir: &Path) -> Result<Votes, VoteError> {
-        Ok(Votes { store: Store::builder(dir).create(true).open()? })
+        Ok(Votes { store: Store::builder(dir).create_if_missing(true).open()? })
     }
 
     /// When this returns `Ok`, the vote survives a power cut, and may be told to its candidate. After an error that is not `Older` ask

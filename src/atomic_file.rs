@@ -1,33 +1,20 @@
-//! A file that is written piece by piece and appears whole, or not at all.
+//! A single file that is written piece by piece and appears whole, or not at all.
 
-use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
-
-use crate::commit::{Change, What, Written};
-use crate::dir::Dir;
-use crate::error::{Error, Result, Step};
+use crate::draft::{Draft, write_to_draft};
+use crate::error::{Rejected, Result};
 use crate::plan::{FileSync, Plan};
-use crate::put_options::PutOptions;
-use crate::report::certainly_not_created;
-use crate::store::Shared;
-use crate::temp;
-use crate::version::Version;
 use crate::write::WriteOptions;
-use crate::writer::{NAME_ATTEMPTS, Temp, Writer};
+use crate::writer::Writer;
 
 /// A new version of a file, written beside the target and invisible until [`commit`](AtomicFile::commit).
 ///
 /// Writes go to a temporary file (`O_CREAT|O_EXCL|O_NOFOLLOW`, mode 0600; another mode is set by the commit) in the target's
 /// directory. `commit` syncs and closes it, renames it over the target and syncs the directory; only then is the new
 /// content durable. Dropping the guard, or [`discard`](AtomicFile::discard), removes the temporary file and leaves the
-/// target alone.
+/// target alone. In a store, use [`Store::writer`](crate::Store::writer).
 ///
 /// Writes are not buffered: wrap a `&mut AtomicFile` in a [`std::io::BufWriter`] for many small ones, and flush that
 /// before the commit.
@@ -49,32 +36,8 @@ use crate::writer::{NAME_ATTEMPTS, Temp, Writer};
 #[derive(Debug)]
 #[must_use = "dropping it discards what was written; call `commit`"]
 pub struct AtomicFile {
-    owner: Owner,
-    dir: Arc<Dir>,
-    name: CString,
-    temp: CString,
-    /// Open until the commit takes it.
-    file: Option<File>,
-    options: PutOptions,
-    /// The first error of a write. What was meant to be in the file is not, so it must not be published.
-    broken: Option<io::Error>,
-}
-
-/// Whose engine makes it durable.
-#[derive(Debug)]
-pub(crate) enum Owner {
-    Alone(Writer),
-    /// Keeps the store locked for as long as one of its files is being written; and the file's key.
-    Store(Arc<Shared>, String),
-}
-
-impl Owner {
-    fn writer(&self) -> &Writer {
-        match self {
-            Owner::Alone(writer) => writer,
-            Owner::Store(store, _) => &store.committer.core().writer,
-        }
-    }
+    writer: Writer,
+    draft: Draft,
 }
 
 impl AtomicFile {
@@ -87,109 +50,54 @@ impl AtomicFile {
         WriteOptions::new().create(path)
     }
 
-    pub(crate) fn begin(owner: Owner, dir: Arc<Dir>, name: CString, options: PutOptions) -> Result<AtomicFile> {
-        let (temp, file) = create_temp(&dir, &name, owner.writer())?;
-        Ok(AtomicFile { owner, dir, name, temp, file: Some(file), options, broken: None })
+    pub(crate) fn new(writer: Writer, draft: Draft) -> AtomicFile {
+        AtomicFile { writer, draft }
     }
 
     /// The temporary file, for what `Write` does not offer: seeking, setting its length, extended attributes.
     pub fn as_file(&self) -> &File {
-        self.file.as_ref().expect("open until the commit consumes the guard")
+        self.draft.file()
     }
 
-    /// Makes the new content durable and visible under the target's name. Returns its version, if it is in a store.
+    /// Whether the commit fails if the target exists, instead of replacing it. For another try after it has failed for that
+    /// reason.
+    pub fn create_new(mut self, create_new: bool) -> AtomicFile {
+        self.draft.options = self.draft.options.create_new(create_new);
+        self
+    }
+
+    /// Makes the new content durable and visible under the target's name.
     ///
     /// # Errors
     ///
     /// If a write has failed before, with that failure: half a file is never published. Otherwise as
-    /// [`WriteOptions::write`]; [`Error::outcome`] tells what is true then.
-    pub fn commit(mut self) -> Result<Option<Version>> {
-        self.owner.writer().check(&self.dir)?;
-        if let Some(cause) = self.broken.take() {
-            return Err(Error::from_io(cause, Step::Write, self.dir.path_of(&self.temp)));
-        }
-        let file = self.file.take().expect("open until the commit consumes the guard");
-        let temp = std::mem::take(&mut self.temp);
-        match &self.owner {
-            Owner::Alone(writer) => {
-                let plan = Plan::commit(self.options, None, FileSync::Fsync);
-                writer.complete(&self.dir, &self.name, &temp, Some(file.into()), plan).map(|()| None)
-            }
-            Owner::Store(store, key) => {
-                let file = Written::new(&store.committer.core().writer, &self.dir, temp, file.into());
-                let what = What::Publish { file, options: self.options };
-                store.committer.make(Change { key: Ok(key.clone()), what })
-            }
-        }
+    /// [`WriteOptions::write`]; [`Error::outcome`](crate::Error::outcome) tells what is true then. Where only the name was
+    /// refused (the target exists, or is a directory), the file comes back for another try.
+    pub fn commit(mut self) -> Result<(), Rejected<AtomicFile>> {
+        let file = match self.writer.check(&self.draft.dir).and_then(|()| self.draft.take()) {
+            Ok(file) => file,
+            Err(error) => return Err(Rejected::of(error, self)),
+        };
+        let Draft { dir, name, temp, options, .. } = &self.draft;
+        let plan = Plan::commit(*options, None, FileSync::Fsync);
+        let committed = self.writer.complete(dir, name, temp, Some(file), plan);
+        self.draft.settle(committed).map_err(|error| Rejected::of(error, self))
     }
 
     /// Removes the temporary file. The target is left alone.
     ///
     /// # Errors
     ///
-    /// The temporary file could not be removed. A drop does the same and keeps silent.
+    /// The temporary file could not be removed. A drop does the same and ignores that.
     pub fn discard(mut self) -> Result<()> {
-        self.file = None;
-        if self.owner.writer().remove_temp(&self.dir, &self.temp) != Temp::Stuck {
-            return Ok(());
-        }
-        let path = self.dir.path_of(&self.temp);
-        Err(Error::new(crate::error::Kind::Io, Step::RemoveTemp, path.clone()).with_leftover(path))
+        self.draft.remove(&self.writer)
     }
 }
 
-fn create_temp(dir: &Arc<Dir>, name: &CStr, writer: &Writer) -> Result<(CString, File)> {
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    for attempt in 1.. {
-        let temp = temp::name(writer.maker, name, attempt);
-        match openat(dir.fd(), &*temp, flags, Mode::from_bits_truncate(0o600)) {
-            Ok(file) => return Ok((temp, file.into())),
-            // It may have been made for all that.
-            Err(errno) if !certainly_not_created(errno) && writer.remove_temp(dir, &temp) == Temp::Stuck => {
-                let path = dir.path_of(&temp);
-                return Err(Error::from_errno(errno, Step::CreateTemp, path.clone()).with_leftover(path));
-            }
-            Err(Errno::EEXIST | Errno::EINTR) if attempt < NAME_ATTEMPTS => {}
-            Err(errno) => return Err(Error::from_errno(errno, Step::CreateTemp, dir.path_of(&temp))),
-        }
-    }
-    unreachable!("the last attempt returns")
-}
+write_to_draft!(AtomicFile);
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        // After a commit the file is gone, and so is the temporary name, or the commit has said otherwise.
-        if self.file.take().is_some() {
-            self.owner.writer().remove_temp(&self.dir, &self.temp);
-        }
-    }
-}
-
-impl Write for AtomicFile {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let result = self.as_file().write(buf);
-        self.note(result)
-    }
-
-    fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let result = self.as_file().write_vectored(bufs);
-        self.note(result)
-    }
-
-    /// Does nothing: there is no buffer, and durability is [`commit`](AtomicFile::commit)'s business.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl AtomicFile {
-    fn note(&mut self, result: io::Result<usize>) -> io::Result<usize> {
-        if let Err(error) = &result
-            && error.kind() != io::ErrorKind::Interrupted
-            && self.broken.is_none()
-        {
-            self.broken = Some(error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error));
-        }
-        result
+        let _ = self.draft.remove(&self.writer);
     }
 }

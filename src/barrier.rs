@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::dir::Dir;
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::sys;
 
 /// How the files of changes that meet are made durable before their names change.
@@ -89,7 +89,8 @@ impl Barrier {
     /// What this comes to in the store of which `root` is the directory.
     pub(crate) fn resolve(self, root: &Dir) -> Result<Allowed> {
         let no_filesystem = || sys::no_syncfs(root.fd());
-        let refused = |why| Err(Error::new(Kind::UnsupportedBarrier(why), Step::Check, root.path()));
+        let refused =
+            |why: String| Err(Error::new(ErrorKind::UnsupportedBarrier, Step::Check, root.path()).with_detail(why));
         match self {
             Barrier::Auto => Ok(Allowed::Either { no_filesystem: no_filesystem(), no_journal: None }),
             Barrier::PerFile => Ok(Allowed::Only(BarrierKind::PerFile)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::commit::{Answer, Change, Unit};
+use crate::commit::{Answer, Applied, Change, Unit};
 use crate::error::Result;
 use crate::put_options::PutOptions;
 use crate::store::Shared;
@@ -20,7 +20,7 @@ use crate::version::Version;
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let dir = tempfile::tempdir()?;
-/// let store = ringbolt::Store::open(dir.path())?;
+/// let store = ringbolt::Store::create(dir.path())?;
 /// let mut batch = store.batch();
 /// batch.put("data/1", "one").put("data/2", "two");
 /// batch.then().put("MANIFEST", "data/1 data/2");
@@ -138,22 +138,22 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// Of each change: its error, or that it is durable; for a put with its version.
-    pub fn results(&self) -> &[Result<Option<Version>>] {
+    /// What became of each change: what it did, durably, or its error.
+    pub fn results(&self) -> &[Result<Applied>] {
         &self.answers
     }
 
     /// The same, to be taken apart.
-    pub fn into_results(self) -> Vec<Result<Option<Version>>> {
+    pub fn into_results(self) -> Vec<Result<Applied>> {
         self.answers
     }
 
-    /// All versions (`None` for what is no put), or the first error.
+    /// What each change did, or the first error.
     ///
     /// # Errors
     ///
     /// The error of the first change that failed.
-    pub fn into_result(self) -> Result<Vec<Option<Version>>> {
+    pub fn into_result(self) -> Result<Vec<Applied>> {
         self.answers.into_iter().collect()
     }
 }

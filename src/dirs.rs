@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use nix::errno::Errno;
 
 use crate::dir::Dir;
+use crate::engine::Interpreter;
 use crate::error::{Error, Result, Step};
 use crate::key::Key;
-use crate::write::make_in;
 
 /// How many directories are held open beside the root.
 const HELD_MAX: usize = 256;
@@ -62,6 +62,7 @@ impl Dirs {
     /// passed to `latch` before the lock is given up, and whoever then finds the directory is stopped by `check`.
     pub(crate) fn ensure(
         &self,
+        engine: &dyn Interpreter,
         key: &Key<'_>,
         latch: impl Fn(&Error),
         check: impl Fn() -> Result<()>,
@@ -72,7 +73,7 @@ impl Dirs {
         }
         {
             let mut held = lock(&self.held);
-            match self.open(&mut held, path) {
+            match self.open(engine, &mut held, path) {
                 Err(Errno::ENOENT) => {}
                 Err(errno) => return Err(self.cannot_open(errno, path)),
                 Ok(dir) => return check().map(|()| dir),
@@ -82,12 +83,12 @@ impl Dirs {
         let mut parent = Arc::clone(&self.root);
         for end in path.match_indices('/').map(|(slash, _)| slash).chain([path.len()]) {
             let path = &path[..end];
-            parent = match self.open(&mut held, path) {
+            parent = match self.open(engine, &mut held, path) {
                 Ok(dir) => dir,
                 Err(Errno::ENOENT) => {
                     let name = path.rsplit('/').next().unwrap_or(path);
-                    make_in(&parent, Path::new(name), 0o777).inspect_err(&latch)?;
-                    self.open(&mut held, path).map_err(|errno| self.cannot_open(errno, path))?
+                    engine.make_dir(&parent, Path::new(name)).inspect_err(&latch)?;
+                    self.open(engine, &mut held, path).map_err(|errno| self.cannot_open(errno, path))?
                 }
                 Err(errno) => return Err(self.cannot_open(errno, path)),
             };
@@ -96,12 +97,12 @@ impl Dirs {
     }
 
     /// The directory that holds `key`, if it exists.
-    pub(crate) fn find(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
+    pub(crate) fn find(&self, engine: &dyn Interpreter, key: &Key<'_>) -> Result<Arc<Dir>> {
         let path = key.parent();
         if path.is_empty() {
             return Ok(Arc::clone(&self.root));
         }
-        self.open(&mut lock(&self.held), path).map_err(|errno| match errno {
+        self.open(engine, &mut lock(&self.held), path).map_err(|errno| match errno {
             // The key is not there if something on the way to it is missing or is a file.
             Errno::ENOENT | Errno::ENOTDIR => {
                 let path = self.root.path().join(key.as_str());
@@ -122,10 +123,10 @@ impl Dirs {
         lock(&self.held).by_path.retain(|held, _| !(path == held || path.starts_with(&format!("{held}/"))));
     }
 
-    fn open(&self, held: &mut Held, path: &str) -> nix::Result<Arc<Dir>> {
+    fn open(&self, engine: &dyn Interpreter, held: &mut Held, path: &str) -> nix::Result<Arc<Dir>> {
         match held.get(path) {
             Some(dir) => Ok(dir),
-            None => self.root.open_beneath(path).map(|dir| held.insert(path, dir)),
+            None => engine.open_dir(&self.root, path).map(|dir| held.insert(path, dir)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
 
 /// The longest component of a key in bytes (`NAME_MAX`).
 pub const COMPONENT_MAX: usize = 255;
@@ -38,7 +38,7 @@ pub(crate) struct Key<'a> {
 impl<'a> Key<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Key<'a>> {
         match fault(text) {
-            Some(why) => Err(Error::new(Kind::InvalidKey(why), Step::Check, text)),
+            Some(why) => Err(Error::new(ErrorKind::InvalidKey, Step::Check, text).with_detail(why)),
             None => Ok(Key { text, name_at: text.rfind('/').map_or(0, |slash| slash + 1) }),
         }
     }

@@ -11,7 +11,8 @@ use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::Mode;
 
 use crate::dir::Dir;
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::process::Process;
 
 /// An exclusive `flock(2)` on a file, for as long as this lives. A child that was forked meanwhile shares it, and does not give it
 /// up.
@@ -22,7 +23,7 @@ use crate::error::{Error, Kind, Result, Step};
 #[derive(Debug)]
 pub(crate) struct Lock {
     held: Option<Flock<File>>,
-    process: u32,
+    process: Process,
 }
 
 impl Lock {
@@ -36,12 +37,13 @@ impl Lock {
             Ok(held) => {
                 // Who holds it is told to whoever finds it held. A hint: it may be missing, nothing depends on it.
                 let _ = held.set_len(0).and_then(|()| write!(&*held, "{}", std::process::id()));
-                Ok(Lock { held: Some(held), process: std::process::id() })
+                Ok(Lock { held: Some(held), process: Process::current() })
             }
             Err((mut file, Errno::EWOULDBLOCK)) => {
                 let mut holder = String::new();
                 let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(16).read_to_string(&mut holder));
-                Err(Error::new(Kind::Locked(holder.parse().ok()), Step::Lock, what))
+                let holder = holder.parse::<u32>().map_or_else(|_| String::new(), |pid| pid.to_string());
+                Err(Error::new(ErrorKind::Locked, Step::Lock, what).with_detail(holder))
             }
             Err((_, errno)) => Err(fail(errno)),
         }
@@ -49,7 +51,7 @@ impl Lock {
 
     /// Whether this is the process that took it, and not a child of it.
     pub(crate) fn is_ours(&self) -> bool {
-        self.process == std::process::id()
+        self.process.is_current()
     }
 }
 

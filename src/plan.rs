@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use nix::errno::Errno;
+
 use crate::error::Step;
 use crate::put_options::PutOptions;
 use crate::version::Version;
@@ -51,10 +53,11 @@ pub(crate) enum Call {
     PublishByLink,
     /// `renameat(source dir, source name, dir, name)`
     Move,
+    /// `rmdir` of the target's name and of every directory beneath it: empty directories do not keep a name from a key. EISDIR
+    /// if there is anything but directories, EEXIST if it is a file that must not be replaced.
+    ClearName { existing: Existing },
     /// `unlinkat(dir, name)`
     Unlink,
-    /// `futimens(dir)`: a version greater than that of a file which is no more. A hint to recovery: it cannot fail.
-    StampDir { version: Version },
     /// `fsync(dir)`
     SyncDir,
     /// `fsync(source dir)`
@@ -116,9 +119,9 @@ impl Call {
             Call::Compare { .. } => Step::Compare,
             Call::SyncFilesystem => Step::SyncFilesystem,
             Call::CloseFile => Step::Close,
-            Call::Publish { .. } | Call::PublishByLink | Call::Move => Step::Rename,
+            Call::Publish { .. } | Call::PublishByLink | Call::Move | Call::ClearName { .. } => Step::Rename,
             Call::Unlink => Step::Unlink,
-            Call::StampDir { .. } | Call::SyncDir | Call::SyncSourceDir => Step::SyncDir,
+            Call::SyncDir | Call::SyncSourceDir => Step::SyncDir,
             Call::RemoveTemp => Step::RemoveTemp,
         }
     }
@@ -133,15 +136,25 @@ impl Call {
 
     /// Whether it does no harm to run this call although an earlier one of its stage has failed.
     fn harmless_after_failure(&self) -> bool {
-        matches!(
-            self,
-            Call::Stamp { .. }
-                | Call::StartSync
-                | Call::CloseFile
-                | Call::StampDir { .. }
-                | Call::SyncDir
-                | Call::SyncSourceDir
-        )
+        matches!(self, Call::Stamp { .. } | Call::StartSync | Call::CloseFile | Call::SyncDir | Call::SyncSourceDir)
+    }
+
+    /// Whether this failure means that the target's name may be taken by a directory.
+    pub(crate) fn meets_directory(&self, errno: Errno) -> bool {
+        match self {
+            Call::Publish { existing: Existing::Refuse } | Call::PublishByLink => errno == Errno::EEXIST,
+            Call::Publish { .. } | Call::Move => errno == Errno::EISDIR,
+            _ => false,
+        }
+    }
+
+    /// What takes an empty directory out of the way of this call.
+    pub(crate) fn clear_name(&self) -> Call {
+        let existing = match self {
+            Call::Publish { existing: Existing::Refuse } | Call::PublishByLink => Existing::Refuse,
+            _ => Existing::Replace,
+        };
+        Call::ClearName { existing }
     }
 
     /// Whether this call changes what a reader sees under the target's name.
@@ -252,32 +265,29 @@ impl Plan {
     }
 
     /// Removes a file, if it has the version `expected`.
-    pub(crate) fn delete(expected: Option<Version>, evidence: Version) -> Plan {
+    pub(crate) fn delete(expected: Option<Version>) -> Plan {
         let compare = expected.map(|expected| vec![Call::Compare { expected }]);
-        let mut plan = Plan::of(compare.into_iter().chain([vec![Call::Unlink]]));
-        plan.stages.append(&mut Plan::sync_dir(Some(evidence)).stages);
-        plan
+        Plan::of(compare.into_iter().chain([vec![Call::Unlink, Call::SyncDir]]))
     }
 
     pub(crate) fn close() -> Plan {
         Plan::of([vec![Call::CloseFile]])
     }
 
-    /// Syncs a directory, after changes that removed a name if there is `evidence` of it to leave.
-    pub(crate) fn sync_dir(evidence: Option<Version>) -> Plan {
-        let stamp = evidence.map(|version| vec![Call::StampDir { version }]);
-        Plan::of(stamp.into_iter().chain([vec![Call::SyncDir]]))
+    pub(crate) fn sync_dir() -> Plan {
+        Plan::of([vec![Call::SyncDir]])
+    }
+
+    /// Gives an open file another time stamp, durably.
+    pub(crate) fn stamp(version: Version) -> Plan {
+        Plan::of([vec![Call::Stamp { version }], vec![Call::SyncFile, Call::CloseFile]])
     }
 
     /// A rename within one directory, or between two. The directory that gains the name is synced first: if the
     /// power goes between the two syncs, the file has two names rather than none.
-    pub(crate) fn rename(between_dirs: bool, evidence: Version) -> Plan {
-        let mut plan = Plan::of([vec![Call::Move]]);
-        plan.stages.append(&mut Plan::sync_dir(Some(evidence)).stages);
-        if between_dirs {
-            plan.stages.push_back(vec![Call::SyncSourceDir]);
-        }
-        plan
+    pub(crate) fn rename(between_dirs: bool) -> Plan {
+        let source = between_dirs.then(|| vec![Call::SyncSourceDir]);
+        Plan::of([vec![Call::Move, Call::SyncDir]].into_iter().chain(source))
     }
 
     pub(crate) fn remove_temp() -> Plan {

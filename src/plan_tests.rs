@@ -14,8 +14,8 @@ fn replace(len: usize, mode: Option<u32>, existing: Existing, fuse: bool) -> Pla
 
 fn all_plans() -> Vec<Plan> {
     let version = Version::MIN;
-    let mut plans = vec![Plan::rename(false, version), Plan::rename(true, version), Plan::remove_temp()];
-    plans.extend([Plan::delete(None, version), Plan::delete(Some(version), version)]);
+    let mut plans = vec![Plan::rename(false), Plan::rename(true), Plan::remove_temp()];
+    plans.extend([Plan::delete(None), Plan::delete(Some(version))]);
     for existing in [Existing::Replace, Existing::Refuse, Existing::Match(version)] {
         for sync in [FileSync::Fsync, FileSync::Range] {
             plans.push(Plan::commit(PutOptions { mode: None, existing }, None, sync));

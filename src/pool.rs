@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use crate::process::Process;
+
 type Task = Box<dyn FnOnce() + Send>;
 
 /// A few threads, and the tasks that wait for one.
@@ -14,6 +16,7 @@ pub(crate) struct Pool {
     most: usize,
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    process: Process,
 }
 
 #[derive(Default)]
@@ -46,7 +49,7 @@ struct State<T, R> {
 impl Pool {
     /// A pool of up to so many threads, none of which is there yet.
     pub(crate) fn new(name: &'static str, most: usize) -> Pool {
-        Pool { name, most, shared: Arc::default(), threads: Mutex::default() }
+        Pool { name, most, shared: Arc::default(), threads: Mutex::default(), process: Process::current() }
     }
 
     /// Applies `act` to each, as many at a time as there are threads, one of them the caller's. Results in order.
@@ -146,6 +149,10 @@ impl Shared {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if !self.process.is_current() {
+            // A forked child has none of these threads, and one of them may have held the lock.
+            return std::mem::forget(std::mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner)));
+        }
         lock(&self.shared.tasks).closed = true;
         self.shared.news.notify_all();
         for thread in lock(&self.threads).drain(..) {

@@ -8,7 +8,7 @@ use crate::version::Version;
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let dir = tempfile::tempdir()?;
-/// # let store = ringbolt::Store::open(dir.path())?;
+/// # let store = ringbolt::Store::create(dir.path())?;
 /// use ringbolt::PutOptions;
 ///
 /// store.put_with("motd", "hello", PutOptions::new().mode(0o644))?;

@@ -4,11 +4,13 @@
 //! next batch. Where the queue is full, callers stand in line, in order. A caller that finds nobody else may work for itself:
 //! [`Queue::alone`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+
+use crate::process::Process;
 
 #[cfg(ringbolt_model)]
 use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -48,6 +50,7 @@ pub(crate) struct Queue<T, R> {
     /// For the worker: there is work, or whoever worked alone has finished.
     news: Condvar,
     limit: Load,
+    process: Process,
 }
 
 #[derive(Debug)]
@@ -55,8 +58,9 @@ struct State<T, R> {
     waiting: VecDeque<Entry<T, R>>,
     /// Waiting or being worked on.
     held: Load,
-    /// What there is no room for yet.
-    line: VecDeque<Entry<T, R>>,
+    /// What there is no room for yet, by the numbers of its tickets: in the order in which it came.
+    line: BTreeMap<u64, Entry<T, R>>,
+    next_ticket: u64,
     /// The worker has a batch in hand.
     busy: bool,
     /// The worker waits for work.
@@ -90,7 +94,10 @@ pub(crate) struct Entry<T, R> {
 pub(crate) struct Answer<R>(Arc<Ticket<R>>);
 
 #[derive(Debug)]
-struct Ticket<R>(Mutex<News<R>>);
+struct Ticket<R> {
+    number: u64,
+    news: Mutex<News<R>>,
+}
 
 #[derive(Debug)]
 enum News<R> {
@@ -108,14 +115,15 @@ impl<T, R> Queue<T, R> {
         let state = State {
             waiting: VecDeque::new(),
             held: Load::default(),
-            line: VecDeque::new(),
+            line: BTreeMap::new(),
+            next_ticket: 0,
             busy: false,
             asleep: false,
             alone: false,
             last_batch: 0,
             end: End::None,
         };
-        Arc::new(Queue { state: Mutex::new(state), news: Condvar::new(), limit })
+        Arc::new(Queue { state: Mutex::new(state), news: Condvar::new(), limit, process: Process::current() })
     }
 
     /// The right to work for oneself, if nobody else is here and nobody was a moment ago. Until it is dropped the worker
@@ -151,16 +159,21 @@ impl<T, R> Queue<T, R> {
         if state.end != End::None {
             return None;
         }
-        let ticket = Arc::new(Ticket(Mutex::new(News::None(None))));
-        state.line.push_back(Entry { work, load, answer: Answer(Arc::clone(&ticket)) });
+        let number = state.next_ticket;
+        state.next_ticket += 1;
+        let ticket = Arc::new(Ticket { number, news: Mutex::new(News::None(None)) });
+        state.line.insert(number, Entry { work, load, answer: Answer(Arc::clone(&ticket)) });
         self.admit(&mut state);
         Some(ticket)
     }
 
     /// Lets in from the line, in order, what there is room for. More than the limit goes when nothing else is held.
     fn admit(&self, state: &mut State<T, R>) {
-        while state.line.front().is_some_and(|first| self.has_room(state.held, first.load)) {
-            let entry = state.line.pop_front().expect("just seen");
+        while let Some(first) = state.line.first_entry() {
+            if !self.has_room(state.held, first.get().load) {
+                break;
+            }
+            let entry = first.remove();
             state.held = state.held.plus(entry.load);
             state.waiting.push_back(entry);
             if mem::replace(&mut state.asleep, false) {
@@ -171,9 +184,12 @@ impl<T, R> Queue<T, R> {
 
     /// Takes out of the line what its caller has given up; what is further stays.
     fn leave(&self, ticket: &Arc<Ticket<R>>) {
+        if !self.process.is_current() {
+            // In a forked child, where another thread may have held the lock.
+            return;
+        }
         let mut state = self.lock();
-        let found = state.line.iter().position(|entry| Arc::ptr_eq(&entry.answer.0, ticket));
-        let entry = found.and_then(|at| state.line.remove(at));
+        let entry = state.line.remove(&ticket.number);
         self.admit(&mut state);
         drop((state, entry));
     }
@@ -267,7 +283,7 @@ impl<R> Answer<R> {
 
 impl<R> Drop for Answer<R> {
     fn drop(&mut self) {
-        if matches!(*lock(&self.0.0), News::None(_)) {
+        if matches!(*lock(&self.0.news), News::None(_)) {
             self.0.tell(News::Lost);
         }
     }
@@ -276,7 +292,7 @@ impl<R> Drop for Answer<R> {
 impl<R> Ticket<R> {
     fn tell(&self, news: News<R>) {
         // Woken outside of the lock: what is woken takes it at once.
-        let before = mem::replace(&mut *lock(&self.0), news);
+        let before = mem::replace(&mut *lock(&self.news), news);
         if let News::None(Some(waker)) = before {
             waker.wake();
         }
@@ -337,7 +353,7 @@ impl<T, R> Future for Submission<T, R> {
             Stage::Under(ticket) => ticket,
             Stage::Over => panic!("polled after it was ready"),
         };
-        let mut news = lock(&ticket.0);
+        let mut news = lock(&ticket.news);
         match mem::replace(&mut *news, News::Lost) {
             News::None(_) => {
                 *news = News::None(Some(context.waker().clone()));

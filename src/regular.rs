@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
 
 /// Opens by `open`, which is given the flags and adds that symbolic links are not followed. `path` is for messages.
 pub(crate) fn open(open: impl Fn(OFlag) -> nix::Result<OwnedFd>, path: &Path) -> Result<(File, Metadata)> {
@@ -22,10 +22,10 @@ pub(crate) fn open(open: impl Fn(OFlag) -> nix::Result<OwnedFd>, path: &Path) ->
         Ok(file) => File::from(file),
         // There is no such file if something on the way to it is one.
         Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => {
-            return Err(Error::from_errno(errno, Step::OpenFile, path).with_kind(Kind::NotFound));
+            return Err(Error::from_errno(errno, Step::OpenFile, path).with_kind(ErrorKind::NotFound));
         }
         // A socket, or a device without a driver.
-        Err(Errno::ENXIO) => return Err(Error::new(Kind::NotAFile, Step::OpenFile, path)),
+        Err(Errno::ENXIO) => return Err(Error::new(ErrorKind::NotAFile, Step::OpenFile, path)),
         Err(errno) => return Err(Error::from_errno(errno, Step::OpenFile, path)),
     };
     let found = file.metadata().map_err(|error| Error::from_io(error, Step::OpenFile, path))?;
@@ -33,8 +33,8 @@ pub(crate) fn open(open: impl Fn(OFlag) -> nix::Result<OwnedFd>, path: &Path) ->
         kind if kind.is_file() => Ok((file, found)),
         kind if kind.is_dir() => Err(Error::from_errno(Errno::EISDIR, Step::OpenFile, path)),
         kind if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() => {
-            Err(Error::new(Kind::NotAFile, Step::OpenFile, path))
+            Err(Error::new(ErrorKind::NotAFile, Step::OpenFile, path))
         }
-        _ => Err(Error::new(Kind::Symlink, Step::OpenFile, path)),
+        _ => Err(Error::new(ErrorKind::Symlink, Step::OpenFile, path)),
     }
 }

@@ -56,9 +56,12 @@ impl Report {
     pub(crate) fn verdict(&self) -> Verdict {
         let visible =
             self.log.iter().any(|(call, fate)| call.is_visible() && matches!(fate, Fate::Done(_) | Fate::Lost));
+        let cleared = self.log.iter().position(|(call, _)| matches!(call, Call::ClearName { .. }));
         let by_link = self.log.iter().any(|(call, _)| *call == Call::PublishByLink);
-        let failed = self.log.iter().find_map(|(call, fate)| match fate {
+        let failed = self.log.iter().enumerate().find_map(|(at, (call, fate))| match fate {
             Fate::Done(_) => None,
+            // Tried again once the empty directory in its way was removed; or that failed, and says why.
+            Fate::Failed(errno) if call.meets_directory(*errno) && cleared.is_some_and(|cleared| at < cleared) => None,
             // What was taken up again in another way is no failure.
             Fate::Failed(_) if unwritten(call, fate).is_some() => None,
             Fate::Failed(Errno::EINVAL) if *call == Call::REFUSE && by_link => None,

@@ -60,12 +60,26 @@ impl Run {
                     self.stages = [vec![Call::PublishByLink], vec![Call::SyncDir], vec![Call::RemoveTemp]].into();
                     return;
                 }
+                (None, Fate::Failed(errno)) if self.may_clear_name(&call, errno, &outcomes) => {
+                    self.log.push((call.clone(), Fate::Failed(errno)));
+                    let again = [call.clone()].into_iter().chain(outcomes.into_iter().map(|(call, _)| call)).collect();
+                    self.stages.push_front(again);
+                    return self.stages.push_front(vec![call.clear_name()]);
+                }
                 (None, fate) => self.log.push((call, fate)),
             }
             // A failure ends the plan. What ran behind it is kept: a rename that happened is never forgotten.
             self.log.extend(outcomes);
             return self.stages.clear();
         }
+    }
+
+    /// Whether a directory took the name, which goes if it is empty. Tried once; and not after a failed sync of a directory,
+    /// which must not be repeated.
+    fn may_clear_name(&self, call: &Call, errno: Errno, behind: &VecDeque<(Call, Fate)>) -> bool {
+        call.meets_directory(errno)
+            && !behind.iter().any(is_failed_sync)
+            && !self.log.iter().any(|(call, _)| matches!(call, Call::ClearName { .. }))
     }
 
     /// Puts what is left of a stage whose write was cut short in front of the remaining stages, taken apart so that

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use nix::sys::stat::FileStat;
@@ -12,22 +13,22 @@ use nix::sys::time::TimeSpec;
 /// keep them whole.
 const STEP_NS: u64 = 1_000;
 
-/// Which content of a key this is: given by every put, asked for by [`Store::put_if`](crate::Store::put_if).
+/// Which content a key has: every put returns it, and [`Store::put_if`](crate::Store::put_if) compares it.
 ///
-/// It is a stamp that the store gives to each file before its sync, and keeps as the file's time of modification: the
-/// clock's time in nanoseconds since 1970, but always greater than every stamp that this store has given before. So it never
-/// comes again, also where the clock is set back or the store is reopened. The time that the kernel would put there is not
-/// enough: it moves in ticks of up to 4 ms, within which a store replaces a file many times, and it follows the clock
-/// when that is set back.
+/// The store stamps each file with it before the file's sync, as its time of modification: nanoseconds since 1970, and always
+/// greater than every version that this store has given before, even if the clock is set back or the store was killed. (The
+/// kernel's own time stamp would not do: it moves in ticks of up to 4 ms, within which a store replaces a file many times, and
+/// it follows the clock when that is set back.) After a kill or a power cut, versions begin up to ten seconds ahead of the
+/// clock.
 ///
-/// Only equality means something, and it means the same content: of two puts that meet, the one with the smaller version may be
-/// the one that stays. A rename takes the version along, so a content that is renamed away and back has its own again. The
-/// text form is a decimal number.
+/// Only equality means something: the same version of a key means the same content. Of two puts at the same moment, the one
+/// with the smaller version may be the one that stays. A rename keeps the version, so content that is renamed away and back
+/// has the same version again. The text form is a decimal number.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let dir = tempfile::tempdir()?;
-/// let store = ringbolt::Store::open(dir.path())?;
+/// let store = ringbolt::Store::create(dir.path())?;
 /// let first = store.put("vote", "term 1")?;
 /// let second = store.put_if("vote", first, "term 2")?;
 /// assert!(store.put_if("vote", first, "term 3").unwrap_err().is_version_mismatch());
@@ -40,9 +41,10 @@ pub struct Version(u64);
 
 impl Version {
     /// Less than any that is given.
+    #[cfg(test)]
     pub(crate) const MIN: Version = Version(0);
 
-    /// The year 2200. What claims to come from a later time was put there by somebody else, and filesystems end soon after.
+    /// The year 2200: filesystems end soon after. A ceiling beyond it was put there by another program.
     const CAP: Version = Version(230 * 365 * 86_400 * 1_000_000_000);
 
     /// What the clock says.
@@ -51,14 +53,9 @@ impl Version {
         Version(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX / 2))
     }
 
-    /// One that is later by this.
-    pub(crate) fn plus(self, time: Duration) -> Version {
-        Version(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)))
-    }
-
-    /// Itself, if a store can have given it.
-    pub(crate) fn plausible(self) -> Version {
-        if self < Version::CAP { self } else { Version::MIN }
+    /// Whether the time stamp of a store's format file shows that the filesystem keeps times finely enough for versions.
+    pub(crate) fn tells_fine_times(self) -> bool {
+        !self.0.is_multiple_of(1_000_000)
     }
 
     /// What a file says.
@@ -99,53 +96,148 @@ impl FromStr for Version {
     }
 }
 
-/// Gives versions: each greater than all before.
+/// Gives versions: each greater than all before, and none above a ceiling that is durable.
+///
+/// The ceiling is what makes versions rise across sessions, however the last one ended: the next session begins at it. So it
+/// is raised, and made durable, before the first version above it is given: once every [`HEADROOM`] of use.
 #[derive(Debug)]
 pub(crate) struct Clock {
     last: AtomicU64,
+    ceiling: AtomicU64,
+    raising: Mutex<()>,
 }
 
+/// How far the ceiling is raised above the version that needs it. Also how far versions run ahead of the time of day after a
+/// crash, at most.
+const HEADROOM: Duration = Duration::from_secs(10);
+
+/// Every ceiling ends in this many nanoseconds within its millisecond. Time stamps that lost them are too coarse for versions.
+const MARK_NS: u64 = STEP_NS;
+
 impl Clock {
-    /// A clock whose versions are all greater than `floor`.
-    pub(crate) fn above(floor: Version) -> Clock {
-        Clock { last: AtomicU64::new(floor.min(Version::CAP).0) }
+    /// A clock whose versions are all greater than `ceiling`, which is durable.
+    pub(crate) fn above(ceiling: Version) -> Clock {
+        Clock::between(ceiling, ceiling)
     }
 
-    pub(crate) fn next(&self) -> Version {
-        self.after(Version::now().0)
+    /// A clock of a new store, and the ceiling that is to be made durable before the first version is given.
+    pub(crate) fn fresh() -> (Clock, Version) {
+        let now = Version::now();
+        let ceiling = ceiling_above(now.0);
+        (Clock::between(now, ceiling), ceiling)
     }
 
-    fn after(&self, now: u64) -> Version {
-        let greater = |last: u64| (now / STEP_NS).max(last / STEP_NS + 1) * STEP_NS;
-        let last = self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(greater(last)));
-        Version(greater(last.unwrap_or_else(|last| last)))
+    fn between(last: Version, ceiling: Version) -> Clock {
+        let limit = |version: Version| AtomicU64::new(version.min(Version::CAP).0);
+        Clock { last: limit(last), ceiling: limit(ceiling), raising: Mutex::new(()) }
     }
 
-    /// The greatest version given, or the floor.
-    pub(crate) fn last(&self) -> Version {
-        Version(self.last.load(Ordering::Acquire))
+    /// The next version. `raise` makes a higher ceiling durable where it is needed; where it fails, so does this.
+    pub(crate) fn next<E>(&self, raise: impl FnOnce(Version) -> Result<(), E>) -> Result<Version, E> {
+        self.after(Version::now().0, raise)
     }
+
+    fn after<E>(&self, now: u64, raise: impl FnOnce(Version) -> Result<(), E>) -> Result<Version, E> {
+        if let Some(version) = self.below_ceiling(now) {
+            return Ok(version);
+        }
+        let _raising = self.raising.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have raised it meanwhile.
+        if let Some(version) = self.below_ceiling(now) {
+            return Ok(version);
+        }
+        let version = greater(self.last.load(Ordering::Acquire), now);
+        let ceiling = ceiling_above(version);
+        raise(ceiling)?;
+        self.ceiling.store(ceiling.0, Ordering::Release);
+        Ok(self.below_ceiling(now).expect("fewer threads than versions below the ceiling"))
+    }
+
+    fn below_ceiling(&self, now: u64) -> Option<Version> {
+        let next = |last| Some(greater(last, now)).filter(|next| *next <= self.ceiling.load(Ordering::Acquire));
+        let last = self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()?;
+        Some(Version(greater(last, now)))
+    }
+
+    /// The greatest version given, or the ceiling that it began at: a bound on all versions given so far, rounded up so that
+    /// it passes for a ceiling.
+    pub(crate) fn bound(&self) -> Version {
+        marked(self.last.load(Ordering::Acquire))
+    }
+}
+
+fn greater(last: u64, now: u64) -> u64 {
+    (now / STEP_NS).max(last / STEP_NS + 1) * STEP_NS
+}
+
+fn ceiling_above(version: u64) -> Version {
+    marked(version.saturating_add(u64::try_from(HEADROOM.as_nanos()).unwrap_or(u64::MAX)))
+}
+
+/// The next version, from this one on, that ends in the mark.
+fn marked(version: u64) -> Version {
+    let millisecond = version / 1_000_000 * 1_000_000 + MARK_NS;
+    Version(if millisecond < version { millisecond + 1_000_000 } else { millisecond })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn free(_: Version) -> Result<(), ()> {
+        Ok(())
+    }
+
     #[test]
     fn versions_rise_whatever_the_clock_does() {
         let clock = Clock::above(Version::MIN);
         let mut last = Version::MIN;
         for now in [5_000_000, 5_000_001, 5_000_999, 5_001_000, 9_999_999, 3, 0, 10_000_000] {
-            let version = clock.after(now);
+            let version = clock.after(now, free).unwrap();
             assert!(version > last && version.0.is_multiple_of(STEP_NS), "{version} after {last}");
             last = version;
         }
-        assert_eq!(clock.last(), last);
-        assert!(Clock::above(Version(7_000_000_500)).after(0) > Version(7_000_000_500));
-        assert!(clock.next() > last);
-        // A file from the end of time does not stop the clock.
+        assert!(clock.bound() >= last);
+        assert!(Clock::above(Version(7_000_000_500)).after(0, free).unwrap() > Version(7_000_000_500));
+        assert!(clock.next(free).unwrap() > last);
+        // A ceiling at the end of time does not stop the clock.
         let clock = Clock::above(Version(u64::MAX));
-        assert!(clock.next() < clock.next());
+        assert!(clock.next(free).unwrap() < clock.next(free).unwrap());
+    }
+
+    #[test]
+    fn no_version_is_above_the_durable_ceiling() {
+        let clock = Clock::above(Version(1_000_000_000));
+        let durable = std::cell::Cell::new(1_000_000_000);
+        let mut raised = 0;
+        for second in 1..100 {
+            let now = second * 1_000_000_000;
+            let version = clock.after(now, |ceiling| {
+                assert!(ceiling.0 > durable.get() && ceiling.tells_fine_times());
+                durable.set(ceiling.0);
+                raised += 1;
+                Ok::<(), ()>(())
+            });
+            assert!(version.unwrap().0 <= durable.get());
+        }
+        assert!((9..=11).contains(&raised), "{raised}");
+        assert!(clock.bound().0 <= durable.get());
+        // What cannot be raised gives no version, and the next one tries again.
+        let late = durable.get() + 1;
+        assert_eq!(clock.after(late, |_| Err("full")), Err("full"));
+        assert!(clock.after(late, |_| Ok::<(), ()>(())).unwrap().0 >= late / STEP_NS * STEP_NS);
+    }
+
+    #[test]
+    fn a_ceiling_tells_whether_times_are_kept() {
+        for version in [0, 1, 999, 1_000, 1_001, 999_999, 1_000_000, 1_790_000_000_123_456_000] {
+            let marked = marked(version);
+            assert!(marked.0 >= version && marked.tells_fine_times(), "{version}");
+            // Kept to 1 ms, 10 ms, 1 s and 2 s.
+            for coarse in [1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000] {
+                assert!(!Version(marked.0 / coarse * coarse).tells_fine_times(), "{version} {coarse}");
+            }
+        }
     }
 
     #[test]

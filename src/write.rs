@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::atomic_file::{AtomicFile, Owner};
-use crate::dir::Dir;
+use crate::atomic_file::AtomicFile;
+use crate::dir::{Dir, make_in};
+use crate::draft::Draft;
 use crate::engine::{Engine, select};
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::key;
 use crate::plan::FileSync;
 use crate::put_options::PutOptions;
@@ -122,7 +123,8 @@ impl WriteOptions {
     /// As [`AtomicFile::create`].
     pub fn create(&self, path: impl AsRef<Path>) -> Result<AtomicFile> {
         let (writer, dir, name) = self.prepare(path.as_ref())?;
-        AtomicFile::begin(Owner::Alone(writer), dir, name, self.put)
+        let draft = Draft::begin(&writer, dir, name, self.put)?;
+        Ok(AtomicFile::new(writer, draft))
     }
 
     fn prepare(&self, path: &Path) -> Result<(Writer, Arc<Dir>, CString)> {
@@ -138,7 +140,7 @@ impl WriteOptions {
 
 /// The last component of a path that names a file.
 pub(crate) fn file_name(path: &Path) -> Result<CString> {
-    let invalid = |why| Error::new(Kind::InvalidKey(why), Step::Check, path);
+    let invalid = |why| Error::new(ErrorKind::InvalidKey, Step::Check, path).with_detail(why);
     let name = path.file_name().ok_or_else(|| invalid("it names no file"))?.as_bytes();
     // `Path` overlooks a slash or a dot at the end; the kernel does not.
     if !path.as_os_str().as_bytes().ends_with(name) {
@@ -174,11 +176,4 @@ fn make_durable(path: &Path) -> Result<()> {
     };
     make_durable(parent)?;
     make_in(&Dir::open(parent)?, name.as_ref(), 0o777)
-}
-
-/// Creates a directory in `parent` and makes it durable there; also if another creates it at the same moment and has not
-/// synced it yet.
-pub(crate) fn make_in(parent: &Dir, name: &Path, mode: u32) -> Result<()> {
-    parent.make(name, mode)?;
-    parent.sync()
 }

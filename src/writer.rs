@@ -11,8 +11,9 @@ use nix::errno::Errno;
 
 use crate::dir::Dir;
 use crate::engine::{Done, Job, Selected};
-use crate::error::{Error, Kind, Outcome, Result, Step};
+use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::plan::{FileSync, Plan, Replace};
+use crate::process::Process;
 use crate::put_options::PutOptions;
 use crate::report::{Report, Verdict, is_ambiguous};
 use crate::temp::{self, Maker};
@@ -39,19 +40,29 @@ pub(crate) struct Writer {
     poisoned: Arc<AtomicBool>,
     /// A temporary file could not be removed.
     stuck: Arc<AtomicBool>,
+    process: Process,
 }
 
 impl Writer {
     pub(crate) fn new(engine: Selected, maker: Maker) -> Writer {
-        Writer { engine, maker, poisoned: Arc::default(), stuck: Arc::default() }
+        Writer { engine, maker, poisoned: Arc::default(), stuck: Arc::default(), process: Process::current() }
     }
 
-    /// Refuses when an earlier directory sync has failed. `place` is named in the error.
+    /// Refuses in a forked child, and after a directory sync has failed. `place` is named in the error. The one check of every
+    /// way to write.
     pub(crate) fn check(&self, place: &Dir) -> Result<()> {
+        if !self.is_ours() {
+            return Err(Error::new(ErrorKind::Forked, Step::Check, place.path()));
+        }
         if self.poisoned.load(Ordering::Acquire) {
-            return Err(Error::new(Kind::Poisoned, Step::Check, place.path()));
+            return Err(Error::new(ErrorKind::Poisoned, Step::Check, place.path()));
         }
         Ok(())
+    }
+
+    /// Whether this is the process that made it, and not a forked child.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.process.is_current()
     }
 
     /// Takes the verdict of a report, and notes what it leaves to be swept.
@@ -128,7 +139,7 @@ impl Writer {
         unreachable!("the last attempt returns")
     }
 
-    /// Runs a plan on a temporary file that is written and still open: [`Plan::commit`], for example.
+    /// Publishes a file that was written through a guard and is still open, by [`Plan::commit`].
     pub(crate) fn complete(
         &self,
         dir: &Arc<Dir>,
@@ -139,7 +150,7 @@ impl Writer {
     ) -> Result<()> {
         let job = Job { name: name.into(), temp: temp.into(), file, ..self.job(plan, dir) };
         let done = self.engine.interpreter.run(job);
-        self.settle(self.judge(&done.report), dir, name, temp)
+        self.settle_guard(self.judge(&done.report), dir, name, temp)
     }
 
     /// Durably removes `name` from `dir`.
@@ -150,8 +161,24 @@ impl Writer {
 
     /// Durably renames `source` to `name` in `dir`, replacing what is there.
     pub(crate) fn rename(&self, source: (Arc<Dir>, CString), dir: &Arc<Dir>, name: &CStr, plan: Plan) -> Result<()> {
+        let from = Arc::clone(&source.0);
         let job = Job { name: name.into(), source: Some(source), ..self.job(plan, dir) };
-        self.settle_in_place(&self.engine.interpreter.run(job).report, dir, name)
+        self.settle_in_place(&self.engine.interpreter.run(job).report, dir, name)?;
+        self.confirm(&from)
+    }
+
+    /// Durably gives an open file another time stamp. If its sync fails, nobody knows which one it will have.
+    pub(crate) fn stamp(&self, dir: &Arc<Dir>, name: &CStr, file: OwnedFd, version: Version) -> Result<()> {
+        let job = Job { name: name.into(), file: Some(file), ..self.job(Plan::stamp(version), dir) };
+        match self.engine.interpreter.run(job).report.verdict() {
+            Verdict::Durable => Ok(()),
+            Verdict::Unchanged { step, errno, .. } | Verdict::Unknown { step, errno } => {
+                if step != Step::Stamp {
+                    self.poison();
+                }
+                Err(Error::from_errno(errno, step, dir.path_of(name)))
+            }
+        }
     }
 
     pub(crate) fn settle_in_place(&self, report: &Report, dir: &Dir, name: &CStr) -> Result<()> {
@@ -162,6 +189,20 @@ impl Writer {
                 Err(if errno == Errno::ENOENT { error.with_kind(dir.not_found()) } else { error })
             }
             Verdict::Unknown { step, errno } => Err(self.unknown(step, errno, dir)),
+        }
+    }
+
+    /// [`settle`](Writer::settle) for a file that was written through a guard: where only its name was refused, the content is
+    /// whole, and stays for another try.
+    pub(crate) fn settle_guard(&self, verdict: Verdict, dir: &Arc<Dir>, name: &CStr, temp: &CStr) -> Result<()> {
+        match verdict {
+            // With an ambiguous error only the removal of the temporary file tells whether the rename happened.
+            Verdict::Unchanged { step: step @ (Step::Compare | Step::Rename), errno, .. }
+                if !is_ambiguous(errno) && dir.has(temp) =>
+            {
+                Err(unchanged((step, errno), Temp::Kept, dir, name, temp))
+            }
+            verdict => self.settle(verdict, dir, name, temp),
         }
     }
 
@@ -213,7 +254,7 @@ impl Writer {
     /// The engines distrust a directory where they see its sync fail, before anyone is told of a success. (Of two plain
     /// fsyncs, the second can still end in the instant between the first's return and that. ext4, xfs and btrfs then fail
     /// it, too: after an error in their journal they fail every sync.)
-    fn confirm(&self, dir: &Dir) -> Result<()> {
+    pub(crate) fn confirm(&self, dir: &Dir) -> Result<()> {
         dir.confirm().map_err(|error| error.with_outcome(Outcome::Unknown))
     }
 
@@ -241,7 +282,11 @@ pub(crate) fn unchanged((step, errno): (Step, Errno), removed: Temp, dir: &Dir, 
     if errno == Errno::ENOENT {
         error = error.with_kind(dir.not_found());
     }
-    if removed == Temp::Stuck { error.with_leftover(dir.path_of(temp)) } else { error }
+    match removed {
+        Temp::Stuck => error.with_leftover(dir.path_of(temp)),
+        Temp::Kept => error.with_content_kept(),
+        Temp::Gone | Temp::WasGone => error,
+    }
 }
 
 /// What became of a temporary file that was to be removed.
@@ -252,6 +297,8 @@ pub(crate) enum Temp {
     WasGone,
     /// It could not be removed.
     Stuck,
+    /// It is whole, and was left in place for another try.
+    Kept,
 }
 
 #[cfg(test)]

@@ -7,8 +7,6 @@ use crate::plan::{Call, Existing};
 
 const REPLACE: PutOptions = PutOptions { mode: None, existing: Existing::Replace };
 
-const VERSION: Version = Version::MIN;
-
 fn new(options: PutOptions) -> Content {
     Content { bytes: Bytes::from_static(b"new"), options, stamp: None, sync: FileSync::Fsync }
 }
@@ -63,7 +61,7 @@ fn a_failure_at_every_call_of_a_put() {
 fn after_a_failed_directory_sync_nothing_is_written() {
     for errno in [Errno::EIO, Errno::EINVAL] {
         let (dir, held, engine, writer) = writer(move |_, call| (*call == Call::SyncDir).then_some(errno));
-        let error = writer.delete(&held, c"k", Plan::delete(None, VERSION)).unwrap_err();
+        let error = writer.delete(&held, c"k", Plan::delete(None)).unwrap_err();
         assert_eq!((error.step(), error.outcome()), (Step::SyncDir, Outcome::Unknown));
         assert_eq!(error.is_unsupported_filesystem(), errno == Errno::EINVAL);
         assert!(!dir.path().join("k").exists());
@@ -80,7 +78,7 @@ fn a_failure_at_every_call_of_a_rename() {
         let (dir, held, _, writer) = writer(move |n, _| (n == at).then_some(errno));
         fs::create_dir(dir.path().join("d")).unwrap();
         let other = Arc::new(held.open_beneath("d").unwrap());
-        let error = writer.rename((held, c"k".into()), &other, c"moved", Plan::rename(true, VERSION)).unwrap_err();
+        let error = writer.rename((held, c"k".into()), &other, c"moved", Plan::rename(true)).unwrap_err();
         assert_eq!(error.outcome(), if at == 0 { Outcome::Unchanged } else { Outcome::Unknown });
         assert_eq!(dir.path().join("k").exists(), at == 0);
         assert_eq!(dir.path().join("d/moved").exists(), at > 0);
@@ -96,11 +94,10 @@ fn an_ambiguous_failure_is_not_called_unchanged() {
     let put = writer.put(&held, c"k", &new(REPLACE)).unwrap_err();
     assert_eq!(put.outcome(), Outcome::Unchanged);
     assert!(writer.is_tidy());
-    assert_eq!(writer.delete(&held, c"k", Plan::delete(None, VERSION)).unwrap_err().outcome(), Outcome::Unknown);
+    assert_eq!(writer.delete(&held, c"k", Plan::delete(None)).unwrap_err().outcome(), Outcome::Unknown);
     assert!(!writer.is_tidy());
     let (dir, held, _, writer) = self::writer(fails);
-    let rename =
-        writer.rename((Arc::clone(&held), c"k".into()), &held, c"moved", Plan::rename(false, VERSION)).unwrap_err();
+    let rename = writer.rename((Arc::clone(&held), c"k".into()), &held, c"moved", Plan::rename(false)).unwrap_err();
     assert_eq!(rename.outcome(), Outcome::Unknown);
     drop(dir);
     // A rename that "failed", and took the temporary with it.

@@ -14,7 +14,7 @@ pub(crate) fn show(dir: &Path, rounds: usize) {
     let (small, large) = (dir.join("small"), dir.join("large"));
     fs::create_dir_all(&small).and_then(|()| fs::create_dir_all(&large)).expect("directories");
     let begin = Instant::now();
-    let store = Store::open(&large).expect("open");
+    let store = Store::create(&large).expect("create");
     for group in 0..GROUPS {
         let mut batch = store.batch();
         for i in 0..DIRS * FILES {
@@ -24,7 +24,7 @@ pub(crate) fn show(dir: &Path, rounds: usize) {
     }
     let filled = begin.elapsed();
     store.close().expect("close");
-    Store::open(&small).and_then(Store::close).expect("open");
+    Store::create(&small).expect("create").close().expect("close");
 
     let mut times: [Vec<Duration>; 4] = Default::default();
     for round in 0..rounds {

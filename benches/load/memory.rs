@@ -13,7 +13,7 @@ const LIMIT: usize = 32 << 20;
 /// Queues 10,000 puts of 16 KiB (160 MB) from as many tasks, which share one content, and prints how much memory that took at
 /// most, beyond what there was: what the store adds to what its callers hold.
 pub(crate) fn show(dir: &Path) {
-    let store = Store::builder(dir).create(true).queue_limit(16_384, LIMIT).open().expect("open");
+    let store = Store::builder(dir).create_if_missing(true).queue_bytes(LIMIT).open().expect("open");
     store.put("warm", "up").expect("put");
     machine::forget_peak();
     let Some((before, _)) = machine::memory() else { return println!("\nmemory: n/a") };

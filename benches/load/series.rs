@@ -95,7 +95,7 @@ impl Series {
             Kind::AtomicWriteFile => What::AtomicWriteFile(path),
             Kind::Tempfile => What::Tempfile(path),
             Kind::Ringbolt(engine, barrier) => {
-                let store = Store::builder(path).engine(engine).barrier(barrier).open();
+                let store = Store::builder(path).create_if_missing(true).engine(engine).barrier(barrier).open();
                 What::Ringbolt(Arc::new(store.map_err(|error| error.to_string())?))
             }
         };

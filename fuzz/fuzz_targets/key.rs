@@ -21,7 +21,7 @@ static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     root
 });
 
-static STORE: LazyLock<Store> = LazyLock::new(|| Store::open(&*ROOT).expect("a store"));
+static STORE: LazyLock<Store> = LazyLock::new(|| Store::create(&*ROOT).expect("a store"));
 
 static READER: LazyLock<Reader> = LazyLock::new(|| {
     let _made = &*STORE;

@@ -38,7 +38,7 @@ fn with_lab(what: &str, test: impl Fn(&Lab)) {
 }
 
 fn open(root: &Path, engine: Engine) -> Store {
-    Store::builder(root.join("store")).engine(engine).create(true).open().unwrap()
+    Store::builder(root.join("store")).engine(engine).create_if_missing(true).open().unwrap()
 }
 
 /// A disk with a store in which `a`, `b` and `d/c` are old.

@@ -104,5 +104,10 @@ impl Subject for Batches {
 }
 
 fn open(dir: &Path, engine: Engine, barrier: Barrier) -> Result<Store, String> {
-    Store::builder(dir).engine(engine).barrier(barrier).open().map_err(|error| error.to_string())
+    Store::builder(dir)
+        .create_if_missing(true)
+        .engine(engine)
+        .barrier(barrier)
+        .open()
+        .map_err(|error| error.to_string())
 }

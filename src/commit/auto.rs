@@ -152,11 +152,6 @@ impl Auto {
         }
     }
 
-    /// Whether it is worth a journal's shortcut for a put that is alone.
-    pub(super) fn is_journal(&self) -> bool {
-        self.allowed == Allowed::Only(BarrierKind::Journal)
-    }
-
     pub(super) fn stats(&self) -> BarrierStats {
         BarrierStats {
             configured: self.configured,

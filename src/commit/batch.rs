@@ -1,5 +1,7 @@
 //! One batch: stage all files, one barrier, change the names group by group, sync each directory once, answer everybody.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,11 +9,11 @@ use nix::errno::Errno;
 
 use super::auto::Choice;
 use super::staged::{File, Made, Need};
-use super::{Answer, Change, Core, PoisonOnPanic, Unit, What};
+use super::{Answer, Applied, Change, Core, PoisonOnPanic, Unit, What};
 use crate::barrier::BarrierKind;
 use crate::dir::Dir;
 use crate::engine::{Done, Job};
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::key::Key;
 use crate::plan::{Call, Existing, Plan};
 use crate::queue::{self, Entry, Load};
@@ -88,19 +90,38 @@ struct Place {
 struct Work {
     core: Arc<Core>,
     kind: BarrierKind,
-    version: Version,
+    /// The version of what it puts.
+    version: Option<Result<Version>>,
     change: Change,
 }
 
 impl Work {
+    fn new(core: &Arc<Core>, kind: BarrierKind, change: Change) -> Work {
+        let version = change.is_put().then(|| core.version());
+        Work { core: Arc::clone(core), kind, version, change }
+    }
+
     fn stage(self) -> Result<Made> {
         Made::stage(&self.core, self.kind, self.version, self.change)
+    }
+
+    /// Whether it can be staged beside others, in any order. A delete or a rename may look for a directory that a change before it
+    /// makes, and so may a put that expects a version, unless its directory is there already.
+    fn is_independent(&self) -> bool {
+        match (&self.change.what, &self.change.key) {
+            (What::Put { options, .. }, Ok(key)) if matches!(options.existing, Existing::Match(_)) => {
+                Key::parse(key).is_ok_and(|key| self.core.find(&key).is_ok())
+            }
+            (what, _) => matches!(what, What::Put { .. }),
+        }
     }
 }
 
 enum State {
     Made(Box<Made>),
     Over(Answer),
+    /// In hand: only within a function.
+    Taken,
 }
 
 impl<'a> Batch<'a> {
@@ -112,7 +133,7 @@ impl<'a> Batch<'a> {
             _ => Arc::clone(root),
         };
         Batch {
-            _poison: PoisonOnPanic(core),
+            _poison: PoisonOnPanic::new(core),
             core,
             kind,
             items: Vec::new(),
@@ -138,9 +159,7 @@ impl<'a> Batch<'a> {
                 // In order: of two puts of a key, the later has the greater version.
                 todo.extend(changes.into_iter().map(|change| {
                     let bytes = change.content_len();
-                    let work =
-                        Work { core: Arc::clone(self.core), kind: self.kind, version: self.core.clock.next(), change };
-                    (Place { entry, group, bytes }, work)
+                    (Place { entry, group, bytes }, Work::new(self.core, self.kind, change))
                 }));
             }
         }
@@ -153,6 +172,7 @@ impl<'a> Batch<'a> {
                 true => self.stage_shared(work),
                 false => work.into_iter().map(Work::stage).collect(),
             };
+            assert_eq!(staged.len(), places.len(), "an answer for each change");
             for (place, made) in places.into_iter().zip(staged) {
                 let state = match made {
                     Ok(made) => State::Made(Box::new(made)),
@@ -167,20 +187,18 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Stages puts on several threads, then the rest in order: a delete, a rename or a put that expects a version may look for a
-    /// directory that a change before it has made.
+    /// Stages what is independent on several threads, then the rest in order.
     fn stage_shared(&self, work: Vec<Work>) -> Vec<Result<Made>> {
-        let is_put = |work: &Work| match (&work.change.what, &work.change.key) {
-            (What::Put { options, .. }, Ok(key)) if matches!(options.existing, Existing::Match(_)) => {
-                Key::parse(key).is_ok_and(|key| self.core.dirs.find(&key).is_ok())
-            }
-            (what, _) => matches!(what, What::Put { .. }),
-        };
-        let order: Vec<bool> = work.iter().map(is_put).collect();
-        let (puts, rest): (Vec<Work>, Vec<Work>) = work.into_iter().partition(is_put);
-        let mut puts = self.core.stagers.map(puts, Work::stage).into_iter();
+        // Asked once of each: the answer depends on the directories of the moment.
+        let independent: Vec<bool> = work.iter().map(Work::is_independent).collect();
+        let (mut beside, mut rest) = (Vec::new(), Vec::new());
+        for (work, independent) in work.into_iter().zip(&independent) {
+            if *independent { &mut beside } else { &mut rest }.push(work);
+        }
+        let mut beside = self.core.stagers.map(beside, Work::stage).into_iter();
         let mut rest = rest.into_iter().map(Work::stage);
-        order.into_iter().filter_map(|is_put| if is_put { puts.next() } else { rest.next() }).collect()
+        let staged = independent.into_iter().map(|independent| if independent { beside.next() } else { rest.next() });
+        staged.map(|made| made.expect("as many results as changes, in both parts")).collect()
     }
 
     /// Makes the open files durable, all at the same time.
@@ -263,19 +281,22 @@ impl<'a> Batch<'a> {
         core.queue.wait_for_alone();
         let mut publishing = Duration::ZERO;
         let mut syncing = Duration::ZERO;
-        let groups = self.items.iter().map(|item| item.place.group + 1).max().unwrap_or(0);
-        for group in 0..groups {
-            let begin = Instant::now();
-            self.publish(group);
+        let mut end = 0;
+        while end < self.items.len() {
+            // Changes are in the order of their groups.
+            let (begin, group) = (Instant::now(), self.items[end].place.group);
+            let first = end;
+            end += self.items[first..].iter().take_while(|item| item.place.group == group).count();
+            self.publish(first..end);
             let published = Instant::now();
-            self.sync_dirs(group);
-            self.settle(group);
+            self.sync_dirs(first..end);
+            self.settle(first..end);
             publishing += published - begin;
             syncing += published.elapsed();
         }
         let took = begin.elapsed();
         // What failed, or put no file, tells nothing of what files cost.
-        let all_put = self.items.iter().all(|item| matches!(item.state, State::Over(Ok(Some(_)))));
+        let all_put = self.items.iter().all(|item| matches!(item.state, State::Over(Ok(Applied::Put(_)))));
         let mut auto = core.auto();
         if auto.learn(choice, all_put.then_some(self.items.len()), took) {
             trace::barrier(core.dirs.root().path(), self.kind, &auto.reason());
@@ -292,12 +313,12 @@ impl<'a> Batch<'a> {
 
     /// Changes the names of a group, in order, on this thread: more threads measured no faster, since a directory lets in
     /// one at a time.
-    fn publish(&mut self, group: usize) {
+    fn publish(&mut self, group: Range<usize>) {
         let core = self.core;
-        for item in self.items.iter_mut().filter(|item| item.place.group == group) {
+        for item in &mut self.items[group] {
             let State::Made(made) = &mut item.state else { continue };
-            let refused = if self.entries[item.place.entry].failed.is_some_and(|failed| failed < group) {
-                Err(Error::new(Kind::NotAttempted, Step::Check, made.job.dir.path_of(&made.job.name)))
+            let refused = if self.entries[item.place.entry].failed.is_some_and(|failed| failed < item.place.group) {
+                Err(Error::new(ErrorKind::NotAttempted, Step::Check, made.job.dir.path_of(&made.job.name)))
             } else {
                 core.check()
             };
@@ -313,32 +334,27 @@ impl<'a> Batch<'a> {
     }
 
     /// Syncs each directory once, after all its changes. Its descriptor is what it is known by, not its path.
-    fn sync_dirs(&mut self, group: usize) {
+    fn sync_dirs(&mut self, group: Range<usize>) {
         let core = self.core;
-        let mut dirs: Vec<(Arc<Dir>, bool)> = Vec::new();
-        for item in &self.items {
-            let State::Made(made) = &item.state else { continue };
-            if item.place.group != group || !made.needs_sync() {
+        let mut numbers: HashMap<*const Dir, usize> = HashMap::new();
+        let mut jobs = Vec::new();
+        let mut waiting = Vec::new();
+        for at in group {
+            let State::Made(made) = &self.items[at].state else { continue };
+            if !made.needs_sync() {
                 continue;
             }
-            let removes = matches!(made.call, Call::Unlink | Call::Move);
-            match dirs.iter_mut().find(|(dir, _)| Arc::ptr_eq(dir, &made.job.dir)) {
-                Some((_, stamp)) => *stamp |= removes,
-                None => dirs.push((Arc::clone(&made.job.dir), removes)),
-            }
+            let number = *numbers.entry(Arc::as_ptr(&made.job.dir)).or_insert_with(|| {
+                jobs.push(core.writer.job(Plan::sync_dir(), &made.job.dir));
+                jobs.len() - 1
+            });
+            waiting.push((at, number));
         }
-        core.recorder.directories.add(dirs.len());
-        let jobs =
-            dirs.iter().map(|(dir, removes)| core.writer.job(Plan::sync_dir(removes.then(|| core.clock.next())), dir));
-        let done = core.writer.engine.interpreter.run_all(jobs.collect());
-        for item in &mut self.items {
-            let State::Made(made) = &mut item.state else { continue };
-            if item.place.group != group || !made.needs_sync() {
-                continue;
-            }
-            let at = dirs.iter().position(|(dir, _)| Arc::ptr_eq(dir, &made.job.dir));
-            let fate = at.map_or(Fate::Lost, |at| done[at].report.fate_of(&Call::SyncDir));
-            made.log.push((Call::SyncDir, fate));
+        core.recorder.directories.add(jobs.len());
+        let done = core.writer.engine.interpreter.run_all(jobs);
+        for (at, number) in waiting {
+            let State::Made(made) = &mut self.items[at].state else { continue };
+            made.log.push((Call::SyncDir, done[number].report.fate_of(&Call::SyncDir)));
             if made.log.iter().any(|(call, _)| *call == Call::PublishByLink) {
                 let fate = core.writer.engine.interpreter.call(&Call::RemoveTemp, &mut made.job);
                 made.log.push((Call::RemoveTemp, fate));
@@ -346,18 +362,19 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn settle(&mut self, group: usize) {
-        for i in 0..self.items.len() {
-            let item = &mut self.items[i];
-            if item.place.group != group || !matches!(item.state, State::Made(_)) {
-                continue;
-            }
-            let State::Made(made) = std::mem::replace(&mut item.state, State::Over(Ok(None))) else { continue };
+    fn settle(&mut self, group: Range<usize>) {
+        for at in group {
+            let item = &mut self.items[at];
             let place = item.place;
-            self.items[i].state = match made.settle(self.core) {
-                Ok(version) => State::Over(Ok(version)),
-                Err(error) => self.fail(place, error),
-            };
+            match std::mem::replace(&mut item.state, State::Taken) {
+                State::Made(made) => {
+                    self.items[at].state = match made.settle(self.core) {
+                        Ok(applied) => State::Over(Ok(applied)),
+                        Err(error) => self.fail(place, error),
+                    };
+                }
+                state => item.state = state,
+            }
         }
     }
 
@@ -375,7 +392,9 @@ impl<'a> Batch<'a> {
         for item in items {
             let answer = match item.state {
                 State::Over(answer) => answer,
-                State::Made(_) => Err(Error::new(Kind::EngineLost, Step::Check, core.dirs.root().path())),
+                State::Made(_) | State::Taken => {
+                    Err(Error::new(ErrorKind::EngineLost, Step::Check, core.dirs.root().path()))
+                }
             };
             failed += usize::from(answer.is_err());
             core.note(&answer, item.place.bytes);

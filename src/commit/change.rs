@@ -13,9 +13,9 @@ use nix::libc;
 use nix::sys::stat::{SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::{Answer, Core};
+use super::{Answer, Applied, Core};
 use crate::dir::Dir;
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
 use crate::key::Key;
 use crate::plan::{Existing, FileSync, Plan};
 use crate::put_options::PutOptions;
@@ -65,6 +65,17 @@ impl Written {
         Written { dir: Arc::clone(dir), temp, file: Some(file), stuck: writer.stuck() }
     }
 
+    /// The file beside something that is needed to publish it; where that is not to be had, it stays for another try.
+    pub(super) fn with<T>(mut self, needed: Result<T>) -> Result<(T, Written)> {
+        match needed {
+            Ok(needed) => Ok((needed, self)),
+            Err(error) => {
+                self.file = None;
+                Err(error.with_content_kept())
+            }
+        }
+    }
+
     /// Its directory, its name, and itself: whoever takes it also removes it.
     pub(super) fn take(mut self) -> (Arc<Dir>, CString, Option<OwnedFd>) {
         (Arc::clone(&self.dir), std::mem::take(&mut self.temp), self.file.take())
@@ -73,7 +84,7 @@ impl Written {
 
 impl Drop for Written {
     fn drop(&mut self) {
-        // It was refused before anything was done with it.
+        // Refused before anything was done with it.
         if self.file.take().is_some() && unlinkat(self.dir.fd(), &*self.temp, UnlinkatFlags::NoRemoveDir).is_err() {
             self.stuck.store(true, Ordering::Release);
         }
@@ -98,6 +109,11 @@ impl Change {
         let len = |key: &Result<String>| key.as_ref().map_or(0, String::len);
         let to = if let What::Rename { to } = &self.what { len(to) } else { 0 };
         Load { files: 1, bytes: self.content_len() + len(&self.key) + to }
+    }
+
+    /// Whether it gives a key new content, and so a version.
+    pub(super) fn is_put(&self) -> bool {
+        matches!(self.what, What::Put { .. } | What::Publish { .. })
     }
 
     /// The bytes that it puts.
@@ -149,47 +165,43 @@ impl Core {
                 self.supports(options)?;
                 self.again_if_moved(&[&key], || {
                     let dir = self.directory(&key, options)?;
-                    let (stamp, sync) = (self.clock.next(), self.file_sync(&dir, self.auto().is_journal()));
+                    let (stamp, sync) = (self.version()?, self.file_sync(&dir));
                     let content = Content { bytes: bytes.clone(), options, stamp: Some(stamp), sync };
                     self.count_file(sync);
                     writer.put(&dir, &name, &content)?;
-                    Ok(Some(stamp))
+                    Ok(Applied::Put(stamp))
                 })
             }
             What::Publish { file, options } => {
+                let (stamp, file) = file.with(self.version())?;
                 let (dir, temp, file) = file.take();
-                let (stamp, sync) = (self.clock.next(), self.file_sync(&dir, self.auto().is_journal()));
+                let sync = self.file_sync(&dir);
                 self.count_file(sync);
                 writer.complete(&dir, &name, &temp, file, Plan::commit(options, Some(stamp), sync))?;
-                Ok(Some(stamp))
+                Ok(Applied::Put(stamp))
             }
             What::Delete { expected } => self.again_if_moved(&[&key], || {
                 self.keeps(expected)?;
-                let dir = self.dirs.find(&key).map_err(|error| explain_missing(error, expected))?;
+                let dir = self.find(&key).map_err(|error| explain_missing(error, expected))?;
                 self.recorder.directories.add(1);
                 writer
-                    .delete(&dir, &name, Plan::delete(expected, self.clock.next()))
+                    .delete(&dir, &name, Plan::delete(expected))
                     .map_err(|error| explain_delete(error, &dir, &key))?;
-                Ok(None)
+                Ok(Applied::Deleted)
             }),
             What::Rename { to } => {
                 let to = to?;
                 let to = Key::parse(&to)?;
                 self.again_if_moved(&[&key, &to], || {
-                    let source = self.dirs.find(&key)?;
+                    let source = self.find(&key)?;
                     look(&source, &key)?;
                     let dir = self.ensure(&to)?;
                     // A rename of a directory would succeed, and move every key in it.
                     look(&source, &key)?;
                     let between = !Arc::ptr_eq(&source, &dir);
                     self.recorder.directories.add(1 + usize::from(between));
-                    writer.rename(
-                        (source, name.clone()),
-                        &dir,
-                        &to.name(),
-                        Plan::rename(between, self.clock.next()),
-                    )?;
-                    Ok(None)
+                    writer.rename((source, name.clone()), &dir, &to.name(), Plan::rename(between))?;
+                    Ok(Applied::Renamed)
                 })
             }
         }
@@ -210,8 +222,8 @@ impl Core {
 
     /// Nothing can be compared where versions are not kept.
     pub(super) fn keeps(&self, expected: Option<Version>) -> Result<()> {
-        if expected.is_some() && !self.keeps_versions {
-            return Err(Error::new(Kind::UnsupportedVersion, Step::Compare, self.dirs.root().path()));
+        if expected.is_some() && !self.versions.are_kept {
+            return Err(Error::new(ErrorKind::UnsupportedVersion, Step::Compare, self.dirs.root().path()));
         }
         Ok(())
     }

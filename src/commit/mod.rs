@@ -10,6 +10,7 @@ mod batch;
 mod change;
 mod scout;
 mod staged;
+mod versions;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,35 +19,57 @@ use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::barrier::{Allowed, Barrier};
+use crate::barrier::{Allowed, Barrier, BarrierKind};
 use crate::block::block_on;
 use crate::dir::Dir;
 use crate::dirs::Dirs;
-use crate::error::{Error, Kind, Outcome, Result, Step};
+use crate::engine::Interpreter;
+use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::key::Key;
 use crate::plan::{Existing, FileSync};
 use crate::pool::Pool;
 use crate::put_options::PutOptions;
 use crate::queue::{Handle, Load, Queue, Submission};
 use crate::stats::{Part, QueueStats, Recorder, Stats};
-use crate::version::{Clock, Version};
+use crate::version::Version;
 use crate::writer::Writer;
 use crate::{sys, trace};
 use auto::Auto;
 use change::has_no_version;
 pub(crate) use change::{Change, Unit, What, Written};
 use scout::Scout;
+pub(crate) use versions::Versions;
 
-/// What became of a change: the version of what was put.
-pub(crate) type Answer = Result<Option<Version>>;
+/// What a change did: what its caller is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Applied {
+    /// A put: the version of the new content.
+    Put(Version),
+    /// A delete.
+    Deleted,
+    /// A rename.
+    Renamed,
+}
+
+impl Applied {
+    /// The version of the new content, if this was a put.
+    pub fn version(self) -> Option<Version> {
+        match self {
+            Applied::Put(version) => Some(version),
+            Applied::Deleted | Applied::Renamed => None,
+        }
+    }
+}
+
+/// What a caller is told of one change.
+pub(crate) type Answer = Result<Applied>;
 
 /// A writer whose changes meet those of others.
 #[derive(Debug)]
 pub(crate) struct Committer {
     core: Arc<Core>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Whose thread it is: a forked child has none.
-    process: u32,
 }
 
 /// What the callers and the thread share.
@@ -54,9 +77,9 @@ pub(crate) struct Committer {
 pub(crate) struct Core {
     pub(crate) writer: Writer,
     pub(crate) dirs: Dirs,
-    pub(crate) clock: Clock,
-    /// Whether the filesystem keeps versions.
-    keeps_versions: bool,
+    pub(crate) versions: Versions,
+    /// Whether the journal's shortcut holds, also for a put that is alone.
+    is_journal: bool,
     queue: Handle<Unit, Vec<Answer>>,
     auto: Mutex<Auto>,
     /// How many files of a batch are open at the same time.
@@ -74,21 +97,20 @@ pub(crate) struct Core {
 pub(crate) struct Setup {
     pub(crate) writer: Writer,
     pub(crate) dirs: Dirs,
-    pub(crate) clock: Clock,
-    pub(crate) keeps_versions: bool,
+    pub(crate) versions: Versions,
     pub(crate) barrier: (Barrier, Allowed),
     pub(crate) limit: Load,
 }
 
 impl Committer {
     pub(crate) fn new(setup: Setup) -> Committer {
-        let Setup { writer, dirs, clock, keeps_versions, barrier: (configured, allowed), limit } = setup;
+        let Setup { writer, dirs, versions, barrier: (configured, allowed), limit } = setup;
         let root = Arc::clone(dirs.root());
         let core = Core {
             writer,
             dirs,
-            clock,
-            keeps_versions,
+            versions,
+            is_journal: allowed == Allowed::Only(BarrierKind::Journal),
             queue: Queue::new(limit),
             auto: Mutex::new(Auto::new(configured, allowed)),
             stagers: Pool::new("ringbolt-stage", stagers()),
@@ -97,7 +119,7 @@ impl Committer {
             primed: AtomicBool::new(false),
             recorder: Recorder::default(),
         };
-        Committer { core: Arc::new(core), thread: Mutex::new(None), process: std::process::id() }
+        Committer { core: Arc::new(core), thread: Mutex::new(None) }
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -112,7 +134,7 @@ impl Committer {
             return self.commit(Unit::one(change)).remove(0);
         };
         let begin = Instant::now();
-        let guard = PoisonOnPanic(core);
+        let guard = PoisonOnPanic::new(core);
         let bytes = change.content_len();
         let answer = core.make_alone(change);
         drop((guard, alone));
@@ -148,11 +170,6 @@ impl Committer {
 
     fn submit(&self, unit: Unit) -> Result<Submission<Unit, Vec<Answer>>> {
         self.core.check()?;
-        if self.process != std::process::id() {
-            // The thread, and the store, are the parent's.
-            let error = std::io::Error::other("the store was opened by the process that this one was forked from");
-            return Err(self.core.error_at_root(error));
-        }
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {
             let core = Arc::clone(&self.core);
@@ -167,7 +184,7 @@ impl Committer {
     /// The thread is gone, and nobody knows how far it came.
     fn lost(&self, count: usize) -> Vec<Answer> {
         let path = self.core.dirs.root().path();
-        let lost = || Error::new(Kind::EngineLost, Step::Rename, path).with_outcome(Outcome::Unknown);
+        let lost = || Error::new(ErrorKind::EngineLost, Step::Rename, path).with_outcome(Outcome::Unknown);
         (0..count).map(|_| Err(lost())).collect()
     }
 }
@@ -180,16 +197,29 @@ fn refused(error: &Error, count: usize) -> Vec<Answer> {
 impl Committer {
     /// Commits what is queued, and takes nothing more.
     pub(crate) fn drain(&self) {
+        if !self.core.writer.is_ours() {
+            return;
+        }
         self.core.queue.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             if thread.thread().id() == thread::current().id() {
                 // A waker has brought us here, on that thread itself.
                 serve(&self.core);
-            } else if self.process == std::process::id() {
-                // A panic of the thread was an error for everyone who waited for it. (In a forked child there is no such thread.)
+            } else {
+                // A panic of the thread was an error for everyone who waited for it.
                 let _ = thread.join();
             }
+        }
+        self.core.scout.end();
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        if !self.core.writer.is_ours() {
+            // A forked child does not have this thread: it can neither join nor detach it.
+            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
 }
@@ -209,7 +239,7 @@ fn open_max() -> usize {
 /// The life of the thread.
 fn work(core: &Arc<Core>) {
     let _lose = LoseAtEnd(core);
-    let _poison = PoisonOnPanic(core);
+    let _poison = PoisonOnPanic::new(core);
     serve(core);
 }
 
@@ -229,26 +259,50 @@ impl Drop for LoseAtEnd<'_> {
     }
 }
 
-/// After a panic nobody knows how far a change came.
-struct PoisonOnPanic<'a>(&'a Core);
+/// Poisons the store if a panic unwinds through it: nobody knows how far a change came. A panic that was under way before (the
+/// change is made in a destructor) is none of its business.
+struct PoisonOnPanic<'a> {
+    core: &'a Core,
+    was_panicking: bool,
+}
+
+impl<'a> PoisonOnPanic<'a> {
+    fn new(core: &'a Core) -> PoisonOnPanic<'a> {
+        PoisonOnPanic { core, was_panicking: thread::panicking() }
+    }
+}
 
 impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.writer.poison();
+        if thread::panicking() && !self.was_panicking {
+            self.core.writer.poison();
         }
     }
 }
 
 impl Core {
-    /// Refuses when an earlier directory sync has failed.
+    /// Refuses in a forked child, and after a directory sync has failed.
     pub(crate) fn check(&self) -> Result<()> {
         self.writer.check(self.dirs.root())
     }
 
     /// The directory of a key, created if need be.
     pub(crate) fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
-        self.dirs.ensure(key, |error| self.writer.latch(error), || self.check())
+        self.dirs.ensure(self.engine(), key, |error| self.writer.latch(error), || self.check())
+    }
+
+    /// The directory of a key, if it exists.
+    pub(crate) fn find(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
+        self.dirs.find(self.engine(), key)
+    }
+
+    fn engine(&self) -> &dyn Interpreter {
+        &*self.writer.engine.interpreter
+    }
+
+    /// A version for a put.
+    fn version(&self) -> Result<Version> {
+        self.again_if_moved(&[], || self.versions.next(&self.writer))
     }
 
     /// The directory of a key that is to be put. One that is to have a version already is not there where its directory is not;
@@ -256,7 +310,7 @@ impl Core {
     pub(crate) fn directory(&self, key: &Key<'_>, options: PutOptions) -> Result<Arc<Dir>> {
         match options.existing {
             Existing::Match(_) => {
-                let dir = self.dirs.find(key).map_err(has_no_version)?;
+                let dir = self.find(key).map_err(has_no_version)?;
                 self.check().map(|()| dir)
             }
             Existing::Replace | Existing::Refuse => self.ensure(key),
@@ -264,8 +318,8 @@ impl Core {
     }
 
     /// How files in a directory are made durable: not by the journal's shortcut where another filesystem is mounted within.
-    fn file_sync(&self, dir: &Dir, journal: bool) -> FileSync {
-        if journal && dir.device() == self.dirs.root().device() { FileSync::Range } else { FileSync::Fsync }
+    fn file_sync(&self, dir: &Dir) -> FileSync {
+        if self.is_journal && dir.device() == self.dirs.root().device() { FileSync::Range } else { FileSync::Fsync }
     }
 
     /// Does something in the directories of `keys`. Once more if one of them was held open and has been removed in the

@@ -5,16 +5,19 @@
 //! kernel), and the batches must be told of theirs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::dir::Dir;
+use crate::process::Process;
 use crate::sys;
 
 #[derive(Debug)]
 pub(super) struct Scout {
     root: Arc<Dir>,
     news: Arc<Mutex<News>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    process: Process,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +38,7 @@ const UNKNOWN: Duration = Duration::from_secs(1);
 
 impl Scout {
     pub(super) fn new(root: Arc<Dir>) -> Scout {
-        Scout { root, news: Arc::new(Mutex::new(News::None)) }
+        Scout { root, news: Arc::new(Mutex::new(News::None)), thread: Mutex::default(), process: Process::current() }
     }
 
     /// Whether a `syncfs` has just taken no longer than this. If nobody knows, it is being found out, and the answer is no.
@@ -61,15 +64,33 @@ impl Scout {
             });
             *lock(&tell) = News::Back { took, at: Instant::now() };
         };
-        if thread::Builder::new().name("ringbolt-scout".into()).spawn(go).is_ok() {
+        if let Ok(thread) = thread::Builder::new().name("ringbolt-scout".into()).spawn(go) {
             *news = News::Away;
+            *lock(&self.thread) = Some(thread);
         }
         false
     }
+
+    /// Waits for the thread, which holds a descriptor: the filesystem can be unmounted afterwards.
+    pub(super) fn end(&self) {
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
 }
 
-fn lock(news: &Mutex<News>) -> MutexGuard<'_, News> {
-    news.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Scout {
+    fn drop(&mut self) {
+        if !self.process.is_current() {
+            // A forked child does not have this thread: it can neither join nor detach it.
+            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

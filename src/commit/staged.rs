@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::change::{explain_delete, explain_missing, look};
-use super::{Answer, Change, Core, What};
+use super::{Answer, Applied, Change, Core, What};
 use crate::barrier::BarrierKind;
 use crate::dir::Dir;
 use crate::engine::Job;
@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::plan::{Call, FileSync, Plan};
 use crate::report::{Fate, Report};
 use crate::version::Version;
-use crate::writer::Content;
+use crate::writer::{Content, Writer};
 
 /// A change that is ready to be published, or will be after the barrier.
 pub(super) struct Made {
@@ -24,6 +24,8 @@ pub(super) struct Made {
     pub(super) call: Call,
     pub(super) stamp: Option<Version>,
     pub(super) file: File,
+    /// The content was written through a guard: where only its name is refused, it stays.
+    is_guard: bool,
     key: String,
     pub(super) log: Vec<(Call, Fate)>,
 }
@@ -79,8 +81,14 @@ impl Need {
 
 impl Made {
     /// Writes the file of a change, as far as it can be done before the barrier.
-    pub(super) fn stage(core: &Core, kind: BarrierKind, version: Version, change: Change) -> Result<Made> {
+    pub(super) fn stage(
+        core: &Core,
+        kind: BarrierKind,
+        version: Option<Result<Version>>,
+        change: Change,
+    ) -> Result<Made> {
         core.check()?;
+        let version = || version.unwrap_or_else(|| core.version());
         let text = change.key?;
         let key = Key::parse(&text)?;
         let name = key.name();
@@ -90,12 +98,14 @@ impl Made {
             call,
             stamp,
             file,
+            is_guard: false,
             key: text.clone(),
             log: Vec::new(),
         };
         match change.what {
             What::Put { bytes, options } => {
                 core.supports(options)?;
+                let version = version()?;
                 let stage = || {
                     let dir = core.directory(&key, options)?;
                     let need = Need::of(kind, &dir, core);
@@ -109,17 +119,19 @@ impl Made {
                 made(job, compare, publish, Some(version), File::Open(need.plan(), need)).wrote(core)
             }
             What::Publish { file, options } => {
+                let (version, file) = file.with(version())?;
                 let (dir, temp, file) = file.take();
                 // Written before this batch began: what its syncfs would tell may have been told already.
                 let need = if kind == BarrierKind::Filesystem { Need::Fsync } else { Need::of(kind, &dir, core) };
                 let plan = Plan::finish(options, Some(version), need.sync());
                 let job = Job { temp, file, ..core.writer.job(Plan::empty(), &dir) };
                 let (compare, publish) = options.existing.publish();
-                Ok(made(job, compare, publish, Some(version), File::Open(plan, need)))
+                let made = made(job, compare, publish, Some(version), File::Open(plan, need));
+                Ok(Made { is_guard: true, ..made })
             }
             What::Delete { expected } => {
                 core.keeps(expected)?;
-                let find = || core.dirs.find(&key).map_err(|error| explain_missing(error, expected));
+                let find = || core.find(&key).map_err(|error| explain_missing(error, expected));
                 let dir = core.again_if_moved(&[&key], find)?;
                 let compare = expected.map(|expected| Call::Compare { expected });
                 Ok(made(core.writer.job(Plan::empty(), &dir), compare, Call::Unlink, None, File::Durable))
@@ -127,7 +139,7 @@ impl Made {
             What::Rename { to } => {
                 let to = to?;
                 let to = Key::parse(&to)?;
-                let find = || Ok((core.dirs.find(&key)?, core.ensure(&to)?));
+                let find = || Ok((core.find(&key)?, core.ensure(&to)?));
                 let (source, dir) = core.again_if_moved(&[&key, &to], find)?;
                 let job = Job { source: Some((source, name.clone())), ..core.writer.job(Plan::empty(), &dir) };
                 let made = made(job, None, Call::Move, None, File::Durable);
@@ -162,13 +174,29 @@ impl Made {
             let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
             return self.log.push((Call::Move, Fate::Failed(errno)));
         }
-        let fate = engine.call(&self.call, &mut self.job);
-        let by_link = self.call == Call::REFUSE && fate == Fate::Failed(Errno::EINVAL);
-        self.log.push((self.call.clone(), fate));
-        if by_link {
-            self.log.push((Call::PublishByLink, engine.call(&Call::PublishByLink, &mut self.job)));
-        }
+        self.change_name(core, self.call.clone());
         self.leave_source(core);
+    }
+
+    /// Changes the name; by a link where a rename cannot refuse to replace, and once more if an empty directory was in the way.
+    fn change_name(&mut self, core: &Core, call: Call) {
+        let engine = &core.writer.engine.interpreter;
+        let fate = engine.call(&call, &mut self.job);
+        self.log.push((call.clone(), fate.clone()));
+        match fate {
+            Fate::Failed(Errno::EINVAL) if call == Call::REFUSE => self.change_name(core, Call::PublishByLink),
+            Fate::Failed(errno) if call.meets_directory(errno) => {
+                if self.log.iter().any(|(call, _)| matches!(call, Call::ClearName { .. })) {
+                    return;
+                }
+                let cleared = engine.call(&call.clear_name(), &mut self.job);
+                self.log.push((call.clear_name(), cleared.clone()));
+                if matches!(cleared, Fate::Done(_)) {
+                    self.change_name(core, call);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// A rename between two directories is made durable at once, the directory that gains the name first: if the power goes
@@ -178,7 +206,7 @@ impl Made {
         if !between || !matches!(self.log.last(), Some((Call::Move, Fate::Done(_)))) {
             return;
         }
-        for call in [Call::StampDir { version: core.clock.next() }, Call::SyncDir, Call::SyncSourceDir] {
+        for call in [Call::SyncDir, Call::SyncSourceDir] {
             let fate = core.writer.engine.interpreter.call(&call, &mut self.job);
             let done = matches!(fate, Fate::Done(_));
             self.log.push((call, fate));
@@ -196,17 +224,21 @@ impl Made {
 
     /// What it comes to for its caller.
     pub(super) fn settle(self: Box<Self>, core: &Core) -> Answer {
-        let Made { job, call, stamp, key, log, .. } = *self;
-        let report = Report::of(log);
-        if stamp.is_some() {
-            core.writer.settle(core.writer.judge(&report), &job.dir, &job.name, &job.temp)?;
-            return Ok(stamp);
+        let Made { job, call, stamp, is_guard, key, log, .. } = *self;
+        let (writer, report) = (&core.writer, Report::of(log));
+        if let Some(version) = stamp {
+            let settle = if is_guard { Writer::settle_guard } else { Writer::settle };
+            settle(writer, writer.judge(&report), &job.dir, &job.name, &job.temp)?;
+            return Ok(Applied::Put(version));
         }
-        let settled = core.writer.settle_in_place(&report, &job.dir, &job.name);
-        match (call, Key::parse(&key)) {
-            (Call::Unlink, Ok(key)) => settled.map_err(|error| explain_delete(error, &job.dir, &key))?,
-            _ => settled?,
+        let settled = writer.settle_in_place(&report, &job.dir, &job.name);
+        if call == Call::Unlink {
+            let key = Key::parse(&key)?;
+            settled.map_err(|error| explain_delete(error, &job.dir, &key))?;
+            return Ok(Applied::Deleted);
         }
-        Ok(None)
+        settled?;
+        job.source.map_or(Ok(()), |(source, _)| writer.confirm(&source))?;
+        Ok(Applied::Renamed)
     }
 }

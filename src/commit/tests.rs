@@ -69,8 +69,7 @@ fn rig(case: impl Into<Case>, fault: Fault) -> Rig {
     let committer = Committer::new(Setup {
         writer: Writer::new(Selected::for_test(shared, EngineKind::Portable), Maker::Store),
         dirs: Dirs::new(Arc::new(Dir::open(at.path()).unwrap())),
-        clock: Clock::above(Version::MIN),
-        keeps_versions: true,
+        versions: Versions::without_ceiling(),
         barrier: (Barrier::Auto, Allowed::Only(kind)),
         limit: Load { files: 1000, bytes: 1 << 20 },
     });
@@ -158,7 +157,7 @@ fn a_batch_syncs_each_directory_once_and_publishes_nothing_before_the_barrier() 
         let kind = case.kind;
         let rig = rig(case.clone(), Box::new(|_, _| None));
         let versions: Vec<_> =
-            rig.batch(Existing::Replace).into_iter().map(|answer| answer.unwrap().unwrap()).collect();
+            rig.batch(Existing::Replace).into_iter().map(|answer| answer.unwrap().version().unwrap()).collect();
         assert!(versions.is_sorted() && rig.contents().iter().all(|content| content == NEW));
         for (key, version) in KEYS.iter().zip(versions) {
             let found = nix::sys::stat::stat(&rig.path(key)).unwrap();
@@ -306,7 +305,7 @@ fn alone_and_in_company() {
             commit(Change::delete("a/k1", None)).unwrap();
             assert!(commit(Change::delete("a/k1", None)).unwrap_err().is_not_found());
             commit(Change::rename("a/k0", "a/k1")).unwrap();
-            let dir = rig.committer.core().dirs.find(&Key::parse("a/k9").unwrap()).unwrap();
+            let dir = rig.committer.core().find(&Key::parse("a/k9").unwrap()).unwrap();
             fs::write(rig.path("a/.ringbolt-x.tmp"), "guard").unwrap();
             let file = fs::File::options().write(true).open(rig.path("a/.ringbolt-x.tmp")).unwrap();
             let temp = CString::from(c".ringbolt-x.tmp");

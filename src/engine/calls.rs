@@ -12,8 +12,8 @@ use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 use super::Job;
 use crate::plan::{Call, Existing};
 use crate::report::Fate;
-use crate::sys;
 use crate::version::Version;
+use crate::{empty_dirs, sys};
 
 /// The flags of a temporary file: fresh, or an error; never through a symbolic link.
 pub(super) const TEMP_FLAGS: OFlag =
@@ -73,12 +73,7 @@ fn run(call: &Call, job: &mut Job) -> nix::Result<usize> {
             sys::rename(source.fd(), name, job.dir.fd(), &job.name, Existing::Replace).map(|()| 0)
         }
         Call::Unlink => unlinkat(job.dir.fd(), &*job.name, UnlinkatFlags::NoRemoveDir).map(|()| 0),
-        Call::StampDir { version } => {
-            let time = version.to_time();
-            // Refused to who does not own the directory.
-            let _ = futimens(job.dir.fd(), &time, &time);
-            Ok(0)
-        }
+        Call::ClearName { existing } => empty_dirs::clear_name(&job.dir, &job.name, *existing).map(|()| 0),
         Call::SyncDir => sys::sync_dir(job.dir.fd()).map(|()| 0),
         Call::SyncSourceDir => sys::sync_dir(job.source.as_ref().ok_or(Errno::EBADF)?.0.fd()).map(|()| 0),
         Call::RemoveTemp => unlinkat(job.dir.fd(), &*job.temp, UnlinkatFlags::NoRemoveDir).map(|()| 0),

@@ -5,12 +5,16 @@ use std::sync::{Arc, Mutex};
 use nix::errno::Errno;
 
 use super::{Done, Interpreter, Job, calls};
+use crate::dir::Dir;
 use crate::plan::{Call, Plan};
 use crate::report::Fate;
 use crate::run::Run;
 
 /// Decides of the n-th call (from 0) whether it fails, and how: it does not run then.
 type Fault = dyn FnMut(usize, &Call) -> Option<Errno> + Send;
+
+/// Decides of the n-th open of a directory (from 0) whether it fails, and how.
+type OpenFault = dyn FnMut(usize, &str) -> Option<Errno> + Send;
 
 pub(crate) struct Faulty {
     /// What runs the calls that wait for the device; plain calls if there is none.
@@ -21,11 +25,26 @@ pub(crate) struct Faulty {
 struct State {
     fault: Box<Fault>,
     ran: Vec<Call>,
+    open_fault: Box<OpenFault>,
+    opened: Vec<String>,
 }
 
 impl Faulty {
     pub(crate) fn new(fault: impl FnMut(usize, &Call) -> Option<Errno> + Send + 'static) -> Faulty {
-        Faulty { inner: None, state: Mutex::new(State { fault: Box::new(fault), ran: Vec::new() }) }
+        let state =
+            State { fault: Box::new(fault), ran: Vec::new(), open_fault: Box::new(|_, _| None), opened: Vec::new() };
+        Faulty { inner: None, state: Mutex::new(state) }
+    }
+
+    /// The same, where also the open of a directory may fail.
+    pub(crate) fn opening(self, fault: impl FnMut(usize, &str) -> Option<Errno> + Send + 'static) -> Faulty {
+        self.lock().open_fault = Box::new(fault);
+        self
+    }
+
+    /// The directories that were to be opened so far.
+    pub(crate) fn opened(&self) -> Vec<String> {
+        self.lock().opened.clone()
     }
 
     pub(crate) fn over(self, inner: Option<Arc<dyn Interpreter>>) -> Faulty {
@@ -110,6 +129,16 @@ impl Interpreter for Faulty {
                 Fate::Failed(errno)
             }
             None => calls::run_one(call, job),
+        }
+    }
+
+    fn open_dir(&self, root: &Dir, path: &str) -> nix::Result<Dir> {
+        let mut state = self.lock();
+        let n = state.opened.len();
+        state.opened.push(path.to_owned());
+        match (state.open_fault)(n, path) {
+            Some(errno) => Err(errno),
+            None => root.open_beneath(path),
         }
     }
 

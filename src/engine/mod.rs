@@ -22,12 +22,14 @@ mod uring;
 use std::ffi::CString;
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use crate::dir::Dir;
+use crate::dir::{Dir, make_in};
+use crate::error::Result;
 use crate::plan::{Call, Plan};
 use crate::report::{Fate, Report};
 
@@ -39,6 +41,7 @@ pub use mutant::Mutant;
 pub(crate) use select::examine_uring;
 #[cfg(all(feature = "tokio-uring", target_os = "linux"))]
 pub(crate) use select::no_ring;
+pub use select::probe_uring;
 pub(crate) use select::{Selected, select};
 
 /// Which engine to use.
@@ -107,6 +110,16 @@ pub(crate) trait Interpreter: Send + Sync + fmt::Debug {
     /// directories through a ring measured slower.
     fn call(&self, call: &Call, job: &mut Job) -> Fate {
         calls::run_one(call, job)
+    }
+
+    /// Opens a directory beneath another.
+    fn open_dir(&self, root: &Dir, path: &str) -> nix::Result<Dir> {
+        root.open_beneath(path)
+    }
+
+    /// Makes a directory in another, and makes it durable there.
+    fn make_dir(&self, parent: &Dir, name: &Path) -> Result<()> {
+        make_in(parent, name, 0o777)
     }
 
     /// Whether it submits a whole stage at once, so that one chain can carry a replace.

@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Done, Interpreter, Job};
+use crate::dir::Dir;
+use crate::error::Result;
 use crate::plan::{Call, Plan, Stage};
 use crate::report::Fate;
 
@@ -142,6 +145,14 @@ impl Interpreter for Mutated {
             Some(call) => self.engine.call(&call, job),
             None => Fate::Done(0),
         }
+    }
+
+    fn open_dir(&self, root: &Dir, path: &str) -> nix::Result<Dir> {
+        self.engine.open_dir(root, path)
+    }
+
+    fn make_dir(&self, parent: &Dir, name: &Path) -> Result<()> {
+        self.engine.make_dir(parent, name)
     }
 
     fn links(&self) -> bool {

@@ -2,49 +2,30 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::{Engine, EngineInfo, EngineKind, Interpreter};
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
 
 /// An engine that was started.
 #[derive(Clone, Debug)]
 pub(crate) struct Selected {
     pub(crate) interpreter: Arc<dyn Interpreter>,
-    kind: EngineKind,
-    why: Why,
-    /// Found out when first asked for: it may take starting a ring.
-    info: Arc<OnceLock<EngineInfo>>,
-}
-
-#[derive(Clone, Debug)]
-enum Why {
-    AskedFor,
-    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
-    Started(String),
-    /// Of the engines of this build it measured best.
-    Best,
+    info: EngineInfo,
 }
 
 impl Selected {
-    fn new(interpreter: impl Interpreter + 'static, kind: EngineKind, why: Why) -> Selected {
-        Selected { interpreter: Arc::new(interpreter), kind, why, info: Arc::default() }
+    fn new(interpreter: impl Interpreter + 'static, kind: EngineKind, reason: String) -> Selected {
+        Selected { interpreter: Arc::new(interpreter), info: EngineInfo { kind, reason } }
     }
 
     #[cfg(test)]
     pub(crate) fn for_test(interpreter: Arc<dyn Interpreter>, kind: EngineKind) -> Selected {
-        Selected { interpreter, kind, why: Why::AskedFor, info: Arc::default() }
+        Selected { interpreter, info: EngineInfo { kind, reason: "under test".into() } }
     }
 
     pub(crate) fn info(&self) -> &EngineInfo {
-        self.info.get_or_init(|| {
-            let reason = match &self.why {
-                Why::AskedFor => "asked for".to_owned(),
-                Why::Started(found) => found.clone(),
-                Why::Best => why_not_uring(),
-            };
-            EngineInfo { kind: self.kind, reason }
-        })
+        &self.info
     }
 }
 
@@ -70,7 +51,7 @@ impl fmt::Display for NoEngine {
 impl From<NoEngine> for Error {
     fn from(no: NoEngine) -> Error {
         match no {
-            NoEngine::Refused(why) => Error::new(Kind::EngineUnavailable(why), Step::StartEngine, ""),
+            NoEngine::Refused(why) => Error::new(ErrorKind::EngineUnavailable, Step::StartEngine, "").with_detail(why),
             NoEngine::Failed(error) => Error::from_io(error, Step::StartEngine, "io_uring"),
         }
     }
@@ -83,9 +64,9 @@ impl From<NoEngine> for Error {
 /// io_uring is not even probed before somebody asks; some sandboxes kill a process that tries.
 pub(crate) fn select(engine: Engine) -> Result<Selected> {
     let selected = match engine {
-        Engine::Portable => portable(Why::AskedFor)?,
+        Engine::Portable => portable("asked for")?,
         Engine::Uring => uring()?,
-        Engine::Auto if cfg!(feature = "portable") => portable(Why::Best)?,
+        Engine::Auto if cfg!(feature = "portable") => portable("plain calls measured faster than io_uring")?,
         Engine::Auto => uring()?,
     };
     #[cfg(any(test, ringbolt_mutants))]
@@ -99,11 +80,22 @@ pub(crate) fn no_ring(error: io::Error) -> Error {
     super::uring::refused(error).into()
 }
 
-fn why_not_uring() -> String {
-    match uring() {
-        Ok(_) => "plain calls measured faster than io_uring; io_uring would work here, too".into(),
-        Err(no) => no.to_string(),
-    }
+/// Tries whether an io_uring can be used here: makes one, checks what it can do, and ends it again.
+///
+/// Some sandboxes kill a process that tries, so no other function does this unless [`Engine::Uring`] is asked for.
+///
+/// ```
+/// match ringbolt::probe_uring() {
+///     Ok(()) => println!("io_uring works here"),
+///     Err(error) => println!("{error}"), // by what it is refused, and what to change
+/// }
+/// ```
+///
+/// # Errors
+///
+/// [`EngineUnavailable`](crate::ErrorKind::EngineUnavailable), with the reason in words; or the kernel's error.
+pub fn probe_uring() -> Result<()> {
+    uring().map(drop).map_err(Error::from)
 }
 
 /// What io_uring is good for here.
@@ -139,19 +131,19 @@ pub(crate) fn examine_uring() -> Examined {
 }
 
 #[cfg(feature = "portable")]
-fn portable(why: Why) -> Result<Selected, NoEngine> {
-    Ok(Selected::new(super::portable::Portable::new(), EngineKind::Portable, why))
+fn portable(reason: &str) -> Result<Selected, NoEngine> {
+    Ok(Selected::new(super::portable::Portable::new(), EngineKind::Portable, reason.into()))
 }
 
 #[cfg(not(feature = "portable"))]
-fn portable(_: Why) -> Result<Selected, NoEngine> {
+fn portable(_: &str) -> Result<Selected, NoEngine> {
     Err(NoEngine::Refused("this build has no portable engine: enable the feature `portable`".into()))
 }
 
 #[cfg(all(feature = "uring", target_os = "linux"))]
 fn uring() -> Result<Selected, NoEngine> {
     let (uring, found) = super::uring::Uring::start()?;
-    Ok(Selected::new(uring, EngineKind::Uring, Why::Started(found)))
+    Ok(Selected::new(uring, EngineKind::Uring, found))
 }
 
 #[cfg(not(all(feature = "uring", target_os = "linux")))]

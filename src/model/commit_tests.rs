@@ -12,7 +12,7 @@ use super::engine::{Fault, Model};
 use super::promise::{Effect, Standing};
 use crate::PutOptions;
 use crate::barrier::{Allowed, Barrier, BarrierKind};
-use crate::commit::{Answer, Change, Committer, Setup, Unit, What, Written};
+use crate::commit::{Answer, Change, Committer, Setup, Unit, Versions, What, Written};
 use crate::dir::Dir;
 use crate::dirs::Dirs;
 use crate::engine::{EngineKind, Interpreter, Mutant, Selected};
@@ -21,7 +21,7 @@ use crate::key::Key;
 use crate::plan::Existing;
 use crate::queue::Load;
 use crate::temp::Maker;
-use crate::version::{Clock, Version};
+use crate::version::Version;
 use crate::writer::Writer;
 
 const KINDS: [BarrierKind; 3] = [BarrierKind::PerFile, BarrierKind::Filesystem, BarrierKind::Journal];
@@ -58,8 +58,7 @@ fn rig(filesystem: Filesystem, kind: BarrierKind, fault: Fault, mutant: Option<M
     let committer = Committer::new(Setup {
         writer: Writer::new(Selected::for_test(engine, EngineKind::Portable), Maker::Store),
         dirs: Dirs::new(Arc::new(Dir::open(at.path()).unwrap())),
-        clock: Clock::above(Version::MIN),
-        keeps_versions: true,
+        versions: Versions::without_ceiling(),
         barrier: (Barrier::Auto, Allowed::Only(kind)),
         limit: Load { files: 1000, bytes: 1 << 20 },
     });
@@ -233,7 +232,7 @@ fn changes_by_a_caller_who_is_alone() {
 /// A file that is written through a guard before anybody commits it.
 fn guard(rig: &Rig, key: &'static str, id: u8, options: PutOptions) {
     let core = rig.committer.core();
-    let dir = core.dirs.find(&Key::parse(key).unwrap()).unwrap();
+    let dir = core.find(&Key::parse(key).unwrap()).unwrap();
     let temp = crate::temp::name(Maker::Store, c"", 1);
     fs::write(dir.path_of(&temp), bytes(id)).unwrap();
     let file = File::options().write(true).open(dir.path_of(&temp)).unwrap();

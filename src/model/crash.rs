@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, Inode, Name, Place, Record};
+use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, INNER, Inode, Name, Place, Record};
 
 /// Names and what they hold, in order.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,8 +22,18 @@ impl Tree {
         }
     }
 
+    /// The keys, and what is in their files: neither temporary files nor directories.
     pub(super) fn keys(&self) -> Tree {
-        self.only(|place| !place.is_temp())
+        Tree(self.0.iter().filter(|(place, content)| !place.is_temp() && !content.is_directory()).copied().collect())
+    }
+
+    /// What can be reached: nothing in a directory that has no name.
+    fn reachable(self) -> Tree {
+        if self.has_inner() { self } else { self.only(|place| place.dir != INNER) }
+    }
+
+    pub(super) fn has_inner(&self) -> bool {
+        self.0.iter().any(|(_, content)| content.is_directory())
     }
 
     pub(super) fn only(&self, which: impl Fn(Place) -> bool) -> Tree {
@@ -46,6 +56,7 @@ impl Disk {
                 .map(|(place, file)| (place, if place.is_temp() { Content::EMPTY } else { self.files[&file].now }))
                 .collect(),
         )
+        .reachable()
     }
 
     /// Every tree that a power cut may leave, of the places that are wanted. What is in a temporary file is not told apart:
@@ -57,7 +68,7 @@ impl Disk {
         };
         let choices: Vec<_> = journals.map(|committed| self.after(committed, &wanted)).collect();
         choices.into_iter().flat_map(move |(names, files)| {
-            product(names).flat_map(move |names| contents(&names, &files).collect::<Vec<_>>())
+            product(names).flat_map(move |names| contents(&names, &files).map(Tree::reachable).collect::<Vec<_>>())
         })
     }
 
@@ -100,7 +111,10 @@ impl Disk {
     /// The disk after the power came back.
     pub(super) fn restarted(filesystem: Filesystem, tree: &Tree) -> Disk {
         let files = tree.0.iter().zip(0..);
-        files.fold(Disk::new(filesystem), |disk, ((place, content), file)| disk.with(*place, file, *content))
+        files.fold(Disk::new(filesystem), |disk, ((place, content), file)| match content.is_directory() {
+            true => disk.with_inner(*place),
+            false => disk.with(*place, file, *content),
+        })
     }
 }
 

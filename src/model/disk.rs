@@ -11,6 +11,11 @@ use crate::version::Version;
 pub(super) type FileId = u8;
 pub(super) type DirId = u8;
 
+/// A directory within one of the others, where a disk has it: by the number of a file, its name can be taken away and given to
+/// a file. All others are always there.
+pub(super) const INNER: DirId = 2;
+pub(super) const INNER_FILE: FileId = FileId::MAX - 1;
+
 /// How many bytes a file has at most: each can be lost by itself, as a block can.
 pub(super) const BLOCKS: usize = 2;
 
@@ -56,6 +61,13 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// What stands for the directory [`INNER`].
+    const DIRECTORY: Content = Content { mode: 0o40_755, ..Content::EMPTY };
+
+    pub(super) fn is_directory(self) -> bool {
+        self == Content::DIRECTORY
+    }
+
     pub(super) const EMPTY: Content = Content { bytes: [0; BLOCKS], len: 0, version: None, mode: 0o600 };
 
     pub(super) fn of(bytes: &[u8]) -> Content {
@@ -162,6 +174,16 @@ impl Disk {
         self
     }
 
+    /// An empty directory that is durable: [`INNER`].
+    pub(super) fn with_inner(self, place: Place) -> Disk {
+        self.with(place, INNER_FILE, Content::DIRECTORY)
+    }
+
+    /// Whether anything can be created in a directory: not in one that was removed.
+    fn is_reachable(&self, dir: DirId) -> bool {
+        dir != INNER || self.names.values().any(|entry| entry.now == Some(INNER_FILE))
+    }
+
     /// A file that is written and not synced, as through a guard.
     pub(super) fn add(&mut self, place: Place, file: FileId, content: Content) {
         self.files.insert(file, Inode { now: content, durable: None, tainted: false });
@@ -174,9 +196,7 @@ impl Disk {
 
     /// Runs a call; the bytes that a write took.
     pub(super) fn apply(&mut self, call: &Call, hands: &Hands) -> Result<usize, Errno> {
-        if self.dead
-            && !matches!(call, Call::StartSync | Call::CloseFile | Call::Compare { .. } | Call::StampDir { .. })
-        {
+        if self.dead && !matches!(call, Call::StartSync | Call::CloseFile | Call::Compare { .. }) {
             return Err(Errno::EROFS);
         }
         let temp = Place { dir: hands.to.dir, name: hands.temp };
@@ -184,6 +204,9 @@ impl Disk {
             Call::CreateTemp { mode } => {
                 if self.file_at(temp).is_some() {
                     return Err(Errno::EEXIST);
+                }
+                if !self.is_reachable(temp.dir) {
+                    return Err(Errno::ENOENT);
                 }
                 self.add(temp, hands.file, Content { mode: *mode, ..Content::EMPTY });
             }
@@ -199,7 +222,7 @@ impl Disk {
                 return Ok(range.len());
             }
             Call::Stamp { version } => self.inode(hands)?.now.version = Some(*version),
-            Call::StartSync | Call::CloseFile | Call::StampDir { .. } => {}
+            Call::StartSync | Call::CloseFile => {}
             Call::SyncFile => self.sync_file(hands.file),
             Call::SyncRange => {
                 let Inode { now, tainted, .. } = *self.inode(hands)?;
@@ -208,6 +231,8 @@ impl Disk {
                 }
             }
             Call::SyncFilesystem => self.sync_all(),
+            Call::Compare { .. } if self.file_at(hands.to) == Some(INNER_FILE) => return Err(Errno::ESTALE),
+            Call::Unlink if self.file_at(hands.to) == Some(INNER_FILE) => return Err(Errno::EISDIR),
             Call::Compare { expected } => {
                 let found = self.file_at(hands.to).map(|file| self.files[&file].now.version);
                 return if found == Some(Some(*expected)) { Ok(0) } else { Err(Errno::ESTALE) };
@@ -215,6 +240,19 @@ impl Disk {
             Call::Publish { existing: Existing::Refuse } | Call::PublishByLink if self.file_at(hands.to).is_some() => {
                 return Err(Errno::EEXIST);
             }
+            Call::Publish { .. } | Call::Move if self.file_at(hands.to) == Some(INNER_FILE) => {
+                return Err(Errno::EISDIR);
+            }
+            Call::ClearName { existing } => match self.file_at(hands.to) {
+                Some(INNER_FILE)
+                    if self.names.iter().any(|(place, entry)| place.dir == INNER && entry.now.is_some()) =>
+                {
+                    return Err(Errno::EISDIR);
+                }
+                Some(INNER_FILE) => self.change(vec![(hands.to, None)]),
+                Some(_) if *existing == Existing::Refuse => return Err(Errno::EEXIST),
+                _ => {}
+            },
             Call::Publish { .. } => self.rename(temp, hands.to)?,
             Call::PublishByLink => {
                 let file = self.file_at(temp).ok_or(Errno::ENOENT)?;

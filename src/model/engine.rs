@@ -213,13 +213,7 @@ fn inode(file: impl AsFd) -> u64 {
 fn is_sync(call: &Call) -> bool {
     matches!(
         call,
-        Call::StartSync
-            | Call::SyncFile
-            | Call::SyncRange
-            | Call::SyncFilesystem
-            | Call::SyncDir
-            | Call::SyncSourceDir
-            | Call::StampDir { .. }
+        Call::StartSync | Call::SyncFile | Call::SyncRange | Call::SyncFilesystem | Call::SyncDir | Call::SyncSourceDir
     )
 }
 

@@ -96,7 +96,7 @@ impl Operation {
     }
 
     pub(super) fn delete(place: Place, expected: Option<Version>) -> Operation {
-        let plan = Plan::delete(expected, version(0));
+        let plan = Plan::delete(expected);
         let mut operation =
             Operation::new(format!("delete {place:?}"), vec![hands(place, 15)], plan, Effect::Delete { place });
         operation.locked = expected.is_some();
@@ -105,7 +105,7 @@ impl Operation {
 
     pub(super) fn rename(from: Place, to: Place) -> Operation {
         let hands = Hands { source: Some(from), ..hands(to, 15) };
-        let plan = Plan::rename(from.dir != to.dir, version(0));
+        let plan = Plan::rename(from.dir != to.dir);
         Operation::new(format!("rename {from:?} to {to:?}"), vec![hands], plan, Effect::Rename { from, to })
     }
 
@@ -130,7 +130,7 @@ impl Operation {
             plans.extend(ours().map(|i| (i, one(put.existing.publish().1))));
             let mut dirs: Vec<usize> = ours().collect();
             dirs.dedup_by_key(|i| items[*i].2.dir);
-            plans.extend(dirs.into_iter().map(|i| (i, Plan::sync_dir(None))));
+            plans.extend(dirs.into_iter().map(|i| (i, Plan::sync_dir())));
         }
         let hands: Vec<Hands> = items.iter().map(|(_, id, to)| hands(*to, *id)).collect();
         let effect =
@@ -192,8 +192,6 @@ pub(super) fn faults(call: &Call) -> Vec<(Fate, bool)> {
                 faults.push((Fate::Failed(Errno::EINVAL), false));
             }
         }
-        // It cannot fail.
-        Call::StampDir { .. } => faults.clear(),
         _ => {}
     }
     faults

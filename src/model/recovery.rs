@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 use super::crash::Tree;
-use super::disk::{DirId, Disk, Filesystem, Place};
+use super::disk::{DirId, Disk, Filesystem, INNER, Place};
 use super::numbered::QuickSet;
 
 thread_local! {
@@ -36,7 +36,8 @@ pub(super) fn recover<E>(
     order: [DirId; 2],
     mut at: impl FnMut(&Disk, Step) -> Result<(), E>,
 ) -> Result<(), E> {
-    for dir in order {
+    let inner = disk.visible().has_inner().then_some(INNER);
+    for dir in order.into_iter().chain(inner) {
         let temps: Vec<Place> =
             disk.visible().0.into_iter().map(|(place, _)| place).filter(|p| p.dir == dir && p.is_temp()).collect();
         for temp in temps {
@@ -72,8 +73,8 @@ pub(super) fn recover_tree(filesystem: Filesystem, tree: &Tree, again: bool) -> 
             Ok(())
         })?;
         let left: Vec<Tree> = disk.crashes(|_| true).collect();
-        if left != [keys.clone()] {
-            return Err(left.into_iter().find(|left| *left != keys).unwrap_or_default());
+        if left.iter().map(Tree::keys).collect::<Vec<_>>() != [keys.clone()] {
+            return Err(left.into_iter().find(|left| left.keys() != keys).unwrap_or_default());
         }
     }
     Ok(count)

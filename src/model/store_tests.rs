@@ -80,7 +80,7 @@ fn look(root: &Path, store: &Store) -> (BTreeSet<String>, Vec<(String, Vec<u8>)>
 fn a_store_opens_what_a_cut_has_left() {
     assert!(temp::is_swept(c".ringbolt-0000000000000007.tmp"));
     let first = scratch();
-    match Store::open(first.path()) {
+    match Store::create(first.path()) {
         Ok(store) => store.close().unwrap(),
         // A build with io_uring alone, where there is none.
         Err(error) if error.is_engine_unavailable() => return,

@@ -5,22 +5,30 @@ use std::io;
 use ::object_store::Error as TheirError;
 use ::object_store::path::Path;
 
-use crate::{Error, Step, Store};
+use crate::{Error, ErrorKind, Outcome, Step, Store};
 
 pub(super) const STORE: &str = "ringbolt";
 
-/// The kind of error that the trait has for this one; our own, with step, path and outcome, is its source.
+/// The trait's error for this one; ours, with step, path and outcome, is its source.
 pub(super) fn explain(error: Error, location: &Path) -> TheirError {
     let path = location.to_string();
-    let is = Kind::of(&error);
+    let (kind, outcome) = (error.kind(), error.outcome());
     let source = Box::new(error);
-    match is {
-        Kind::NotFound => TheirError::NotFound { path, source },
-        Kind::AlreadyExists => TheirError::AlreadyExists { path, source },
-        Kind::Precondition => TheirError::Precondition { path, source },
-        Kind::PermissionDenied => TheirError::PermissionDenied { path, source },
-        Kind::NotSupported => TheirError::NotSupported { source },
-        Kind::Other => TheirError::Generic { store: STORE, source },
+    if outcome == Outcome::Unknown {
+        return TheirError::Generic { store: STORE, source };
+    }
+    match kind {
+        ErrorKind::NotFound => TheirError::NotFound { path, source },
+        ErrorKind::AlreadyExists => TheirError::AlreadyExists { path, source },
+        ErrorKind::VersionMismatch => TheirError::Precondition { path, source },
+        ErrorKind::PermissionDenied => TheirError::PermissionDenied { path, source },
+        // What the trait allows and a filesystem cannot hold.
+        ErrorKind::InvalidKey | ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::UnsupportedVersion => {
+            TheirError::NotSupported { source }
+        }
+        // Until the store is reopened. Clients take `Generic` for a passing failure: SlateDB retries it for ever.
+        ErrorKind::Poisoned | ErrorKind::Forked => TheirError::NotSupported { source },
+        _ => TheirError::Generic { store: STORE, source },
     }
 }
 
@@ -43,33 +51,6 @@ pub(super) fn explain_create(store: &Store, error: Error, location: &Path) -> Th
     explain(error, location)
 }
 
-enum Kind {
-    NotFound,
-    AlreadyExists,
-    Precondition,
-    PermissionDenied,
-    NotSupported,
-    Other,
-}
-
-impl Kind {
-    fn of(error: &Error) -> Kind {
-        match error {
-            _ if error.outcome() == crate::Outcome::Unknown => Kind::Other,
-            _ if error.is_not_found() => Kind::NotFound,
-            _ if error.is_already_exists() => Kind::AlreadyExists,
-            _ if error.is_version_mismatch() => Kind::Precondition,
-            _ if error.is_permission_denied() => Kind::PermissionDenied,
-            // What the trait allows and a filesystem cannot hold.
-            _ if error.is_invalid_key() || error.is_a_directory() || error.is_not_a_directory() => Kind::NotSupported,
-            _ if error.is_unsupported_version() => Kind::NotSupported,
-            // Until it is opened again. What is `Generic` is taken for a moment's trouble: SlateDB, for one, tries that for ever.
-            _ if error.is_poisoned() => Kind::NotSupported,
-            _ => Kind::Other,
-        }
-    }
-}
-
 /// A failed read or write of an open file.
 pub(super) fn of_io(error: io::Error, location: &Path) -> TheirError {
     let error = io::Error::new(error.kind(), format!("{location}: {error}"));
@@ -87,15 +68,13 @@ pub(super) fn not_implemented(what: &str) -> TheirError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Outcome;
-    use crate::kind::Kind as Ours;
 
     /// The first error tells what is not known, and may be asked about; those behind it that nothing is done any more.
     #[test]
     fn a_store_that_takes_no_more_writes_is_not_tried_again() {
-        let unknown = Error::new(Ours::Io, Step::SyncDir, "d").with_outcome(Outcome::Unknown);
+        let unknown = Error::new(ErrorKind::Io, Step::SyncDir, "d").with_outcome(Outcome::Unknown);
         assert!(matches!(explain(unknown, &"d/k".into()), TheirError::Generic { .. }));
-        let refused = explain(Error::new(Ours::Poisoned, Step::Check, "d"), &"d/k".into());
+        let refused = explain(Error::new(ErrorKind::Poisoned, Step::Check, "d"), &"d/k".into());
         assert!(matches!(&refused, TheirError::NotSupported { .. }), "{refused}");
         assert!(refused.to_string().contains("reopen the store"), "{refused}");
     }

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn what_is_no_object_any_more_is_not_listed() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = Store::create(dir.path()).unwrap();
         store.put("was-a-file/now", "x").unwrap();
         for gone in ["was-a-file", "was-a-file/then", "was-a-file/now/x"] {
             assert!(look(&store, gone.into()).unwrap().is_none(), "{gone}");

@@ -8,7 +8,7 @@
 //! use object_store::{ObjectStoreExt, PutMode, path::Path};
 //! use ringbolt::object_store::RingboltStore;
 //!
-//! let store = RingboltStore::open(dir.path())?;
+//! let store = RingboltStore::from(ringbolt::Store::create(dir.path())?);
 //! let manifest = Path::from("db/manifest/000001");
 //! let first = store.put(&manifest, "one".into()).await?; // durable when this returns
 //!
@@ -33,7 +33,7 @@
 //! | listing | in the order of the bytes of the paths; a prefix is there only if an object is beneath it |
 //! | copy | of bytes and attributes, with a tag of its own |
 //! | rename | one rename, with the tag that it had; with [`RenameTargetMode::Create`] a copy and a delete of what was copied, so that a crash between leaves both, and a put to the old name meanwhile is kept |
-//! | paths | a directory cannot be an object: `a` beside `a/b` is [`NotSupported`](Error::NotSupported), and so is a segment of more than 255 bytes or one that begins with `.ringbolt`. Nor can an empty directory, which is what deletes leave, and puts that fail: where `a/b` was, `a` cannot be until somebody has removed it |
+//! | paths | a directory cannot be an object: `a` beside `a/b` is [`NotSupported`](Error::NotSupported), and so is a segment of more than 255 bytes or one that begins with `.ringbolt`. Empty directories, which deletes leave behind, are not in the way |
 //! | visible | what a put makes can be read a moment before it is durable, and so before the put returns |
 //! | ranges | [`get_ranges`](ObjectStore::get_ranges) reads all of them from one content |
 //! | errors | whose source is a [`ringbolt::Error`](crate::Error) can be asked for their [outcome](crate::Error::outcome). After `Unknown`, which is [`Generic`](Error::Generic), every change is [`NotSupported`](Error::NotSupported) until the store is opened again |
@@ -80,7 +80,7 @@ pub struct RingboltStore {
 }
 
 impl RingboltStore {
-    /// Opens a store in an existing directory, with the defaults of [`Store::builder`].
+    /// Opens an existing store, with the defaults of [`Store::builder`]. Any other store is turned into this by [`From`].
     ///
     /// # Errors
     ///
@@ -100,11 +100,11 @@ impl RingboltStore {
             let (mut source, original) = get::open_version(&store, &from)?;
             let attributes = attributes::read(&source, &from)?;
             let options = crate::PutOptions::new().create_new(mode == CopyMode::Create);
-            let mut target = store.create(to.as_ref(), options).map_err(|error| explain_create(&store, error, &to))?;
+            let mut target = store.writer(to.as_ref(), options).map_err(|error| explain_create(&store, error, &to))?;
             std::io::copy(&mut source, &mut target).map_err(|error| error::of_io(error, &to))?;
             attributes::write(target.as_file(), &attributes, &to)?;
-            let copy = target.commit().map_err(|error| explain_create(&store, error, &to))?;
-            Ok(Copied { original, copy: copy.ok_or_else(|| not_implemented("a copy without a version"))? })
+            let copy = target.commit().map_err(|error| explain_create(&store, error.into(), &to))?;
+            Ok(Copied { original, copy })
         })
         .await
     }
@@ -144,14 +144,13 @@ impl RingboltStore {
     ) -> Result<Version> {
         let (store, location) = (Arc::clone(&self.store), location.clone());
         blocking(move || {
-            let file = store.create(location.as_ref(), options);
+            let file = store.writer(location.as_ref(), options);
             let mut file = file.map_err(|error| explain_create(&store, error, &location))?;
             for bytes in &payload {
                 std::io::Write::write_all(&mut file, bytes).map_err(|error| error::of_io(error, &location))?;
             }
             attributes::write(file.as_file(), &opts.attributes, &location)?;
-            let version = file.commit().map_err(|error| explain_create(&store, error, &location))?;
-            version.ok_or_else(|| not_implemented("a put without a version"))
+            file.commit().map_err(|error| explain_create(&store, error.into(), &location))
         })
         .await
     }
@@ -213,7 +212,7 @@ impl ObjectStore for RingboltStore {
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let (store, location) = (Arc::clone(&self.store), location.clone());
         blocking(move || {
-            let file = store.create(location.as_ref(), crate::PutOptions::new());
+            let file = store.writer(location.as_ref(), crate::PutOptions::new());
             let file = file.map_err(|error| explain(error, &location))?;
             attributes::write(file.as_file(), &opts.attributes, &location)?;
             Ok(Box::new(Upload::new(file, location)?) as Box<dyn MultipartUpload>)

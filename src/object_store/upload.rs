@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use super::blocking::blocking;
 use super::error::{STORE, explain, of_io};
 use super::result;
-use crate::AtomicFile;
+use crate::StoreFile;
 
 /// Parts that are being written, in any order, each at its place.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     /// Gone after a completion or an abort.
-    file: Option<AtomicFile>,
+    file: Option<StoreFile>,
     /// Parts that are whole.
     written: u64,
     /// A completion has told its caller that it failed: there is nothing left to abort, and no harm in asking for it. One that was
@@ -43,7 +43,7 @@ struct State {
 }
 
 impl Upload {
-    pub(super) fn new(file: AtomicFile, location: Path) -> Result<Upload> {
+    pub(super) fn new(file: StoreFile, location: Path) -> Result<Upload> {
         let content = file.as_file().try_clone().map_err(|error| of_io(error, &location))?;
         let state = Mutex::new(State { file: Some(file), written: 0, failed: false });
         Ok(Upload { location, shared: Arc::new(Shared { content, state }), end: 0, parts: 0 })
@@ -100,10 +100,9 @@ impl MultipartUpload for Upload {
             return Err(self.error(format!("{missing} of {} parts were not written; nothing has changed", self.parts)));
         }
         let location = self.location.clone();
-        let committed = blocking(move || file.commit().map_err(|error| explain(error, &location))).await;
+        let committed = blocking(move || file.commit().map_err(|error| explain(error.into(), &location))).await;
         self.shared.state().failed = committed.is_err();
-        let version = committed?;
-        version.map(result).ok_or_else(|| self.error("a commit without a version".to_owned()))
+        committed.map(result)
     }
 
     async fn abort(&mut self) -> Result<()> {

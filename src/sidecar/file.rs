@@ -15,7 +15,7 @@ use super::error::SidecarError;
 use super::{FILE_MAX, Location, Sidecar, decode};
 use crate::dir::Dir;
 use crate::engine::Selected;
-use crate::error::{Error, Kind, Step};
+use crate::error::{Error, ErrorKind, Step};
 use crate::lock::Lock;
 use crate::plan::{Existing, FileSync};
 use crate::put_options::PutOptions;
@@ -87,6 +87,7 @@ pub(super) struct Held {
     dir: Arc<Dir>,
     name: CString,
     writer: Writer,
+    #[expect(dead_code, reason = "held for as long as this lives")]
     lock: Lock,
     /// The file as we have read or written it last.
     known: Mutex<Option<Identity>>,
@@ -115,7 +116,7 @@ impl Held {
     /// Takes the directory of `path`, and proves that its filesystem can make it durable.
     pub(super) fn take(path: &Path, engine: Selected) -> Result<Held, SidecarError> {
         let name = write::file_name(path)?;
-        let invalid = |why| Err(Error::new(Kind::InvalidKey(why), Step::Check, path).into());
+        let invalid = |why| Err(Error::new(ErrorKind::InvalidKey, Step::Check, path).with_detail(why).into());
         if name.as_bytes().len() + temp::SUFFIX.len() > key::COMPONENT_MAX {
             return invalid("with `.tmp` behind it, its name is longer than 255 bytes");
         }
@@ -150,11 +151,8 @@ impl Held {
         Ok((sidecar, tidy))
     }
 
-    /// Whether this may write: not a forked child, and not after a directory sync that failed.
+    /// Whether this may write.
     pub(super) fn check(&self) -> Result<(), SidecarError> {
-        if !self.lock.is_ours() {
-            return Err(Error::new(Kind::Locked(None), Step::Check, &self.path).into());
-        }
         Ok(self.writer.check(&self.dir)?)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Store, versioned};
+use super::{Store, put_version};
 use crate::commit::{Answer, Change, Unit};
 use crate::error::Result;
 use crate::put_options::PutOptions;
@@ -24,7 +24,7 @@ use crate::version::Version;
 /// # let dir = tempfile::tempdir()?;
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
 /// # runtime.block_on(async {
-/// let store = ringbolt::Store::open(dir.path())?;
+/// let store = ringbolt::Store::create(dir.path())?;
 /// let (a, b) = tokio::join!(store.put_async("a", "1"), store.put_async("b", "2")); // one commit
 /// assert_ne!(a?, b?);
 /// # Ok::<(), ringbolt::Error>(())
@@ -40,7 +40,7 @@ impl Store {
         bytes: B,
     ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
         let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new()));
-        async move { made.await.map(versioned) }
+        async move { made.await.map(put_version) }
     }
 
     /// As [`put_new`](Store::put_new).
@@ -50,7 +50,7 @@ impl Store {
         bytes: B,
     ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
         let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new().create_new(true)));
-        async move { made.await.map(versioned) }
+        async move { made.await.map(put_version) }
     }
 
     /// As [`put_if`](Store::put_if).
@@ -61,7 +61,7 @@ impl Store {
         bytes: B,
     ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
         let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new().expect_version(expected)));
-        async move { made.await.map(versioned) }
+        async move { made.await.map(put_version) }
     }
 
     /// As [`put_with`](Store::put_with).
@@ -72,7 +72,7 @@ impl Store {
         options: PutOptions,
     ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
         let made = self.make_async(Change::put(key.as_ref(), bytes.into(), options));
-        async move { made.await.map(versioned) }
+        async move { made.await.map(put_version) }
     }
 
     /// As [`delete`](Store::delete).

@@ -1,33 +1,30 @@
 //! A directory with one writer and many readers.
 
 mod asynchronous;
+mod builder;
+mod file;
 mod open;
 mod reader;
+mod recovery;
+mod session;
 mod tree;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::fstatat;
-
-use crate::atomic_file::{AtomicFile, Owner};
-use crate::barrier::Barrier;
 use crate::batch::Batch;
-use crate::commit::{Change, Committer};
-use crate::engine::{Engine, EngineInfo};
-use crate::error::{Error, Result, Step};
-use crate::key::Key;
-use crate::plan::Existing;
+use crate::commit::{Applied, Change, Committer};
+use crate::engine::EngineInfo;
+use crate::error::{Error, ErrorKind, Rejected, Result, Step};
 use crate::put_options::PutOptions;
-use crate::queue::Load;
 use crate::stats::Stats;
 use crate::version::Version;
-use open::Session;
+pub use builder::StoreBuilder;
+use bytes::Bytes;
+pub use file::StoreFile;
 pub use reader::{Metadata, Reader};
+use session::Session;
 pub use tree::List;
 
 /// A directory of durable files.
@@ -44,7 +41,7 @@ pub use tree::List;
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let dir = tempfile::tempdir()?;
-/// let store = ringbolt::Store::open(dir.path())?;
+/// let store = ringbolt::Store::create(dir.path())?;
 /// store.put("volumes/7/keys.json", "{}")?;
 /// assert_eq!(store.get("volumes/7/keys.json")?, "{}");
 /// store.rename("volumes/7/keys.json", "volumes/8/keys.json")?;
@@ -54,7 +51,8 @@ pub use tree::List;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+/// A clone is another handle of the same store.
+#[derive(Clone, Debug)]
 pub struct Store {
     shared: Arc<Shared>,
 }
@@ -72,91 +70,17 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.committer.drain();
         let core = self.committer.core();
-        self.session.end(core.writer.is_tidy(), core.clock.last());
-    }
-}
-
-/// How a store is opened.
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing before `open`"]
-pub struct StoreBuilder {
-    path: PathBuf,
-    engine: Engine,
-    barrier: Barrier,
-    queue: Load,
-    create: bool,
-}
-
-/// What a store's queue holds unless it is told otherwise.
-const QUEUE: Load = Load { files: 16_384, bytes: 64 << 20 };
-
-impl StoreBuilder {
-    /// The engine to use; [`Engine::Auto`] by default.
-    pub fn engine(mut self, engine: Engine) -> StoreBuilder {
-        self.engine = engine;
-        self
-    }
-
-    /// How files of changes that meet are made durable; [`Barrier::Auto`] by default.
-    pub fn barrier(mut self, barrier: Barrier) -> StoreBuilder {
-        self.barrier = barrier;
-        self
-    }
-
-    /// How many changes, and how many bytes of content, may wait to be committed or be under way; 16,384 and 64 MiB by default.
-    /// Beyond that a blocking call waits and a future is pending, first come first served. What is larger by itself goes
-    /// through alone.
-    pub fn queue_limit(mut self, changes: usize, bytes: usize) -> StoreBuilder {
-        self.queue = Load { files: changes, bytes };
-        self
-    }
-
-    /// Create the directory, durably, if it does not exist but its parent does.
-    pub fn create(mut self, create: bool) -> StoreBuilder {
-        self.create = create;
-        self
-    }
-
-    /// Opens the store for writing: takes the lock, makes sure that the filesystem can sync a directory, and removes the
-    /// temporary files that an interrupted writer has left behind.
-    ///
-    /// # Errors
-    ///
-    /// [`is_locked`](Error::is_locked), [`is_unsupported_filesystem`](Error::is_unsupported_filesystem),
-    /// [`is_unsupported_barrier`](Error::is_unsupported_barrier), [`is_engine_unavailable`](Error::is_engine_unavailable), [`is_unknown_format`](Error::is_unknown_format), or the
-    /// directory cannot be opened or written.
-    pub fn open(self) -> Result<Store> {
-        Ok(Store { shared: Arc::new(open::open(self)?) })
+        self.session.end(core.writer.is_tidy().then(|| core.versions.clock.bound()));
     }
 }
 
 impl Store {
-    /// Opens the store in an existing directory with the defaults of [`Store::builder`].
-    ///
-    /// # Errors
-    ///
-    /// As [`StoreBuilder::open`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
-        Store::builder(path).open()
-    }
-
-    /// Chooses how to open a store.
-    pub fn builder(path: impl AsRef<Path>) -> StoreBuilder {
-        StoreBuilder {
-            path: path.as_ref().to_owned(),
-            engine: Engine::Auto,
-            barrier: Barrier::default(),
-            queue: QUEUE,
-            create: false,
-        }
-    }
-
     /// The directory, as it was named when it was opened.
     pub fn path(&self) -> &Path {
         self.shared.committer.core().dirs.root().path()
     }
 
-    /// Which engine runs, and why. Where io_uring is not used, this tries whether it would work.
+    /// Which engine runs, and why. [`probe_uring`](crate::probe_uring) tells whether io_uring would work here.
     pub fn engine(&self) -> &EngineInfo {
         self.shared.committer.core().writer.engine.info()
     }
@@ -203,30 +127,7 @@ impl Store {
     ///
     /// As [`put`](Store::put).
     pub fn put_with(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>, options: PutOptions) -> Result<Version> {
-        self.shared.committer.make(Change::put(key.as_ref(), bytes.into(), options)).map(versioned)
-    }
-
-    /// Begins a new version of `key` that is written piece by piece, for content that does not fit into memory. Nothing is
-    /// visible before [`AtomicFile::commit`]. The store stays locked until the file is committed or dropped.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Store::put). Create-only, it fails at once if the key exists, and at the commit if it does by then.
-    pub fn create(&self, key: impl AsRef<str>, options: PutOptions) -> Result<AtomicFile> {
-        let core = self.shared.committer.core();
-        core.check()?;
-        core.supports(options)?;
-        let key = Key::parse(key.as_ref())?;
-        core.again_if_moved(&[&key], || {
-            let dir = core.directory(&key, options)?;
-            if options.existing == Existing::Refuse
-                && fstatat(dir.fd(), &*key.name(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
-            {
-                return Err(Error::from_errno(Errno::EEXIST, Step::Rename, dir.path_of(&key.name())));
-            }
-            let owner = Owner::Store(Arc::clone(&self.shared), key.as_str().to_owned());
-            AtomicFile::begin(owner, dir, key.name(), options)
-        })
+        self.shared.committer.make(Change::put(key.as_ref(), bytes.into(), options)).map(put_version)
     }
 
     /// Changes of several keys, committed together: one barrier, and an answer for each. See [`Batch`].
@@ -305,24 +206,41 @@ impl Store {
         self.shared.reader.clone()
     }
 
-    /// Commits what is queued and gives up the lock. Dropping the store does the same. While a file that is being written, a
-    /// batch or a future of this store is still there, it stays open, and all this is done when the last of them is gone.
+    /// Commits what is queued, ends the store's threads and gives up the lock: when this returns `Ok`, the directory can be
+    /// opened by another writer, and unless a [`Reader`] is left, its filesystem be unmounted. Dropping the last handle does the
+    /// same, without saying what went wrong.
     ///
     /// # Errors
     ///
-    /// [`Error::is_poisoned`] if a directory sync has failed since the store was opened.
-    pub fn close(self) -> Result<()> {
-        // What was queued and given up by its caller can still fail.
-        if Arc::strong_count(&self.shared) == 1 {
-            self.shared.committer.drain();
+    /// [`InUse`](crate::ErrorKind::InUse) if something else holds the store: a clone, a [`StoreFile`], a [`Batch`], or a future
+    /// that has not ended. The store comes back, and stays open. [`Poisoned`](crate::ErrorKind::Poisoned) if a directory sync
+    /// has failed since it was opened; [`Forked`](crate::ErrorKind::Forked) in a child process. The handle is gone then.
+    pub fn close(self) -> Result<(), Rejected<Store>> {
+        if !self.shared.committer.core().writer.is_ours() {
+            return Err(Rejected::new(self.shared.committer.core().check().unwrap_err(), None));
         }
-        self.shared.committer.core().check()
+        match Arc::try_unwrap(self.shared) {
+            Ok(shared) => {
+                shared.committer.drain();
+                // What was queued and given up by its caller can still fail.
+                shared.committer.core().check().map_err(|error| Rejected::new(error, None))
+            }
+            Err(shared) => {
+                let others = Arc::strong_count(&shared).saturating_sub(1).max(1);
+                let what = format!("{others} other handles, files, batches or futures hold it");
+                let error = Error::new(ErrorKind::InUse, Step::Check, shared.committer.core().dirs.root().path());
+                Err(Rejected::new(error.with_detail(what), Some(Store { shared })))
+            }
+        }
     }
 }
 
-/// Every put has a version.
-fn versioned(version: Option<Version>) -> Version {
-    version.expect("a put gives a version")
+/// The version that a put was given.
+fn put_version(applied: Applied) -> Version {
+    match applied {
+        Applied::Put(version) => version,
+        Applied::Deleted | Applied::Renamed => unreachable!("a put was made"),
+    }
 }
 
 impl fmt::Display for Store {

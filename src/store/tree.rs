@@ -11,9 +11,9 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{SFlag, fstatat};
 
-use super::open::OWN;
 use crate::dir::Dir;
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::format::OWN;
 use crate::key::{self, Key};
 use crate::sys;
 
@@ -65,6 +65,20 @@ fn scan(root: &Dir, path: &str, mut show: impl FnMut(&CStr, Type) -> ControlFlow
         }
     }
     Ok(entries)
+}
+
+/// The first entry of a directory that is `wanted`.
+pub(super) fn first_entry(root: &Dir, wanted: impl Fn(&CStr) -> bool) -> Result<Option<CString>> {
+    let mut found = None;
+    let scanned = scan(root, "", |name, _| {
+        if wanted(name) {
+            found = Some(name.to_owned());
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    scanned.map_err(|errno| Error::from_errno(errno, Step::List, root.path()))?;
+    Ok(found)
 }
 
 /// The type of an entry where the filesystem does not tell it with the name. `None` if it is gone.
@@ -145,8 +159,8 @@ pub struct List {
 impl List {
     pub(super) fn new(root: Arc<Dir>, prefix: &str) -> Result<List> {
         let from = &prefix[..prefix.rfind('/').map_or(0, |slash| slash + 1)];
-        if let Kind::DirectoryRemoved = root.not_found() {
-            return Err(Error::new(Kind::DirectoryRemoved, Step::List, root.path()));
+        if let ErrorKind::DirectoryRemoved = root.not_found() {
+            return Err(Error::new(ErrorKind::DirectoryRemoved, Step::List, root.path()));
         }
         let mut list = List { root, prefix: prefix.to_owned(), todo: Vec::new() };
         // A prefix that no key can have has no keys; `a//` must not be read as `a/`.

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl, renameat};
@@ -57,6 +58,11 @@ pub(crate) fn rename(
         Existing::Replace | Existing::Match(_) => renameat(from, old, to, new),
         Existing::Refuse => Err(Errno::EINVAL),
     }
+}
+
+/// There is no portable way to ask.
+pub(crate) fn path_of(_: BorrowedFd<'_>) -> PathBuf {
+    ".".into()
 }
 
 /// There are no such calls here.

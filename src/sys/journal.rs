@@ -54,6 +54,13 @@ fn mount(mountinfo: &str, (major, minor): (u32, u32)) -> Option<(&str, &str)> {
     Some((fields.next()?, fields.nth(1)?))
 }
 
+/// Whether the filesystem of `dir` is mounted by this type (proc_pid_mountinfo(5)).
+pub(super) fn is_mounted_as(dir: impl AsFd, wanted: &str) -> bool {
+    let Ok(stat) = fstat(dir) else { return false };
+    let device = (libc::major(stat.st_dev), libc::minor(stat.st_dev));
+    mount(&mountinfo(), device).is_some_and(|(kind, _)| kind == wanted)
+}
+
 /// Whether this is an xfs with a realtime device, or one of which that cannot be told: a `syncfs` does not flush that device.
 pub(super) fn may_be_realtime(dir: impl AsFd) -> bool {
     let Ok(stat) = fstat(dir) else { return true };

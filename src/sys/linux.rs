@@ -1,7 +1,9 @@
 //! Linux.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, renameat};
@@ -92,14 +94,22 @@ fn rename_refuse(_: BorrowedFd<'_>, _: &CStr, _: BorrowedFd<'_>, _: &CStr) -> ni
     Err(Errno::EINVAL)
 }
 
+/// What the system calls an open directory.
+pub(crate) fn path_of(dir: BorrowedFd<'_>) -> PathBuf {
+    fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd())).unwrap_or_else(|_| ".".into())
+}
+
 /// Whether this is a filesystem on which `RWF_SYNC` and `syncfs` are as good as an fsync.
 ///
 /// Both reach every filesystem, but each must act on them: one that forgets, or that would have to ask a daemon, loses data
 /// in silence (FUSE, for one, tells its daemon nothing of a syncfs). So: only those where power cuts were tried, and
 /// tmpfs, where nothing is durable anyhow.
 pub(crate) fn is_proven(dir: impl AsFd) -> bool {
-    fstatfs(dir).is_ok_and(|stat| {
-        [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC].contains(&stat.filesystem_type())
+    fstatfs(&dir).is_ok_and(|stat| match stat.filesystem_type() {
+        XFS_SUPER_MAGIC | BTRFS_SUPER_MAGIC | TMPFS_MAGIC => true,
+        // Also the magic of ext2, whose syncfs flushes no cache of the device, and of ext3.
+        EXT4_SUPER_MAGIC => journal::is_mounted_as(&dir, "ext4"),
+        _ => false,
     })
 }
 

@@ -17,7 +17,7 @@ use nix::libc;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::dir::Dir;
-use crate::error::{Error, Kind, Outcome, Result, Step};
+use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::plan::{Call, Existing, FileSync, Plan, Replace};
 use crate::put_options::PutOptions;
 use crate::report::{Fate, Report, Verdict, certainly_not_created};
@@ -191,7 +191,7 @@ impl Work<'_> {
         }
         if (step, errno) == (Step::CreateTemp, Errno::ENOENT) && !Path::new(DESCRIPTORS).exists() {
             let why = format!("tokio-uring takes paths only, so {DESCRIPTORS} is needed: mount /proc");
-            return Err(Error::new(Kind::EngineUnavailable(why), Step::CreateTemp, dir.path()));
+            return Err(Error::new(ErrorKind::EngineUnavailable, Step::CreateTemp, dir.path()).with_detail(why));
         }
         Err(unchanged((step, errno), removed, &dir, self.name, &self.temp.name))
     }

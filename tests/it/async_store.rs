@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::FuturesOrdered;
-use ringbolt::{Committed, Engine, PutOptions, Reader, Result, Store, Version};
+use ringbolt::{Applied, Committed, Engine, PutOptions, Reader, Result, Store, Version};
 
 use crate::barriers::*;
 use crate::help::*;
@@ -115,9 +115,12 @@ async fn all_changes(store: &Store) {
     assert!(store.put_async("../k", "7").await.unwrap_err().is_invalid_key());
     let mut batch = store.batch();
     batch.put("a", "8").put("b", "9").then().delete("a").rename("b", "c");
-    let versions = batch.commit_async().await.into_result().unwrap();
-    assert_eq!(versions.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false, false]);
-    assert_eq!(store.get_versioned("c").unwrap(), ("9".into(), versions[1].unwrap()));
+    let [Applied::Put(_), Applied::Put(b), Applied::Deleted, Applied::Renamed] =
+        batch.commit_async().await.into_result().unwrap()[..]
+    else {
+        panic!("not what was asked for")
+    };
+    assert_eq!(store.get_versioned("c").unwrap(), ("9".into(), b));
     store.delete_async("c").await.unwrap();
     assert!(store.batch().commit_async().await.results().is_empty());
 }
@@ -204,7 +207,7 @@ fn listed(dir: &Path) -> Vec<String> {
 fn more_than_the_queue_holds_gets_through() {
     each_way(|way, dir| {
         for runtime in RUNTIMES {
-            let store = way.builder(dir).queue_limit(4, 1 << 20).open().unwrap();
+            let store = way.builder(dir).queue_changes(4).queue_bytes(1 << 20).open().unwrap();
             // Some of them are larger than the whole queue.
             let len = |i: usize| if i % 50 == 49 { (1 << 20) + i } else { i * 10 };
             let puts = (0..200).map(|i| store.put_async(format!("k{i}"), pattern(len(i))));
@@ -225,7 +228,13 @@ fn more_than_the_queue_holds_gets_through() {
 #[test]
 fn threads_and_tasks_share_a_small_queue() {
     each_engine(|engine, dir| {
-        let store = Store::builder(dir).engine(engine).queue_limit(2, 1 << 20).open().unwrap();
+        let store = Store::builder(dir)
+            .create_if_missing(true)
+            .engine(engine)
+            .queue_changes(2)
+            .queue_bytes(1 << 20)
+            .open()
+            .unwrap();
         std::thread::scope(|scope| {
             for thread in 0..8 {
                 let store = &store;

@@ -19,7 +19,7 @@ pub(crate) struct Way {
 
 impl Way {
     pub(crate) fn builder(self, dir: &Path) -> StoreBuilder {
-        Store::builder(dir).engine(self.engine).barrier(self.barrier)
+        Store::builder(dir).create_if_missing(true).engine(self.engine).barrier(self.barrier)
     }
 
     /// That it works is asserted; where a barrier does not hold, it says so in the place of a test.

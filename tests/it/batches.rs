@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use ringbolt::{Barrier, BarrierKind, Batch, Error, PutOptions, Result, Store, Version};
+use ringbolt::{Applied, Barrier, BarrierKind, Batch, Error, PutOptions, Result, Store, Version};
 
 use crate::barriers::*;
 use crate::help::*;
@@ -15,11 +15,11 @@ fn put_all(batch: &mut Batch, puts: impl Iterator<Item = (String, Vec<u8>)>) {
 }
 
 /// Which of the changes failed.
-fn failed(results: &[Result<Option<Version>>]) -> Vec<usize> {
+fn failed(results: &[Result<Applied>]) -> Vec<usize> {
     results.iter().enumerate().filter(|(_, done)| done.is_err()).map(|(i, _)| i).collect()
 }
 
-fn error(results: &[Result<Option<Version>>], i: usize) -> &Error {
+fn error(results: &[Result<Applied>], i: usize) -> &Error {
     let error = results[i].as_ref().unwrap_err();
     assert_eq!(error.outcome(), ringbolt::Outcome::Unchanged, "{error}");
     error
@@ -61,7 +61,7 @@ fn each_change_has_its_own_answer() {
         assert!([5, 7].iter().all(|i| error(&results, *i).is_not_found()));
         assert!((9..=12).all(|i| error(&results, i).is_invalid_key()));
         assert!(error(&results, 14).is_a_directory());
-        let puts: Vec<usize> = (0..15).filter(|i| results[*i].as_ref().is_ok_and(Option::is_some)).collect();
+        let puts: Vec<usize> = (0..15).filter(|i| matches!(results[*i], Ok(Applied::Put(_)))).collect();
         assert_eq!(puts, [0, 1, 13]);
         assert_eq!(keys(&store), ["d/new", "e/to", "mode", "old"]);
         assert_eq!((store.get("old").unwrap(), store.get("e/to").unwrap()), ("3".into(), "moved".into()));
@@ -94,7 +94,7 @@ fn a_batch_that_is_dropped_does_nothing_and_holds_the_lock() {
         let mut batch = store.batch();
         batch.put("d/k", "1");
         drop(store);
-        let again = || Store::builder(dir).engine(engine).open();
+        let again = || Store::builder(dir).create_if_missing(true).engine(engine).open();
         assert!(again().unwrap_err().is_locked());
         drop(batch);
         assert!(keys(&again().unwrap()).is_empty() && !dir.join("d").exists());
@@ -149,8 +149,14 @@ fn groups_build_on_one_another() {
         let mut batch = store.batch();
         batch.put("a", "1").then().rename("a", "b").then().put_with("a", "2", PutOptions::new().create_new(true));
         batch.then().delete("b").then().put("b", "3");
-        let versions = batch.commit().into_result().unwrap();
-        assert_eq!(versions.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true, false, true]);
+        let applied = batch.commit().into_result().unwrap();
+        assert!(
+            matches!(
+                applied[..],
+                [Applied::Put(_), Applied::Renamed, Applied::Put(_), Applied::Deleted, Applied::Put(_)]
+            ),
+            "{applied:?}"
+        );
         assert_eq!((store.get("a").unwrap(), store.get("b").unwrap()), ("2".into(), "3".into()), "{way:?}");
         // A failure in the second does not reach back.
         let mut batch = store.batch();
@@ -184,7 +190,7 @@ fn changes_of_a_large_batch_are_made_in_order() {
 #[test]
 fn a_batch_larger_than_the_queue_goes_alone() {
     each_way(|way, dir| {
-        let store = way.builder(dir).queue_limit(4, 1000).open().unwrap();
+        let store = way.builder(dir).queue_changes(4).queue_bytes(1000).open().unwrap();
         thread::scope(|scope| {
             for thread in 0..4 {
                 let store = &store;
@@ -211,10 +217,11 @@ fn three_thousand_files_in_thirty_new_directories() {
         let mut batch = store.batch();
         put_all(&mut batch, (0..3000).map(|i| (key(i), i.to_string().into())));
         batch.then().put("MANIFEST", "3000");
-        let versions = batch.commit().into_result().unwrap();
+        let applied = batch.commit().into_result().unwrap();
+        let versions: Vec<Version> = applied.into_iter().filter_map(Applied::version).collect();
         assert!(versions.is_sorted_by(|a, b| a < b), "{way:?}");
         for i in (0..3000).step_by(7) {
-            assert_eq!(store.get_versioned(key(i)).unwrap(), (i.to_string().into(), versions[i].unwrap()));
+            assert_eq!(store.get_versioned(key(i)).unwrap(), (i.to_string().into(), versions[i]));
         }
         assert_eq!(keys(&store).len(), 3001);
         let stats = store.stats();

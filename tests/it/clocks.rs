@@ -143,7 +143,7 @@ type Fail = fn(&Store);
 fn what_fails_in_the_directory_of_a_deleted_key_hides_nothing() {
     let failures: [(&str, Fail); 3] = [
         ("a clash", |store| assert!(store.put_new("d/old", "2").unwrap_err().is_already_exists())),
-        ("a dropped guard", |store| drop(store.create("d/guard", PutOptions::new()).unwrap())),
+        ("a dropped guard", |store| drop(store.writer("d/guard", PutOptions::new()).unwrap())),
         ("a mismatch", |store| {
             let stale = "1".parse().unwrap();
             assert!(store.put_if("d/old", stale, "2").unwrap_err().is_version_mismatch());

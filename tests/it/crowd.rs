@@ -14,7 +14,7 @@ pub(crate) const BARRIERS: [Barrier; 3] = [Barrier::Auto, Barrier::PerFile, Barr
 
 /// A store with a barrier; none where the filesystem does not allow it.
 pub(crate) fn open(dir: &Path, engine: Engine, barrier: Barrier) -> Option<Store> {
-    match Store::builder(dir).engine(engine).barrier(barrier).create(true).open() {
+    match Store::builder(dir).create_if_missing(true).engine(engine).barrier(barrier).open() {
         Err(error) if error.is_unsupported_barrier() => {
             skip(&format!("{barrier:?}"), error);
             None
@@ -39,7 +39,7 @@ fn all_kinds_of_changes_meet() {
                             match i % 4 {
                                 0 => _ = store.put(&key, content.clone()).unwrap(),
                                 1 => {
-                                    let mut file = store.create(&key, PutOptions::new().mode(0o640)).unwrap();
+                                    let mut file = store.writer(&key, PutOptions::new().mode(0o640)).unwrap();
                                     file.write_all(&content).unwrap();
                                     file.commit().unwrap();
                                 }

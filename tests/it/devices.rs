@@ -43,7 +43,7 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_old_content() {
             assert!(error.is_storage_full(), "{error}");
             assert_eq!(error.step(), Step::Write);
 
-            let mut file = store.create("k", PutOptions::new()).unwrap();
+            let mut file = store.writer("k", PutOptions::new()).unwrap();
             assert!(file.write_all(&pattern(2 << 20)).is_err());
             // Whoever overlooks that error is stopped at the commit: half a file is never published.
             let error = unchanged(file.commit(), &full);
@@ -66,7 +66,7 @@ fn a_disk_that_is_full_before_leaves_the_old_content() {
             let error = unchanged(store.put("k", "new"), &full);
             assert!(error.is_storage_full(), "{error}");
             assert_eq!(error.step(), Step::CreateTemp);
-            assert!(unchanged(store.create("k", PutOptions::new()), &full).is_storage_full());
+            assert!(unchanged(store.writer("k", PutOptions::new()), &full).is_storage_full());
             assert!(store.put("no/room", "new").unwrap_err().is_storage_full());
             assert_eq!(store.get("k").unwrap(), "old");
         });
@@ -92,9 +92,9 @@ fn a_sync_that_fails_leaves_the_old_content() {
                     1 => store.put_new("new", content).map(drop),
                     2 => store.put_with("k", content, PutOptions::new().mode(0o644)).map(drop),
                     _ => {
-                        let mut file = store.create("k", PutOptions::new()).unwrap();
+                        let mut file = store.writer("k", PutOptions::new()).unwrap();
                         file.write_all(&content).unwrap();
-                        file.commit().map(drop)
+                        file.commit().map(drop).map_err(Into::into)
                     }
                 };
                 let error = result.unwrap_err();
@@ -116,7 +116,12 @@ fn a_shared_sync_that_fails_leaves_every_old_content() {
         with_mounts("a failing syncfs", |dir| {
             let backing = tmpfs(dir.join("t"), "size=48m");
             let disk = ext4(dir, &backing.join("image"), 512 << 20);
-            let store = Store::builder(&disk).engine(engine).barrier(Barrier::Filesystem).open().unwrap();
+            let store = Store::builder(&disk)
+                .create_if_missing(true)
+                .engine(engine)
+                .barrier(Barrier::Filesystem)
+                .open()
+                .unwrap();
             for key in 0..8 {
                 store.put(key.to_string(), "old").unwrap();
             }
@@ -156,7 +161,7 @@ fn a_read_only_mount_is_told() {
             }
             drop(store);
             mount(None::<&str>, &at, None::<&str>, remount, None::<&str>).unwrap();
-            let error = Store::builder(&at).engine(engine).open().unwrap_err();
+            let error = Store::builder(&at).create_if_missing(true).engine(engine).open().unwrap_err();
             assert_eq!(error.raw_os_error(), Some(nix::libc::EROFS), "{error}");
             assert_eq!(ringbolt::Reader::open(&at).unwrap().get("k").unwrap(), "old");
         });

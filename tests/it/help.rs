@@ -27,7 +27,7 @@ pub(crate) fn each_engine(test: impl Fn(Engine, &Path)) {
 pub(crate) fn engines() -> Vec<Engine> {
     let mut engines = Vec::new();
     for engine in [Engine::Portable, Engine::Uring] {
-        match Store::builder(dir().path()).engine(engine).open() {
+        match Store::builder(dir().path()).create_if_missing(true).engine(engine).open() {
             Ok(_) => engines.push(engine),
             Err(error) => {
                 assert!(error.is_engine_unavailable(), "{error}");
@@ -40,7 +40,7 @@ pub(crate) fn engines() -> Vec<Engine> {
 }
 
 pub(crate) fn open(dir: &Path, engine: Engine) -> Store {
-    Store::builder(dir).engine(engine).open().unwrap()
+    Store::builder(dir).create_if_missing(true).engine(engine).open().unwrap()
 }
 
 /// Every temporary file beneath a directory.
@@ -58,8 +58,12 @@ pub(crate) fn temporaries(dir: &Path) -> Vec<PathBuf> {
 
 /// That a call failed and left everything as it was.
 #[track_caller]
-pub(crate) fn unchanged<T: std::fmt::Debug>(result: ringbolt::Result<T>, dir: &Path) -> ringbolt::Error {
-    let error = result.unwrap_err();
+pub(crate) fn unchanged<T, E>(result: std::result::Result<T, E>, dir: &Path) -> ringbolt::Error
+where
+    T: std::fmt::Debug,
+    E: Into<ringbolt::Error>,
+{
+    let error: ringbolt::Error = result.map_err(Into::into).unwrap_err();
     assert_eq!(error.outcome(), ringbolt::Outcome::Unchanged, "{error}");
     assert_eq!(error.leftover(), None, "{error}");
     assert_eq!(temporaries(dir), Vec::<PathBuf>::new(), "{error}");

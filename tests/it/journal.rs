@@ -13,7 +13,7 @@ use crate::help::*;
 use crate::mounts::*;
 
 fn open(dir: &Path, engine: Engine, barrier: Barrier) -> ringbolt::Result<Store> {
-    Store::builder(dir).engine(engine).barrier(barrier).open()
+    Store::builder(dir).create_if_missing(true).engine(engine).barrier(barrier).open()
 }
 
 /// Where it holds, with which options.
@@ -51,7 +51,7 @@ fn all_ways(store: &Store, disk: &Path) {
     store.put_new("empty", "").unwrap();
     let stats = store.stats();
     assert_eq!((stats.syncs.files, stats.syncs.ranges, stats.alone), (0, 4, 4));
-    let mut file = store.create("guard", PutOptions::new()).unwrap();
+    let mut file = store.writer("guard", PutOptions::new()).unwrap();
     file.write_all(&pattern(1 << 20)).unwrap();
     file.commit().unwrap();
     assert_eq!((store.stats().syncs.files, store.stats().syncs.ranges), (0, 5));
@@ -70,7 +70,7 @@ fn all_ways(store: &Store, disk: &Path) {
         for writer in 0..8 {
             scope.spawn(move || {
                 for i in 0..20 {
-                    let mut file = store.create(format!("crowd/{writer}"), PutOptions::new()).unwrap();
+                    let mut file = store.writer(format!("crowd/{writer}"), PutOptions::new()).unwrap();
                     file.write_all(&pattern(i * 700)).unwrap();
                     file.commit().unwrap();
                     store.put(format!("crowd/{writer}-{i}"), pattern(i)).unwrap();

@@ -26,7 +26,7 @@ fn what_is_no_key_is_refused_everywhere() {
                 unchanged(store.delete(key), dir),
                 unchanged(store.rename(key, "z"), dir),
                 unchanged(store.rename("z", key), dir),
-                unchanged(store.create(key, Default::default()), dir),
+                unchanged(store.writer(key, Default::default()), dir),
             ] {
                 assert!(error.is_invalid_key(), "{key:?}: {error}");
             }

@@ -18,7 +18,7 @@ fn writer_with_a_limit() {
     SigSet::from_iter([Signal::SIGXFSZ]).thread_block().unwrap();
     for engine in engines() {
         let dir = Path::new(&dir).join(format!("{engine:?}"));
-        let store = ringbolt::Store::builder(&dir).engine(engine).create(true).open().unwrap();
+        let store = ringbolt::Store::builder(&dir).engine(engine).create_if_missing(true).open().unwrap();
         store.put("k", "old").unwrap();
         let hard = nix::sys::resource::getrlimit(Resource::RLIMIT_FSIZE).unwrap().1;
         setrlimit(Resource::RLIMIT_FSIZE, LIMIT as u64, hard).unwrap();

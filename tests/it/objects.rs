@@ -19,7 +19,7 @@ mod moves;
 mod uploads;
 
 fn open(dir: &FsPath, engine: Engine) -> RingboltStore {
-    Store::builder(dir).engine(engine).open().unwrap().into()
+    Store::builder(dir).create_if_missing(true).engine(engine).open().unwrap().into()
 }
 
 /// A fresh store for each engine and each test, on a runtime of its own.

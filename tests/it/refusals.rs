@@ -30,7 +30,7 @@ fn io_uring_refused_by_seccomp_is_told_in_words() {
     for errno in [libc::EPERM, libc::ENOSYS] {
         let dir = dir();
         refusing(libc::SYS_io_uring_setup, errno, || {
-            let error = Store::builder(dir.path()).engine(Engine::Uring).open().unwrap_err();
+            let error = Store::builder(dir.path()).create_if_missing(true).engine(Engine::Uring).open().unwrap_err();
             assert!(error.is_engine_unavailable(), "{error}");
             assert!(error.to_string().contains("refused by this container's seccomp profile"), "{error}");
             if cfg!(feature = "portable") {
@@ -50,7 +50,7 @@ fn io_uring_refused_by_seccomp_is_told_in_words() {
 fn a_failure_that_is_no_refusal_is_an_error() {
     let dir = dir();
     refusing(libc::SYS_io_uring_register, libc::EINVAL, || {
-        let error = Store::builder(dir.path()).engine(Engine::Uring).open().unwrap_err();
+        let error = Store::builder(dir.path()).create_if_missing(true).engine(Engine::Uring).open().unwrap_err();
         assert!(!error.is_engine_unavailable(), "{error}");
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
     });
@@ -125,7 +125,7 @@ fn a_read_only_directory_is_told() {
             let attempt = || {
                 // The filesystem's idea of who we are, for this thread alone. A ring has its owner's.
                 nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
-                let reopened = Store::builder(dir).engine(engine).open().map(drop);
+                let reopened = Store::builder(dir).create_if_missing(true).engine(engine).open().map(drop);
                 let put = |store: &Store| ["k", "new/k"].map(|key| store.put(key, "new").map(drop));
                 store.iter().flat_map(put).chain([reopened]).collect::<Vec<_>>()
             };

@@ -27,7 +27,14 @@ fn each_disk(limit: usize, test: impl Fn(Store, &Path) + Sync) {
 }
 
 fn open_limited(dir: &Path, engine: Engine, barrier: Barrier, limit: usize) -> Store {
-    Store::builder(dir).engine(engine).barrier(barrier).queue_limit(limit, 1 << 20).open().unwrap()
+    Store::builder(dir)
+        .create_if_missing(true)
+        .engine(engine)
+        .barrier(barrier)
+        .queue_changes(limit)
+        .queue_bytes(1 << 20)
+        .open()
+        .unwrap()
 }
 
 fn in_line(store: &Store) -> (usize, usize) {
@@ -81,7 +88,8 @@ fn the_line_is_first_come_first_served() {
         drop(frozen);
         let (first, large, small) = futures::executor::block_on(async { futures::join!(first, large, small) });
         let large = large.into_result().unwrap();
-        let order: Vec<Version> = [first.unwrap(), large[0].unwrap(), large[1].unwrap(), small.unwrap()].into();
+        let order: Vec<Version> =
+            [first.unwrap(), large[0].version().unwrap(), large[1].version().unwrap(), small.unwrap()].into();
         assert!(order.is_sorted_by(|a, b| a < b));
         assert_eq!(store.get_versioned("k").unwrap(), ("small".into(), order[3]));
     });

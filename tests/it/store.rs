@@ -16,7 +16,7 @@ fn what_is_put_is_got() {
             let content = pattern(len);
             store.put("a/b", content.clone()).unwrap();
             assert!(store.get("a/b").unwrap() == content, "{engine:?} {len}");
-            let mut file = store.create("c", PutOptions::new()).unwrap();
+            let mut file = store.writer("c", PutOptions::new()).unwrap();
             file.write_all(&content).unwrap();
             file.commit().unwrap();
             assert!(store.get("c").unwrap() == content, "{engine:?} {len}");
@@ -43,7 +43,7 @@ fn more_than_two_gib_is_put_whole() {
         let store = open(dir, engine);
         store.put("large", content.clone()).unwrap();
         assert!(store.get("large").unwrap() == content, "{engine:?}");
-        let mut file = store.create("large", PutOptions::new()).unwrap();
+        let mut file = store.writer("large", PutOptions::new()).unwrap();
         file.write_all(&content).unwrap();
         file.commit().unwrap();
         assert!(store.get("large").unwrap() == content, "{engine:?}, in pieces");
@@ -150,7 +150,7 @@ fn what_stands_in_the_way_is_told() {
             unchanged(store.delete("link/k"), dir),
             unchanged(store.rename("link/k", "z"), dir),
             unchanged(store.rename("file", "link/k"), dir),
-            unchanged(store.create("link/k", PutOptions::new()), dir),
+            unchanged(store.writer("link/k", PutOptions::new()), dir),
         ] {
             assert!(error.is_symlink(), "{error}");
         }
@@ -187,7 +187,7 @@ fn modes_are_what_was_asked_for() {
         for wanted in [0o666, 0o777, 0o400, 0o640, 0] {
             store.put_with("k", "x", PutOptions::new().mode(wanted)).unwrap();
             assert_eq!(mode("k"), wanted, "{engine:?}");
-            store.create("k", PutOptions::new().mode(wanted)).unwrap().commit().unwrap();
+            store.writer("k", PutOptions::new().mode(wanted)).unwrap().commit().unwrap();
             assert_eq!(mode("k"), wanted, "{engine:?}");
         }
         assert_eq!(store.reader().metadata("default").unwrap().mode, 0o600);
@@ -212,7 +212,7 @@ fn a_sweep_spares_what_others_are_writing() {
         single.write_all(b"new").unwrap();
         fs::create_dir(dir.join("d/inner")).unwrap();
         let inner = open(&dir.join("d/inner"), engine);
-        let mut nested = inner.create("x/k", PutOptions::new()).unwrap();
+        let mut nested = inner.writer("x/k", PutOptions::new()).unwrap();
         nested.write_all(b"new").unwrap();
         let _outer = open(dir, engine);
         single.commit().unwrap();
@@ -273,7 +273,7 @@ fn a_directory_that_was_replaced_is_found_again() {
         assert!(store.delete("a/z").unwrap_err().is_not_found());
         assert!(store.rename("a/z", "z").unwrap_err().is_not_found());
         again();
-        store.create("a/c", PutOptions::new()).unwrap().commit().unwrap();
+        store.writer("a/c", PutOptions::new()).unwrap().commit().unwrap();
         assert_eq!(store.list("").unwrap().count(), 1);
     });
 }
@@ -308,7 +308,7 @@ fn a_store_has_one_writer_and_many_readers() {
     assert_eq!(reader.get("k").unwrap(), "1");
 
     // A file that is still being written keeps the store locked: its temporary must not be swept.
-    let file = store.create("k", PutOptions::new()).unwrap();
+    let file = store.writer("k", PutOptions::new()).unwrap();
     store.close().unwrap();
     assert!(Store::open(dir.path()).unwrap_err().is_locked());
     file.commit().unwrap();
@@ -320,7 +320,7 @@ fn a_store_has_one_writer_and_many_readers() {
 fn a_directory_that_vanishes_is_told() {
     each_engine(|engine, dir| {
         let root = dir.join("root");
-        let builder = || Store::builder(&root).engine(engine).create(true);
+        let builder = || Store::builder(&root).engine(engine).create_if_missing(true);
         let store = builder().open().unwrap();
         store.put("d/e/k", "1").unwrap();
         // A directory within is made again.
@@ -328,15 +328,15 @@ fn a_directory_that_vanishes_is_told() {
         store.put("d/e/k", "2").unwrap();
         assert_eq!(store.get("d/e/k").unwrap(), "2");
         // The store itself is not.
-        let begun = store.create("k", PutOptions::new()).unwrap();
+        let begun = store.writer("k", PutOptions::new()).unwrap();
         fs::remove_dir_all(&root).unwrap();
         assert!(store.put("k", "3").unwrap_err().is_directory_removed());
         assert!(store.put("new/k", "3").unwrap_err().is_directory_removed());
-        assert!(store.create("k", PutOptions::new()).unwrap_err().is_directory_removed());
+        assert!(store.writer("k", PutOptions::new()).unwrap_err().is_directory_removed());
         assert!(store.get("k").unwrap_err().is_directory_removed());
         assert!(store.delete("k").unwrap_err().is_directory_removed());
         assert!(store.list("").unwrap_err().is_directory_removed());
-        assert!(begun.commit().unwrap_err().is_directory_removed());
+        assert!(begun.commit().unwrap_err().error().is_directory_removed());
         drop(store);
         assert!(Store::open(&root).unwrap_err().is_not_found());
         builder().open().unwrap().put("k", "4").unwrap();
@@ -348,9 +348,9 @@ fn a_store_needs_its_parent() {
     let dir = dir();
     let deep = dir.path().join("a/b");
     assert!(Store::open(&deep).unwrap_err().is_not_found());
-    assert!(Store::builder(&deep).create(true).open().unwrap_err().is_not_found());
+    assert!(Store::builder(&deep).create_if_missing(true).open().unwrap_err().is_not_found());
     fs::write(dir.path().join("file"), "").unwrap();
-    assert!(Store::builder(dir.path().join("file")).create(true).open().unwrap_err().is_not_a_directory());
+    assert!(Store::builder(dir.path().join("file")).create_if_missing(true).open().unwrap_err().is_not_a_directory());
     assert!(Reader::open(dir.path().join("file")).unwrap_err().is_not_a_directory());
 }
 
@@ -374,7 +374,7 @@ fn a_guard_that_is_not_committed_leaves_nothing() {
         let store = open(dir, engine);
         store.put("k", "old").unwrap();
         let begin = || {
-            let mut file = store.create("k", PutOptions::new()).unwrap();
+            let mut file = store.writer("k", PutOptions::new()).unwrap();
             file.write_all(b"new").unwrap();
             assert_eq!(temporaries(dir).len(), 1);
             file
@@ -383,11 +383,11 @@ fn a_guard_that_is_not_committed_leaves_nothing() {
         assert!(temporaries(dir).is_empty());
         begin().discard().unwrap();
         assert!(temporaries(dir).is_empty());
-        assert!(unchanged(store.create("k", PutOptions::new().create_new(true)), dir).is_already_exists());
-        let file = store.create("n", PutOptions::new().create_new(true)).unwrap();
+        assert!(unchanged(store.writer("k", PutOptions::new().create_new(true)), dir).is_already_exists());
+        let file = store.writer("n", PutOptions::new().create_new(true)).unwrap();
         fs::write(dir.join("n"), "first").unwrap();
         assert!(unchanged(file.commit(), dir).is_already_exists());
-        let file = store.create("d", PutOptions::new()).unwrap();
+        let file = store.writer("d", PutOptions::new()).unwrap();
         fs::create_dir(dir.join("d")).unwrap();
         assert!(unchanged(file.commit(), dir).is_a_directory());
         assert_eq!(store.get("k").unwrap(), "old");

@@ -45,7 +45,7 @@ fn a_put_makes_no_call_that_the_protocol_does_not_need() {
         return skip("system calls of a put", "strace is not installed");
     }
     each_engine(|engine, dir| {
-        Store::builder(dir.join("store")).create(true).open().unwrap().put("a/k", "before").unwrap();
+        Store::builder(dir.join("store")).create_if_missing(true).open().unwrap().put("a/k", "before").unwrap();
         let (few, many) = (trace(engine, dir, 100), trace(engine, dir, 1100));
         // What a thousand more puts add, without what only a thread does to wait for another.
         let added: BTreeMap<&str, i64> = many

@@ -46,7 +46,7 @@ fn put_any_way(store: &Store, way: usize) -> Version {
         _ => {
             let mut batch = store.batch();
             batch.put("k", "a batch");
-            batch.commit().into_result().unwrap()[0].unwrap()
+            batch.commit().into_result().unwrap()[0].version().unwrap()
         }
     }
 }
@@ -75,11 +75,11 @@ fn what_a_put_returns_is_what_the_file_says() {
             for i in 0..i {
                 batch.put(format!("b/{i}"), pattern(i * 999));
             }
-            for (i, version) in batch.commit().into_result().unwrap().into_iter().enumerate() {
-                agree(&format!("b/{i}"), version.unwrap());
+            for (i, applied) in batch.commit().into_result().unwrap().into_iter().enumerate() {
+                agree(&format!("b/{i}"), applied.version().unwrap());
             }
         }
-        let mut file = store.create("guard", PutOptions::new().mode(0o600)).unwrap();
+        let mut file = store.writer("guard", PutOptions::new().mode(0o600)).unwrap();
         file.write_all(b"1").unwrap();
         let before = store.put("k", "1").unwrap();
         file.commit().unwrap();
@@ -135,7 +135,7 @@ fn where_there_is_no_directory_there_is_no_version() {
             assert!(unchanged(block_on(store.put_if_async(key, first, "2")), dir).is_version_mismatch());
             assert!(unchanged(store.delete_if(key, first), dir).is_version_mismatch());
             assert!(unchanged(block_on(store.delete_if_async(key, first)), dir).is_version_mismatch());
-            assert!(unchanged(store.create(key, expecting).map(drop), dir).is_version_mismatch());
+            assert!(unchanged(store.writer(key, expecting).map(drop), dir).is_version_mismatch());
             assert!(store.delete(key).unwrap_err().is_not_found());
         }
         store.put("d", "a file").unwrap();
@@ -174,7 +174,7 @@ fn a_guard_is_committed_only_on_its_version() {
         let store = way.open(dir);
         let first = store.put("k", "old").unwrap();
         let begin = |text: &str| {
-            let mut file = store.create("k", PutOptions::new().mode(0o640).expect_version(first)).unwrap();
+            let mut file = store.writer("k", PutOptions::new().mode(0o640).expect_version(first)).unwrap();
             file.write_all(text.as_bytes()).unwrap();
             file
         };
@@ -182,18 +182,18 @@ fn a_guard_is_committed_only_on_its_version() {
         winner.commit().unwrap();
         assert!(unchanged(loser.commit(), dir).is_version_mismatch());
         assert_eq!(store.get("k").unwrap(), "winner");
-        let missing = store.create("none", PutOptions::new().expect_version(first)).unwrap();
+        let missing = store.writer("none", PutOptions::new().expect_version(first)).unwrap();
         assert!(unchanged(missing.commit(), dir).is_version_mismatch());
         assert!(!dir.join("none").exists());
         // Of many at once, one.
         let now = store.metadata("k").unwrap().version;
-        let files: Vec<_> = (0..8).map(|_| store.create("k", PutOptions::new().expect_version(now)).unwrap()).collect();
+        let files: Vec<_> = (0..8).map(|_| store.writer("k", PutOptions::new().expect_version(now)).unwrap()).collect();
         let done: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> = files.into_iter().map(|file| scope.spawn(|| file.commit())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1, "{way:?}");
-        assert!(done.into_iter().filter_map(Result::err).all(|error| error.is_version_mismatch()));
+        assert!(done.into_iter().filter_map(Result::err).all(|rejected| rejected.error().is_version_mismatch()));
         assert!(temporaries(dir).is_empty());
     });
 }

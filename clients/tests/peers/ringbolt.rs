@@ -7,7 +7,7 @@ use ringbolt::{Engine, Outcome, PutOptions, Store, WriteOptions};
 use crate::trace::*;
 
 fn open(dir: &Path) -> Store {
-    Store::builder(dir).engine(Engine::Portable).open().unwrap()
+    Store::builder(dir).create_if_missing(true).engine(Engine::Portable).open().unwrap()
 }
 
 fn options() -> WriteOptions {
@@ -154,7 +154,7 @@ fn a_directory_that_cannot_be_synced_stops_further_writes() {
 fn what_a_crash_leaves_goes_when_the_store_is_opened() {
     let seen = traced(|case| {
         let store = open(&case.dir);
-        let mut file = store.create("k", PutOptions::new()).unwrap();
+        let mut file = store.writer("k", PutOptions::new()).unwrap();
         std::io::Write::write_all(&mut file, b"half").unwrap();
         case.begin();
         case.crash((file, store))

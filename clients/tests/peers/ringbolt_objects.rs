@@ -12,7 +12,7 @@ use ringbolt::{Engine, Store};
 use crate::trace::*;
 
 fn open(dir: &std::path::Path) -> RingboltStore {
-    Store::builder(dir).engine(Engine::Portable).open().unwrap().into()
+    Store::builder(dir).create_if_missing(true).engine(Engine::Portable).open().unwrap().into()
 }
 
 fn k() -> Path {

@@ -115,7 +115,7 @@ impl Setting<'_> {
 
     /// Any other.
     pub fn store_at(&self, path: &Path) -> ringbolt::Result<Store> {
-        Store::builder(path).engine(self.engine).barrier(self.barrier).create(true).open()
+        Store::builder(path).engine(self.engine).barrier(self.barrier).create_if_missing(true).open()
     }
 
     /// `keys.json`.
@@ -176,7 +176,7 @@ impl Work<'_, '_> {
                 }
                 2 => {
                     let options = PutOptions::new().mode(0o640);
-                    let mut file = store.create(&key, options)?;
+                    let mut file = store.writer(&key, options)?;
                     file.write_all(&bytes)?;
                     self.one("commit of a file", effects, || file.commit())?;
                 }

@@ -73,6 +73,9 @@ pub(crate) struct PutArgs {
     /// Fail if the key exists
     #[arg(long, conflicts_with = "if_version")]
     pub(crate) new: bool,
+    /// Turn DIR into a store even if it holds files already, which become its keys
+    #[arg(long)]
+    pub(crate) adopt: bool,
     /// Fail unless the key has this version; `ls --json` tells it, and so does `put --verbose`
     #[arg(long, value_name = "VERSION")]
     pub(crate) if_version: Option<Version>,
@@ -145,6 +148,9 @@ pub(crate) struct CpArgs {
     /// How many files to copy at once: their syncs share the disk's flushes
     #[arg(long, short, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: u16,
+    /// Turn DIR into a store even if it holds files already, which become its keys
+    #[arg(long)]
+    pub(crate) adopt: bool,
     #[command(flatten)]
     pub(crate) writing: Writing,
 }
@@ -181,18 +187,29 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    /// Opens the store for a command of this name, and tells which engine runs if asked to.
-    pub(crate) fn open(&self, verb: &str, dir: &Path, create: bool) -> Result<Store, Problem> {
+    /// Opens the store for a command of this name, and says which engine runs if asked to.
+    pub(crate) fn open(&self, verb: &str, dir: &Path, missing: Missing) -> Result<Store, Problem> {
         let barrier = match self.barrier {
             BarrierArg::Auto => Barrier::Auto,
             BarrierArg::PerFile => Barrier::PerFile,
             BarrierArg::Filesystem => Barrier::Filesystem,
             BarrierArg::Journal => Barrier::Journal,
         };
-        let store = Store::builder(dir).create(create).engine(self.engine.into()).barrier(barrier).open();
+        let (create, adopt) = match missing {
+            Missing::Fail => (false, false),
+            Missing::Create { adopt } => (true, adopt),
+        };
+        let builder = Store::builder(dir).create_if_missing(create).adopt(adopt);
+        let store = builder.engine(self.engine.into()).barrier(barrier).open();
         let store = store.map_err(Problem::write(verb, &dir.to_string_lossy()))?;
         if self.verbose {
             problem::tell(&format_args!("engine {}", store.engine()));
+            if self.engine == EngineArg::Auto {
+                match ringbolt::probe_uring() {
+                    Ok(()) => problem::tell(&"io_uring would work here, too: --engine uring"),
+                    Err(error) => problem::tell(&error),
+                }
+            }
         }
         Ok(store)
     }
@@ -219,6 +236,13 @@ impl Writing {
     }
 }
 
+/// What to do where there is no store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Missing {
+    Fail,
+    Create { adopt: bool },
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum BarrierArg {
     /// What costs less here, found out by trying
@@ -231,7 +255,7 @@ enum BarrierArg {
     Journal,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineArg {
     /// What measured best
     Auto,

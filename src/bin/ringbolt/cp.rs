@@ -14,7 +14,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ringbolt::{PutOptions, Store};
 use walkdir::WalkDir;
 
-use crate::args::CpArgs;
+use crate::args::{CpArgs, Missing};
 use crate::interrupt::Interrupt;
 use crate::problem::{self, Problem};
 use crate::put::{Copy, Input};
@@ -29,7 +29,7 @@ struct Task {
 pub(crate) fn run(args: &CpArgs) -> Result<ExitCode, Problem> {
     let interrupt = Interrupt::watch().map_err(Problem::before("cp", "watch for signals", &args.dir))?;
     let (tasks, mut failed) = collect(&args.sources, &args.dir, &interrupt)?;
-    let store = args.writing.open("cp", &args.dir, true)?;
+    let store = args.writing.open("cp", &args.dir, Missing::Create { adopt: args.adopt })?;
     let bar = bar(&tasks);
     let copied = AtomicUsize::new(0);
     let failed_here = AtomicBool::new(false);

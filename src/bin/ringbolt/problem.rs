@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use ringbolt::Outcome;
+use ringbolt::{ErrorKind, Outcome};
 
 /// Whatever ends a command early.
 #[derive(Debug)]
@@ -24,9 +24,16 @@ pub(crate) enum Problem {
 
 impl Problem {
     /// A change of a key that the library refused or could not make.
-    pub(crate) fn write(doing: &str, key: &str) -> impl FnOnce(ringbolt::Error) -> Problem {
+    pub(crate) fn write<E: Into<ringbolt::Error>>(doing: &str, key: &str) -> impl FnOnce(E) -> Problem {
         let doing = format!("{doing} {key:?}");
-        |error| Problem::Write { doing, outcome: error.outcome(), why: error.to_string() }
+        |error| {
+            let error = error.into();
+            let hint = match error.kind() {
+                ErrorKind::DirectoryNotEmpty => " (--adopt)",
+                _ => "",
+            };
+            Problem::Write { doing, outcome: error.outcome(), why: format!("{error}{hint}") }
+        }
     }
 
     /// A change that did not begin, because of something that is not the store's.

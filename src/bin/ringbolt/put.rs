@@ -9,7 +9,7 @@ use std::path::Path;
 use nix::libc;
 use ringbolt::{PutOptions, Store, Version};
 
-use crate::args::PutArgs;
+use crate::args::{Missing, PutArgs};
 use crate::interrupt::Interrupt;
 use crate::problem::{self, Problem};
 
@@ -17,7 +17,7 @@ use crate::problem::{self, Problem};
 const WHOLE_MAX: usize = 1 << 20;
 
 pub(crate) fn run(args: &PutArgs) -> Result<(), Problem> {
-    let PutArgs { dir, key, file, mode, new, if_version, writing } = args;
+    let PutArgs { dir, key, file, mode, new, if_version, adopt, writing } = args;
     // Before anything is read or created.
     check(key)?;
     let interrupt = Interrupt::watch().map_err(Problem::before("put", "watch for signals", file))?;
@@ -31,11 +31,11 @@ pub(crate) fn run(args: &PutArgs) -> Result<(), Problem> {
     let mut input = Input::open("put", file)?;
     // A small file is read before the store is opened, so that the lock is not held while a slow writer thinks.
     let begin = input.read(&interrupt)?;
-    let store = writing.open("put", dir, true)?;
+    let store = writing.open("put", dir, Missing::Create { adopt: *adopt })?;
     let put = Copy { verb: "put", store: &store, key, options, interrupt: &interrupt };
     let version = put.run(begin, input, |_| ())?;
     writing.tell(&store.stats());
-    if let (true, Some(version)) = (writing.verbose, version) {
+    if writing.verbose {
         problem::tell(&format_args!("version {version}"));
     }
     store.close().map_err(Problem::write("put", key))
@@ -58,21 +58,16 @@ pub(crate) struct Copy<'a> {
 
 impl Copy<'_> {
     /// Puts `begin` and what is left of `input`, telling `progress` of every piece, in bytes. Returns the version.
-    pub(crate) fn run(
-        self,
-        begin: Piece,
-        mut input: Input<'_>,
-        progress: impl Fn(usize),
-    ) -> Result<Option<Version>, Problem> {
+    pub(crate) fn run(self, begin: Piece, mut input: Input<'_>, progress: impl Fn(usize)) -> Result<Version, Problem> {
         let Copy { verb, store, key, options, interrupt } = self;
         let mut piece = begin;
         if piece.is_last() {
             let len = piece.len;
             let version = store.put_with(key, piece.into_bytes(), options).map_err(Problem::write(verb, key))?;
             progress(len);
-            return Ok(Some(version));
+            return Ok(version);
         }
-        let mut file = store.create(key, options).map_err(Problem::write(verb, key))?;
+        let mut file = store.writer(key, options).map_err(Problem::write(verb, key))?;
         loop {
             // The guard remembers a failed write, and the commit tells of it with step and path.
             let written = file.write_all(&piece.buffer[..piece.len]);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::args::RmArgs;
+use crate::args::{Missing, RmArgs};
 use crate::problem::{self, Problem};
 use crate::put;
 
@@ -13,7 +13,7 @@ pub(crate) fn run(args: &RmArgs) -> Result<ExitCode, Problem> {
     if args.if_version.is_some() && args.keys.len() > 1 {
         return Err(Problem::Usage("--if-version is for one key: no two have the same version".into()));
     }
-    let store = args.writing.open("rm", &args.dir, false)?;
+    let store = args.writing.open("rm", &args.dir, Missing::Fail)?;
     let mut batch = store.batch();
     for key in &args.keys {
         match args.if_version {

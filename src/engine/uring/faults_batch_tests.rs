@@ -2,12 +2,12 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::barrier::{Allowed, Barrier, BarrierKind};
+use crate::commit::Versions;
 use crate::commit::{Change, Committer, Setup, Unit};
 use crate::dirs::Dirs;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::queue::Load;
-use crate::version::Clock;
 
 const FILES: usize = 8;
 
@@ -26,8 +26,7 @@ fn store(engine: &Arc<dyn Interpreter>) -> Store {
     let committer = Committer::new(Setup {
         writer: Writer::new(Selected::for_test(Arc::clone(engine), EngineKind::Uring), Maker::Store),
         dirs: Dirs::new(Arc::new(Dir::open(at.path()).unwrap())),
-        clock: Clock::above(Version::MIN),
-        keeps_versions: true,
+        versions: Versions::without_ceiling(),
         barrier: (Barrier::Auto, Allowed::Only(BarrierKind::PerFile)),
         limit: Load { files: 1000, bytes: 1 << 20 },
     });
@@ -156,7 +155,7 @@ fn a_failed_directory_sync_is_known_before_anything_is_told() {
             ring.set(move |seen| (seen.n == at).then_some(fault));
             let (disk, poisoned) = (disk(), Arc::default());
             let dir = Arc::new(Dir::open(disk.path()).unwrap());
-            let jobs = (0..FILES).map(|_| Job::new(Plan::sync_dir(None), &dir, &poisoned));
+            let jobs = (0..FILES).map(|_| Job::new(Plan::sync_dir(), &dir, &poisoned));
             let done = engine.run_all(jobs.collect());
             assert!(dir.confirm().is_err() && poisoned.load(Ordering::Acquire), "{fault:?}");
             assert_eq!(done.iter().filter(|done| done.report.dir_sync_failed()).count(), 1, "{fault:?}");

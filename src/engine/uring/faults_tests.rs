@@ -138,10 +138,10 @@ impl Rig<'_> {
                 let content = Content { bytes: Bytes::from_static(NEW), options, stamp, sync: FileSync::Fsync };
                 writer.put(dir, name, &content)
             }
-            Kind::Delete => writer.delete(dir, name, Plan::delete(None, Version::MIN)),
+            Kind::Delete => writer.delete(dir, name, Plan::delete(None)),
             Kind::Rename => {
                 let other = Arc::new(dir.open_beneath("other").unwrap());
-                writer.rename((Arc::clone(dir), name.into()), &other, name, Plan::rename(true, Version::MIN))
+                writer.rename((Arc::clone(dir), name.into()), &other, name, Plan::rename(true))
             }
         }
     }

@@ -19,6 +19,7 @@ use super::select::Examined;
 use super::select::NoEngine;
 use super::{Done, Interpreter, Job, calls};
 use crate::plan::{Call, Plan};
+use crate::process::Process;
 use crate::report::Report;
 use crate::run::Run;
 #[cfg(feature = "bench")]
@@ -33,6 +34,7 @@ use worker::Inbox;
 pub(super) struct Uring {
     inbox: Arc<Inbox>,
     thread: Option<JoinHandle<()>>,
+    process: Process,
 }
 
 impl From<Failure> for NoEngine {
@@ -88,7 +90,7 @@ impl Uring {
 
     fn build() -> Result<(Uring, Facts), Failure> {
         let (inbox, thread, facts) = worker::spawn()?;
-        Ok((Uring { inbox, thread: Some(thread) }, facts))
+        Ok((Uring { inbox, thread: Some(thread), process: Process::current() }, facts))
     }
 
     /// Runs what needs no ring, and sends the job on its way through it. What comes back first is told by the receiver.
@@ -157,6 +159,10 @@ impl Interpreter for Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
+        if !self.process.is_current() {
+            // A forked child does not have this thread, which may have held the lock.
+            return std::mem::forget(self.thread.take());
+        }
         self.inbox.close();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was an error for everyone who waited for it; there is nobody left to tell.

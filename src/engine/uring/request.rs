@@ -17,7 +17,7 @@ pub(super) fn has_request(stage: &Stage) -> bool {
         Call::CreateTemp { .. } | Call::Write { .. } | Call::SyncFile | Call::CloseFile => true,
         Call::Publish { .. } | Call::Move | Call::Unlink | Call::SyncDir | Call::SyncSourceDir => true,
         Call::SetMode { .. } | Call::Stamp { .. } | Call::StartSync | Call::SyncRange | Call::Compare { .. } => false,
-        Call::SyncFilesystem | Call::PublishByLink | Call::StampDir { .. } | Call::RemoveTemp => false,
+        Call::SyncFilesystem | Call::PublishByLink | Call::ClearName { .. } | Call::RemoveTemp => false,
     })
 }
 

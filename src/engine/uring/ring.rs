@@ -251,7 +251,11 @@ impl Ring {
             self.wake_outstanding -= 1;
             return;
         };
-        let fate = fate(result);
+        let fate = match (&flight.stage[index], fate(result)) {
+            // As for a plain close: the descriptor is gone, and its data was synced before. (close(2))
+            (Call::CloseFile, Fate::Failed(Errno::EINTR)) => Fate::Done(0),
+            (_, fate) => fate,
+        };
         match (&flight.stage[index], &fate) {
             (Call::CreateTemp { .. }, Fate::Done(_)) => flight.slot_open = true,
             // Whatever a close that ran says, the descriptor is gone.

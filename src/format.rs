@@ -1,0 +1,89 @@
+//! The format file: what makes a directory a store, and the ceiling of its versions.
+//!
+//! `.ringbolt/format` is the last thing that creating a store makes. Its content names the format. Its time of modification is
+//! the ceiling: no version above it was ever given, whatever became of the session that gave them.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fstat, futimens};
+
+use crate::dir::Dir;
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::plan::FileSync;
+use crate::put_options::PutOptions;
+use crate::version::Version;
+use crate::writer::{Content, Writer};
+
+/// The store's own directory in its root.
+pub(crate) const OWN: &str = ".ringbolt";
+
+pub(crate) const NAME: &CStr = c"format";
+
+const TEXT: &str = "ringbolt store 1\n";
+
+/// What a format file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Format {
+    text: String,
+    pub(crate) ceiling: Version,
+}
+
+impl Format {
+    /// The format of a store; `None` if it has none, because it was never completed.
+    pub(crate) fn read(own: &Dir) -> Result<Option<Format>> {
+        let fail = |errno| Error::from_errno(errno, Step::Read, own.path_of(NAME));
+        let file = match open(own) {
+            Ok(file) => File::from(file),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(fail(errno)),
+        };
+        let ceiling = Version::of(&fstat(&file).map_err(fail)?);
+        let mut bytes = Vec::new();
+        file.take(64).read_to_end(&mut bytes).map_err(|error| Error::from_io(error, Step::Read, own.path_of(NAME)))?;
+        Ok(Some(Format { text: String::from_utf8_lossy(&bytes).into_owned(), ceiling }))
+    }
+
+    /// Refuses a format of a later version of this crate. `root` is named in the error.
+    pub(crate) fn check(&self, root: &Dir) -> Result<()> {
+        if self.text == TEXT {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::UnknownFormat, Step::Check, root.path()).with_detail(self.text.clone()))
+    }
+}
+
+/// Makes the file, through the whole protocol.
+pub(crate) fn create(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Result<()> {
+    let bytes = Bytes::from_static(TEXT.as_bytes());
+    let content = Content { bytes, options: PutOptions::new(), stamp: Some(ceiling), sync: FileSync::Fsync };
+    writer.put(own, NAME, &content)
+}
+
+/// Durably raises the ceiling. After a failed sync nobody knows which of the two is on the disk, and the store is poisoned.
+pub(crate) fn raise(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Result<()> {
+    let file = open(own).map_err(|errno| Error::from_errno(errno, Step::OpenFile, own.path_of(NAME)))?;
+    match writer.stamp(own, NAME, file, ceiling) {
+        // Only its owner may set times on a file; whoever may write in the directory can replace it.
+        Err(error) if error.step() == Step::Stamp && error.is_permission_denied() => create(writer, own, ceiling),
+        result => result,
+    }
+}
+
+/// Lowers the ceiling to a bound on the versions that were given, at the end of a session. Not synced: after a power cut the
+/// higher ceiling is as good.
+pub(crate) fn lower(own: &Dir, bound: Version) {
+    // Where that fails, too.
+    let _: nix::Result<()> = open(own).and_then(|file| futimens(&file, &bound.to_time(), &bound.to_time()));
+}
+
+fn open(own: &Dir) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    openat(own.fd(), NAME, flags, Mode::empty())
+}

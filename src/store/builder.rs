@@ -1,0 +1,177 @@
+//! How a store is opened or created.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Store, open};
+use crate::barrier::Barrier;
+use crate::dir::Dir;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::queue::Load;
+
+/// How a store is opened or created: [`Store::builder`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use ringbolt::{Barrier, Store};
+///
+/// let store = Store::builder(dir.path())
+///     .barrier(Barrier::PerFile)
+///     .queue_bytes(256 << 20)
+///     .create_if_missing(true)
+///     .open()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing before `open` or `create`"]
+pub struct StoreBuilder {
+    pub(super) at: At,
+    pub(super) engine: Engine,
+    pub(super) barrier: Barrier,
+    pub(super) queue: Load,
+    pub(super) create_if_missing: bool,
+    pub(super) adopt: bool,
+}
+
+/// Where the store is.
+#[derive(Clone, Debug)]
+pub(super) enum At {
+    Path(PathBuf),
+    Dir(Arc<Dir>),
+}
+
+/// What a store's queue holds by default.
+const QUEUE: Load = Load { files: 16_384, bytes: 64 << 20 };
+
+impl StoreBuilder {
+    fn new(at: At) -> StoreBuilder {
+        StoreBuilder {
+            at,
+            engine: Engine::Auto,
+            barrier: Barrier::default(),
+            queue: QUEUE,
+            create_if_missing: false,
+            adopt: false,
+        }
+    }
+
+    /// The engine to use; [`Engine::Auto`] by default.
+    pub fn engine(mut self, engine: Engine) -> StoreBuilder {
+        self.engine = engine;
+        self
+    }
+
+    /// How the files of a commit are made durable; [`Barrier::Auto`] by default.
+    pub fn barrier(mut self, barrier: Barrier) -> StoreBuilder {
+        self.barrier = barrier;
+        self
+    }
+
+    /// How many changes may be queued or being committed at once; 16,384 by default. Beyond that a blocking call waits and a
+    /// future is pending, first come first served.
+    pub fn queue_changes(mut self, changes: usize) -> StoreBuilder {
+        self.queue.files = changes;
+        self
+    }
+
+    /// How many bytes of content and keys may be queued or being committed at once; 64 MiB by default. A change that is larger
+    /// by itself is admitted when the queue is empty.
+    pub fn queue_bytes(mut self, bytes: usize) -> StoreBuilder {
+        self.queue.bytes = bytes;
+        self
+    }
+
+    /// Let [`open`](StoreBuilder::open) create the store if there is none, as [`create`](StoreBuilder::create) does.
+    pub fn create_if_missing(mut self, create: bool) -> StoreBuilder {
+        self.create_if_missing = create;
+        self
+    }
+
+    /// Let a store be created in a directory that holds files already, which become its keys. Without this, creating refuses a
+    /// directory that is not empty, so that a mistyped path does not turn a stranger's directory into a store.
+    ///
+    /// Their names are made durable, but not their content: sync that first if it was just written.
+    pub fn adopt(mut self, adopt: bool) -> StoreBuilder {
+        self.adopt = adopt;
+        self
+    }
+
+    /// Opens the store for writing: takes the lock, proves that the filesystem can sync a directory, and, if the last writer was
+    /// interrupted, removes its temporary files and syncs every directory.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAStore`](crate::ErrorKind::NotAStore), [`NotFound`](crate::ErrorKind::NotFound) if the directory does not exist,
+    /// [`Locked`](crate::ErrorKind::Locked), [`UnsupportedFilesystem`](crate::ErrorKind::UnsupportedFilesystem),
+    /// [`UnsupportedBarrier`](crate::ErrorKind::UnsupportedBarrier),
+    /// [`EngineUnavailable`](crate::ErrorKind::EngineUnavailable), [`UnknownFormat`](crate::ErrorKind::UnknownFormat), or the
+    /// directory cannot be opened or written. With [`create_if_missing`](StoreBuilder::create_if_missing) also as
+    /// [`create`](StoreBuilder::create), except for a store that exists.
+    pub fn open(self) -> Result<Store> {
+        let wanted = if self.create_if_missing { open::Wanted::Either } else { open::Wanted::Existing };
+        open::open(self, wanted)
+    }
+
+    /// Creates a store and opens it: makes the directory if it is missing but its parent exists, and turns it into a store,
+    /// durably. If this is interrupted, creating it again completes it.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if it is a store,
+    /// [`DirectoryNotEmpty`](crate::ErrorKind::DirectoryNotEmpty) if it is not one and holds anything but `lost+found`; otherwise
+    /// as [`open`](StoreBuilder::open).
+    pub fn create(self) -> Result<Store> {
+        open::open(self, open::Wanted::New)
+    }
+}
+
+impl Store {
+    /// Opens an existing store with the defaults of [`Store::builder`]. It never turns a directory into a store:
+    /// [`Store::create`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreBuilder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
+        Store::builder(path).open()
+    }
+
+    /// Creates a store in a directory that is missing or empty, with the defaults of [`Store::builder`].
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreBuilder::create`].
+    pub fn create(path: impl AsRef<Path>) -> Result<Store> {
+        Store::builder(path).create()
+    }
+
+    /// Chooses how to open or create a store.
+    pub fn builder(path: impl AsRef<Path>) -> StoreBuilder {
+        StoreBuilder::new(At::Path(path.as_ref().to_owned()))
+    }
+
+    /// Chooses how to open or create a store in a directory that is open already: a capability, or one that was passed by another
+    /// process. The store uses a descriptor of its own. Paths in messages are what the system calls the directory now.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let directory = std::fs::File::open(dir.path())?;
+    /// let store = ringbolt::Store::builder_at(&directory)?.create()?;
+    /// store.put("a", "1")?;
+    /// assert_eq!(std::fs::read(dir.path().join("a"))?, b"1");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// It is not a directory, may not be read, or there is no descriptor left.
+    pub fn builder_at(dir: impl AsFd) -> Result<StoreBuilder> {
+        Dir::reopen(dir.as_fd()).map(|dir| StoreBuilder::new(At::Dir(Arc::new(dir))))
+    }
+}

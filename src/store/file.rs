@@ -1,0 +1,127 @@
+//! A key's new content that is written piece by piece.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use super::{Shared, Store, put_version};
+use crate::commit::{Change, What, Written};
+use crate::draft::{Draft, write_to_draft};
+use crate::error::{Error, Rejected, Result, Step};
+use crate::key::Key;
+use crate::plan::Existing;
+use crate::put_options::PutOptions;
+use crate::version::Version;
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
+
+/// New content of a key, written piece by piece and invisible until [`commit`](StoreFile::commit): [`Store::writer`].
+///
+/// It is a temporary file in the directory of the key. Dropping it, or [`discard`](StoreFile::discard), removes that and leaves
+/// the key alone. The store stays open, and locked, as long as one of these is there.
+///
+/// Writes are not buffered: wrap a `&mut StoreFile` in a [`std::io::BufWriter`] for many small ones, and flush that before the
+/// commit.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let store = ringbolt::Store::create(dir.path())?;
+/// use ringbolt::PutOptions;
+/// use std::io::Write;
+///
+/// let mut file = store.writer("exports/2026", PutOptions::new())?;
+/// for row in 0..1000 {
+///     writeln!(file, "{row}")?;
+/// }
+/// let version = file.commit()?;
+/// assert_eq!(store.metadata("exports/2026")?.version, version);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it discards what was written; call `commit`"]
+pub struct StoreFile {
+    store: Arc<Shared>,
+    key: String,
+    draft: Draft,
+}
+
+impl Store {
+    /// Begins new content of `key` that is written piece by piece, for content that does not fit into memory. Nothing is
+    /// visible before [`StoreFile::commit`].
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Store::put). With [`create_new`](PutOptions::create_new) it fails at once if the key exists, and at the commit
+    /// if it does by then.
+    pub fn writer(&self, key: impl AsRef<str>, options: PutOptions) -> Result<StoreFile> {
+        let core = self.shared.committer.core();
+        core.check()?;
+        core.supports(options)?;
+        let key = Key::parse(key.as_ref())?;
+        let draft = core.again_if_moved(&[&key], || {
+            let dir = core.directory(&key, options)?;
+            if options.existing == Existing::Refuse
+                && fstatat(dir.fd(), &*key.name(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+            {
+                return Err(Error::from_errno(Errno::EEXIST, Step::Rename, dir.path_of(&key.name())));
+            }
+            Draft::begin(&core.writer, dir, key.name(), options)
+        })?;
+        Ok(StoreFile { store: Arc::clone(&self.shared), key: key.as_str().to_owned(), draft })
+    }
+}
+
+impl StoreFile {
+    /// The key that it is for.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The temporary file, for what `Write` does not offer: seeking, setting its length, extended attributes.
+    pub fn as_file(&self) -> &File {
+        self.draft.file()
+    }
+
+    /// Other options than those it was begun with: for another try, after the key existed or had another version.
+    pub fn with_options(mut self, options: PutOptions) -> StoreFile {
+        self.draft.options = options;
+        self
+    }
+
+    /// Makes the new content durable and visible under the key; the version of it.
+    ///
+    /// # Errors
+    ///
+    /// If a write has failed before, with that failure: half a file is never published. Otherwise as [`Store::put_with`]. Where
+    /// only the name was refused (the key exists, has another version, or is a directory), the file comes back for another try.
+    pub fn commit(mut self) -> Result<Version, Rejected<StoreFile>> {
+        let core = self.store.committer.core();
+        let file = match core.check().and_then(|()| self.draft.take()) {
+            Ok(file) => file,
+            Err(error) => return Err(Rejected::of(error, self)),
+        };
+        let Draft { dir, temp, options, .. } = &self.draft;
+        let what = What::Publish { file: Written::new(&core.writer, dir, temp.clone(), file), options: *options };
+        let committed = self.store.committer.make(Change { key: Ok(self.key.clone()), what });
+        self.draft.settle(committed).map(put_version).map_err(|error| Rejected::of(error, self))
+    }
+
+    /// Removes the temporary file. The key is left alone.
+    ///
+    /// # Errors
+    ///
+    /// The temporary file could not be removed. A drop does the same and ignores that.
+    pub fn discard(mut self) -> Result<()> {
+        self.draft.remove(&self.store.committer.core().writer)
+    }
+}
+
+write_to_draft!(StoreFile);
+
+impl Drop for StoreFile {
+    fn drop(&mut self) {
+        let _ = self.draft.remove(&self.store.committer.core().writer);
+    }
+}

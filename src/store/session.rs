@@ -1,0 +1,63 @@
+//! A writer's hold on a store, from its opening to its end.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fstat, futimens};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::dir::Dir;
+use crate::error::{Error, Result, Step};
+use crate::format;
+use crate::lock::Lock;
+use crate::version::Version;
+
+/// There while no writer has the store, if the last one left nothing to recover.
+const CLEAN: &CStr = c"clean";
+
+/// The lock, and the directory of the store's own files.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) own: Arc<Dir>,
+    lock: Lock,
+}
+
+impl Session {
+    /// Takes the lock of the store in `root`.
+    pub(super) fn begin(own: Arc<Dir>, root: &Dir) -> Result<Session> {
+        let lock = Lock::take(&own, c"lock", root.path())?;
+        Ok(Session { own, lock })
+    }
+
+    /// Whether the last session left the store in order. Removes the marker that says so; that is durable when the store's own
+    /// directory is next synced, which must be before the first change.
+    pub(super) fn take_marker(&self) -> Result<bool> {
+        match unlinkat(self.own.fd(), CLEAN, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(Error::from_errno(errno, Step::Sweep, self.own.path_of(CLEAN))),
+        }
+    }
+
+    /// Whether a file here keeps a version exactly, tried on the lock. If that belongs to another user, who alone may set times on
+    /// it, `otherwise` decides.
+    pub(super) fn keeps_versions(&self, version: Version, otherwise: bool) -> bool {
+        let time = version.to_time();
+        match futimens(&*self.lock, &time, &time) {
+            Ok(()) => fstat(&*self.lock).is_ok_and(|stat| Version::of(&stat) == version),
+            Err(_) => otherwise,
+        }
+    }
+
+    /// Ends the session. `bound`: no version above it was given; `None` if the store is left in disorder.
+    pub(super) fn end(&self, bound: Option<Version>) {
+        let Some(bound) = bound.filter(|_| self.lock.is_ours()) else { return };
+        format::lower(&self.own, bound);
+        // Not synced: without it, the next open only takes longer. It cannot become durable before what it stands for, since
+        // everything acknowledged is durable by now.
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let _ = openat(self.own.fd(), CLEAN, flags, Mode::from_bits_truncate(0o600));
+    }
+}
