@@ -12,6 +12,8 @@ use nix::sys::time::TimeSpec;
 /// keep them whole.
 const STEP_NS: u64 = 1_000;
 
+const MS_NS: u64 = 1_000_000;
+
 /// Which content of a key this is: given by every put, asked for by [`Store::put_if`](crate::Store::put_if).
 ///
 /// It is a stamp that the store gives to each file before its sync, and keeps as the file's time of modification: the
@@ -31,7 +33,7 @@ const STEP_NS: u64 = 1_000;
 /// let first = store.put("vote", "term 1")?;
 /// let second = store.put_if("vote", first, "term 2")?;
 /// assert!(store.put_if("vote", first, "term 3").unwrap_err().is_version_mismatch());
-/// assert_eq!(store.metadata("vote")?.version, second);
+/// assert_eq!(store.metadata("vote")?.version, Some(second));
 /// # Ok(())
 /// # }
 /// ```
@@ -54,6 +56,16 @@ impl Version {
     /// One that is later by this.
     pub(crate) fn plus(self, time: Duration) -> Version {
         Version(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)))
+    }
+
+    /// Itself, or the next one if it is a whole number of milliseconds: a time that shows whether a filesystem keeps versions.
+    pub(crate) fn finer_than_ms(self) -> Version {
+        if self.0.is_multiple_of(MS_NS) { Version(self.0.saturating_add(STEP_NS)) } else { self }
+    }
+
+    /// Whether this is such a time.
+    pub(crate) fn is_finer_than_ms(self) -> bool {
+        !self.0.is_multiple_of(MS_NS)
     }
 
     /// Itself, if a store can have given it.
@@ -146,6 +158,15 @@ mod tests {
         // A file from the end of time does not stop the clock.
         let clock = Clock::above(Version(u64::MAX));
         assert!(clock.next() < clock.next());
+    }
+
+    #[test]
+    fn whole_milliseconds_are_moved_on() {
+        for (version, fine) in [(0, 1_000), (5_000_000, 5_001_000), (5_001_000, 5_001_000), (5_999_000, 5_999_000)] {
+            assert_eq!(Version(version).finer_than_ms(), Version(fine));
+            assert!(Version(fine).is_finer_than_ms());
+        }
+        assert!(!Version(7_000_000_000).is_finer_than_ms() && !Version(7_002_000_000).is_finer_than_ms());
     }
 
     #[test]

@@ -1,9 +1,18 @@
 //! A directory with one writer and many readers.
 
 mod asynchronous;
+mod list;
+mod list_options;
+mod metadata;
 mod open;
+mod read;
+mod read_async;
 mod reader;
+mod threads;
 mod tree;
+mod walk;
+#[cfg(test)]
+mod walk_tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,8 +36,12 @@ use crate::queue::Load;
 use crate::stats::Stats;
 use crate::version::Version;
 use open::Session;
-pub use reader::{Metadata, Reader};
-pub use tree::List;
+#[cfg(feature = "object_store")]
+pub(crate) use list::Listed;
+pub use list::{Entries, Entry, List};
+pub use list_options::ListOptions;
+pub use metadata::Metadata;
+pub use reader::Reader;
 
 /// A directory of durable files.
 ///
@@ -243,12 +256,13 @@ impl Store {
         self.shared.reader.get(key)
     }
 
-    /// The content of `key` and its version, both of the same put. Never waits for a writer.
+    /// The content of `key` and its version, both of the same put. Never waits for a writer. The version is `None` where the
+    /// filesystem does not keep versions; see [`Metadata::version`].
     ///
     /// # Errors
     ///
     /// As [`Reader::get`].
-    pub fn get_versioned(&self, key: impl AsRef<str>) -> Result<(Bytes, Version)> {
+    pub fn get_versioned(&self, key: impl AsRef<str>) -> Result<(Bytes, Option<Version>)> {
         self.shared.reader.get_versioned(key)
     }
 

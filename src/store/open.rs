@@ -133,7 +133,7 @@ pub(super) fn open(builder: StoreBuilder) -> Result<Shared> {
     let dirs = Dirs::new(Arc::clone(&root));
     let setup = Setup { writer, dirs, clock, keeps_versions, barrier: (barrier, allowed), limit: queue };
     trace::opened(root.path(), clean.is_some(), begin.elapsed());
-    Ok(Shared { committer: Committer::new(setup), reader: Reader::new(root), session })
+    Ok(Shared { committer: Committer::new(setup), reader: Reader::new(root, keeps_versions), session })
 }
 
 /// The last version that was given before an orderly end, if there was one.
@@ -156,11 +156,19 @@ fn remember(own: &Dir, version: Version) {
     let keep = || {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = openat(own.fd(), FORMAT_NAME, flags, Mode::empty())?;
-        futimens(&file, &version.to_time(), &version.to_time())?;
+        // A reader sees from it whether the filesystem keeps versions: `kept_versions`.
+        let time = version.finer_than_ms().to_time();
+        futimens(&file, &time, &time)?;
         if version > Version::now() { sys::sync_file(&file) } else { Ok(()) }
     };
     // There is none yet, or another user made it: then there is less to see.
     let _: nix::Result<()> = keep();
+}
+
+/// Whether the filesystem keeps versions, as the format's time of modification shows. `false` if that cannot be seen.
+pub(super) fn kept_versions(root: &Dir) -> bool {
+    let stat = root.open_beneath(OWN).and_then(|own| fstatat(own.fd(), FORMAT_NAME, AtFlags::AT_SYMLINK_NOFOLLOW));
+    stat.is_ok_and(|stat| Version::of(&stat).is_finer_than_ms())
 }
 
 /// A version that is not less than any that a killed session has given, by the greatest that can be seen. While the clock goes on,
