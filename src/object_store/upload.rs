@@ -22,6 +22,8 @@ pub(super) struct Upload {
     /// Where the next part goes.
     end: u64,
     parts: u64,
+    /// Whether the completion is answered with an entity tag.
+    keeps_versions: bool,
 }
 
 #[derive(Debug)]
@@ -43,10 +45,10 @@ struct State {
 }
 
 impl Upload {
-    pub(super) fn new(file: AtomicFile, location: Path) -> Result<Upload> {
+    pub(super) fn new(file: AtomicFile, location: Path, keeps_versions: bool) -> Result<Upload> {
         let content = file.as_file().try_clone().map_err(|error| of_io(error, &location))?;
         let state = Mutex::new(State { file: Some(file), written: 0, failed: false });
-        Ok(Upload { location, shared: Arc::new(Shared { content, state }), end: 0, parts: 0 })
+        Ok(Upload { location, shared: Arc::new(Shared { content, state }), end: 0, parts: 0, keeps_versions })
     }
 
     fn error(&self, why: String) -> Error {
@@ -103,7 +105,8 @@ impl MultipartUpload for Upload {
         let committed = blocking(move || file.commit().map_err(|error| explain(error, &location))).await;
         self.shared.state().failed = committed.is_err();
         let version = committed?;
-        version.map(result).ok_or_else(|| self.error("a commit without a version".to_owned()))
+        let version = version.map(|version| result(version, self.keeps_versions));
+        version.ok_or_else(|| self.error("a commit without a version".to_owned()))
     }
 
     async fn abort(&mut self) -> Result<()> {
