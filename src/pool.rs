@@ -87,10 +87,7 @@ impl Pool {
     /// # Errors
     ///
     /// The system allows no thread at all.
-    pub(crate) fn spawn<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> io::Result<Spawned<T>> {
+    pub(crate) fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Spawned<T>> {
         let (promise, spawned) = spawn::pair();
         let mut threads = lock(&self.threads);
         let mut tasks = lock(&self.shared.tasks);

@@ -82,7 +82,9 @@ impl List {
                     Err(error) => return Some(Err(error)),
                 };
                 let listed = match name.strip_suffix('/') {
-                    Some(dir) => holds_a_key(self.walk.root(), dir).map(|holds| holds.then(|| Listed::Dir(dir.to_owned()))),
+                    Some(dir) => {
+                        holds_a_key(self.walk.root(), dir).map(|holds| holds.then(|| Listed::Dir(dir.to_owned())))
+                    }
                     None => self.look(name).map(|entry| entry.map(Listed::Key)),
                 };
                 if let Some(listed) = listed.transpose() {
@@ -100,6 +102,13 @@ impl List {
 
     fn count(&mut self) {
         self.left = self.left.map(|left| left - 1);
+    }
+}
+
+#[cfg(test)]
+impl Entries {
+    pub(super) fn open_dirs(&self) -> usize {
+        self.list.walk.open_dirs()
     }
 }
 

@@ -35,12 +35,12 @@ use crate::put_options::PutOptions;
 use crate::queue::Load;
 use crate::stats::Stats;
 use crate::version::Version;
-use open::Session;
 #[cfg(feature = "object_store")]
 pub(crate) use list::Listed;
 pub use list::{Entries, Entry, List};
 pub use list_options::ListOptions;
 pub use metadata::Metadata;
+use open::Session;
 pub use reader::Reader;
 
 /// A directory of durable files.

@@ -34,7 +34,9 @@ impl Threads {
         async move {
             let spawned = match threads.process == std::process::id() {
                 true => threads.pool.spawn(work),
-                false => Err(io::Error::other("a forked child has none of its parent's threads; open a reader of its own")),
+                false => {
+                    Err(io::Error::other("a forked child has none of its parent's threads; open a reader of its own"))
+                }
             };
             match spawned {
                 Ok(spawned) => spawned.await,

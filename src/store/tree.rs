@@ -28,7 +28,8 @@ impl Found<'_> {
     /// The type of the entry; looks at the file where the filesystem does not return the type with the name. `None` if the
     /// file is gone.
     pub(super) fn kind(&self) -> Option<Type> {
-        self.kind.or_else(|| fstatat(self.dir, self.name, AtFlags::AT_SYMLINK_NOFOLLOW).ok().and_then(|stat| kind(&stat)))
+        self.kind
+            .or_else(|| fstatat(self.dir, self.name, AtFlags::AT_SYMLINK_NOFOLLOW).ok().and_then(|stat| kind(&stat)))
     }
 }
 

@@ -35,6 +35,9 @@ pub(super) struct Walk {
     /// Whether to keep the current directory open, for [`stat`](Walk::stat).
     keeps_open: bool,
     pub(super) levels: Vec<Level>,
+    /// How often a directory was read.
+    #[cfg(test)]
+    pub(super) passes: usize,
 }
 
 /// A directory of the walk.
@@ -71,7 +74,16 @@ impl Walk {
         let prefix = options.prefix.clone();
         let from = prefix[..prefix.rfind('/').map_or(0, |slash| slash + 1)].to_owned();
         let start_after = options.start_after.clone().unwrap_or_default();
-        let mut walk = Walk { root, prefix, start_after, names_max, keeps_open: false, levels: Vec::new() };
+        let mut walk = Walk {
+            root,
+            prefix,
+            start_after,
+            names_max,
+            keeps_open: false,
+            levels: Vec::new(),
+            #[cfg(test)]
+            passes: 0,
+        };
         // A prefix that no key can have has no keys; `a//` must not be read as `a/`.
         let possible = from.is_empty() || Key::parse(&from[..from.len() - 1]).is_ok();
         if possible && options.limit != Some(0) {
@@ -160,6 +172,10 @@ impl Walk {
 
     /// Reads a directory once, and puts what it finds on the stack.
     fn pass(&mut self, path: String, after: &str, within: bool, held: usize) -> Result<()> {
+        #[cfg(test)]
+        {
+            self.passes += 1;
+        }
         let prefix = self.prefix.strip_prefix(&*path).unwrap_or("");
         match smallest(&self.root, &path, &Window { prefix, after, within, held }) {
             Ok((dir, names, all)) => {
@@ -175,6 +191,11 @@ impl Walk {
 
     fn failed(&self, errno: Errno, path: &str) -> Error {
         Error::from_errno(errno, Step::List, self.root.path().join(path))
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_dirs(&self) -> usize {
+        self.levels.iter().filter(|level| level.dir.is_some()).count()
     }
 
     #[cfg(feature = "object_store")]
@@ -193,7 +214,8 @@ fn smallest(root: &Dir, path: &str, window: &Window<'_>) -> nix::Result<(OwnedFd
         let Ok(text) = found.name.to_str() else { return ControlFlow::Continue(()) };
         let is_full = heap.len() == held;
         // These need no look at the type of the file.
-        if !text.starts_with(prefix) || key::is_reserved(text.as_bytes()) || (text < after && !after.starts_with(text)) {
+        if !text.starts_with(prefix) || key::is_reserved(text.as_bytes()) || (text < after && !after.starts_with(text))
+        {
             return ControlFlow::Continue(());
         }
         if is_full && heap.peek().is_some_and(|greatest| text > greatest.as_str()) {
@@ -258,7 +280,10 @@ pub(super) fn holds_a_key(root: &Arc<Dir>, path: &str) -> Result<bool> {
             // A crowd of directories: the walk knows how to go through them in bounded memory.
             Ok(_) if todo.len() > NAMES_MAX => {
                 let options = ListOptions::new().prefix(format!("{path}/")).limit(1);
-                return Walk::new(Arc::clone(root), &options, NAMES_MAX)?.next_key(Some(1)).transpose().map(|key| key.is_some());
+                return Walk::new(Arc::clone(root), &options, NAMES_MAX)?
+                    .next_key(Some(1))
+                    .transpose()
+                    .map(|key| key.is_some());
             }
             Ok(_) => {}
             Err(errno) if holds_nothing(&at, errno) => {}
