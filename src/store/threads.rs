@@ -54,3 +54,60 @@ impl Drop for Threads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::task::{Context, Wake, Waker};
+
+    use super::*;
+
+    type Task = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+    /// Wakes its task by dropping it.
+    struct Ends {
+        task: Mutex<Option<Task>>,
+        ended: Sender<bool>,
+    }
+
+    impl Wake for Ends {
+        fn wake(self: Arc<Ends>) {
+            let task = self.task.lock().unwrap().take();
+            let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(task)));
+            self.ended.send(dropped.is_ok()).unwrap();
+        }
+    }
+
+    /// A thread cannot wait for itself: that would be an error, or last for ever.
+    #[test]
+    fn the_last_future_may_end_on_one_of_the_threads() {
+        let threads = Arc::new(Threads::new());
+        let (go, wait): (Sender<()>, Receiver<()>) = channel();
+        let mut task: Task = Box::pin(threads.run("".into(), move || {
+            wait.recv().unwrap();
+            Ok(())
+        }));
+        let gone = Arc::downgrade(&threads);
+        drop(threads);
+        let (ended, ends) = channel();
+        let waker = Arc::new(Ends { task: Mutex::new(None), ended });
+        let polled = task.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&waker))));
+        assert!(polled.is_pending());
+        *waker.task.lock().unwrap() = Some(task);
+        go.send(()).unwrap();
+        assert!(ends.recv().unwrap());
+        assert!(gone.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_forked_child_is_refused_instead_of_left_waiting() {
+        let mut threads = Threads::new();
+        threads.process = 0;
+        let threads = Arc::new(threads);
+        let read = pin!(threads.run("d/k".into(), || Ok(())));
+        let error = crate::block::block_on(read).unwrap_err();
+        assert!(error.to_string().contains("forked child"), "{error}");
+    }
+}

@@ -16,10 +16,9 @@ pub(crate) fn get(args: &GetArgs) -> Result<(), Problem> {
     let range = args.range.as_deref().map_or(Ok(0..u64::MAX), range)?;
     let mut file = Reader::open(&args.dir)?.file(&args.key)?;
     let failed = |error| Problem::Read(format!("read failed on {:?}: {error}", args.dir.join(&args.key)));
-    if range.start > 0 {
-        // Seeking further than this is an error; no file is that long.
-        file.seek(SeekFrom::Start(range.start.min(i64::MAX as u64))).map_err(failed)?;
-    }
+    // Filesystems refuse to seek further than a file can ever reach.
+    let len = file.metadata().map_err(failed)?.len();
+    file.seek(SeekFrom::Start(range.start.min(len))).map_err(failed)?;
     let mut file = file.take(range.end - range.start);
     let mut out = io::stdout().lock();
     let mut piece = vec![0; 1 << 18];
