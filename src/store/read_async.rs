@@ -86,7 +86,8 @@ impl Reader {
     }
 
     /// The first keys that `options` ask for, with their metadata: as many as the [limit](ListOptions::limit) says, or 1,000. The
-    /// next page [starts after](ListOptions::start_after) the last key of this one; an empty page is the end.
+    /// next page [starts after](ListOptions::start_after) the last key of this one; an empty page is the end. Each page reads the
+    /// directory that it begins in from the start, so large pages suit large directories.
     ///
     /// # Errors
     ///

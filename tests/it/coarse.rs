@@ -23,20 +23,16 @@ fn no_version_where_two_contents_could_share_it() {
             versions.extend(reader.get_versioned("k").unwrap().1);
             versions.extend(reader.get_range_versioned("k", ..).unwrap().1);
             versions.extend(block_on(reader.metadata_async("k")).unwrap().version);
-            versions.extend(
-                store
-                    .list_with(ListOptions::new())
-                    .unwrap()
-                    .with_metadata()
-                    .map(|e| e.unwrap().metadata.version)
-                    .flatten(),
-            );
+            let listed = store.list_with(ListOptions::new()).unwrap().with_metadata();
+            versions.extend(listed.filter_map(|entry| entry.unwrap().metadata.version));
             assert!(store.put_if("k", put, "no").unwrap_err().is_unsupported_version());
         }
         // What a read returns belongs to one content. (Twenty puts take less than twenty seconds.)
         assert_eq!(versions, []);
         let error = store.create("k", PutOptions::new().expect_version("1".parse().unwrap())).map(drop).unwrap_err();
         assert!(error.is_unsupported_version(), "{error}");
+        #[cfg(feature = "cli")]
+        assert!(crate::cli::ok(&at, &["ls", ".", "--json"]).contains("\"version\":null"));
         drop(store);
         // Nor after the writer is gone, in any state.
         for _ in 0..3 {

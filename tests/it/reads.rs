@@ -81,7 +81,7 @@ fn only_regular_files_exist() {
     symlink("d", dir.path().join("dirlink")).unwrap();
     nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     // Whether it may be read is another question.
-    fs::set_permissions(dir.path().join("k"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dir.path().join("k"), fs::Permissions::from_mode(0o000)).unwrap();
     let reader = Reader::open(dir.path()).unwrap();
     for (key, there) in [
         ("k", true),
