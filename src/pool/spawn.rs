@@ -153,6 +153,14 @@ mod tests {
         assert_eq!(DONE.load(Ordering::SeqCst), 100);
     }
 
+    #[test]
+    fn a_task_that_is_thrown_away_leaves_nobody_waiting() {
+        let (promise, spawned) = super::pair::<()>();
+        let waits = thread::spawn(move || block_on(spawned));
+        drop(promise);
+        assert!(waits.join().is_err());
+    }
+
     /// What waits when the pool goes is still done: nobody is left waiting.
     #[test]
     fn a_pool_that_goes_finishes_first() {
