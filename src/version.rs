@@ -58,12 +58,13 @@ impl Version {
         Version(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)))
     }
 
-    /// Itself, or the next one if it is a whole number of milliseconds: a time that shows whether a filesystem keeps versions.
+    /// This version, or one step later if it is a whole number of milliseconds. A reader tells from the part below a millisecond
+    /// that the filesystem keeps versions.
     pub(crate) fn finer_than_ms(self) -> Version {
         if self.0.is_multiple_of(MS_NS) { Version(self.0.saturating_add(STEP_NS)) } else { self }
     }
 
-    /// Whether this is such a time.
+    /// Whether it has a part below a millisecond.
     pub(crate) fn is_finer_than_ms(self) -> bool {
         !self.0.is_multiple_of(MS_NS)
     }

@@ -76,7 +76,7 @@ pub(super) fn of_io(error: io::Error, location: &Path) -> TheirError {
     TheirError::Generic { store: STORE, source: Box::new(error) }
 }
 
-/// A change of what can only be read.
+/// The error of every change through a read-only store.
 pub(super) fn read_only(what: &str) -> TheirError {
     TheirError::NotSupported { source: format!("{what}: this store is read-only").into() }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Spawned<T> {
     state: Arc<Mutex<State<T>>>,
 }
 
-/// The other end: what the task's thread owes the future.
+/// The task's end: settles the result that the future waits for.
 pub(super) struct Promise<T> {
     state: Arc<Mutex<State<T>>>,
 }

@@ -156,7 +156,7 @@ fn remember(own: &Dir, version: Version) {
     let keep = || {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = openat(own.fd(), FORMAT_NAME, flags, Mode::empty())?;
-        // A reader sees from it whether the filesystem keeps versions: `kept_versions`.
+        // `kept_versions` relies on the part below a millisecond.
         let time = version.finer_than_ms().to_time();
         futimens(&file, &time, &time)?;
         if version > Version::now() { sys::sync_file(&file) } else { Ok(()) }

@@ -47,7 +47,7 @@ pub struct Reader {
     threads: Arc<Threads>,
 }
 
-/// The directory of a store, for reading. What runs on another thread has this and not the reader, which owns the threads.
+/// The directory of a store, for reading. Work on other threads holds this instead of the reader, which owns those threads.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     root: Arc<Dir>,

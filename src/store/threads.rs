@@ -15,7 +15,7 @@ const THREADS_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Threads {
     pool: Pool,
-    /// Whose threads they are: a forked child has none.
+    /// The process that the threads belong to: a forked child has none of them.
     process: u32,
 }
 
@@ -48,7 +48,7 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // The last future can end on one of the threads, if waking its task drops it; no thread can wait for itself.
+        // If waking a task drops the last future, this runs on one of the threads, which cannot join itself.
         if self.process == std::process::id() && self.pool.is_own_thread() {
             self.pool.detach();
         }
