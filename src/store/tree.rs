@@ -130,3 +130,23 @@ impl Iterator for Tree {
 pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Some filesystems return names without types.
+    #[test]
+    fn an_entry_without_a_type_is_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        std::fs::create_dir(dir.path().join("dir")).unwrap();
+        std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
+        let fd = open_dir(&Dir::open(dir.path()).unwrap(), "").unwrap();
+        let found = |name| Found { name, kind: None, dir: &fd }.kind();
+        assert_eq!(
+            [c"file", c"dir", c"link", c"gone"].map(found),
+            [Some(Type::File), Some(Type::Directory), None, None]
+        );
+    }
+}

@@ -241,3 +241,35 @@ fn deep_trees_need_few_descriptors() {
     }
     assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
 }
+
+/// Between the passes over a directory, others put and delete: what is there all the time is listed once.
+#[test]
+fn keys_that_stay_are_listed_once_whatever_else_changes() {
+    let (dir, expected) = tree(200);
+    std::thread::scope(|scope| {
+        // Ends the others when it is dropped, also when this fails.
+        let running = Arc::new(());
+        for other in 0..2 {
+            let (dir, running) = (dir.path(), Arc::downgrade(&running));
+            scope.spawn(move || {
+                for i in (0..200).cycle() {
+                    let path = dir.join(format!("{}/{i:05}-{other}", ["files", "dirs"][i % 2]));
+                    fs::write(&path, "").unwrap();
+                    if i % 3 > 0 {
+                        fs::remove_file(&path).unwrap();
+                    }
+                    if running.upgrade().is_none() {
+                        break;
+                    }
+                }
+            });
+        }
+        for _ in 0..20 {
+            let found = keys(walk(dir.path(), &ListOptions::new(), 16), None);
+            assert!(found.is_sorted_by(|a, b| a < b));
+            let stayed: Vec<_> = found.into_iter().filter(|key| !key.contains('-')).collect();
+            assert_eq!(stayed, expected);
+        }
+        drop(running);
+    });
+}

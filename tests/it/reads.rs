@@ -1,7 +1,6 @@
 //! Reading: ranges, what exists, listings with options and metadata, and all of that as futures.
 
 use std::fs;
-use std::future::Future;
 use std::ops::Bound;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -219,7 +218,7 @@ fn no_future_reads_on_the_thread_that_polls_it() {
         let polled = || (0..1000).any(|_| future());
         crate::refusals::refusing(call, EIO, || assert!(fails() && polled(), "{call}"));
     };
-    fn ok<T>(future: impl Future<Output = ringbolt::Result<T>>) -> bool {
+    fn ok<T>(future: impl std::future::Future<Output = ringbolt::Result<T>>) -> bool {
         block_on(future).is_ok()
     }
     check(SYS_read, &|| reader.get("d/k").is_err(), &|| ok(reader.get_async("d/k")));
@@ -255,4 +254,36 @@ fn a_listing_opens_directories_only() {
         assert!(store.metadata("d/1").is_err());
         assert_eq!(listed.filter(|entry| entry.as_ref().unwrap().metadata.len == 1).count(), 99);
     });
+}
+
+/// A directory that may not be read is one error, and hides no other's keys. `lost+found` is no error.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_directory_that_may_not_be_read_hides_its_own_keys_only() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("directories of another user", "needs root");
+    }
+    let dir = dir();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, mode) in [("a", 0o755), ("b", 0o700), ("c", 0o755), ("lost+found", 0o700)] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name).join("k"), "x").unwrap();
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let reader = Reader::open(dir.path()).unwrap();
+    let listed = std::thread::scope(|scope| {
+        let list = || {
+            nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+            let keys: Vec<_> = reader.list("").unwrap().collect();
+            let entries = reader.list("").unwrap().with_metadata().map(|entry| entry.map(|entry| entry.key));
+            (keys, entries.collect::<Vec<_>>(), reader.exists("b/k"), reader.list("b/").map(drop))
+        };
+        scope.spawn(list).join().unwrap()
+    });
+    for keys in [listed.0, listed.1] {
+        assert!(matches!(&keys[..], [Ok(a), Err(_), Ok(c)] if a == "a/k" && c == "c/k"), "{keys:?}");
+        let error = keys[1].as_ref().unwrap_err();
+        assert!(error.is_permission_denied() && error.path() == dir.path().join("b/"), "{error}");
+    }
+    assert!(listed.2.unwrap_err().is_permission_denied() && listed.3.unwrap_err().is_permission_denied());
 }
