@@ -18,12 +18,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     // When `put` returns, the file survives a power cut. Directories on the way are made, durably.
     let first = store.put("volumes/7/meta", "v1")?;
     let (bytes, version) = store.get_versioned("volumes/7/meta")?;
-    assert_eq!((&bytes[..], version), (&b"v1"[..], first));
+    assert_eq!((&bytes[..], version), (&b"v1"[..], Some(first)));
     println!("volumes/7/meta holds {:?}", String::from_utf8_lossy(&bytes));
 
     // Compare and swap: the second who expects the same version is told, and changes nothing.
-    store.put_if("volumes/7/meta", version, "v2")?;
-    match store.put_if("volumes/7/meta", version, "v3") {
+    store.put_if("volumes/7/meta", first, "v2")?;
+    match store.put_if("volumes/7/meta", first, "v3") {
         Err(error) if error.is_version_mismatch() => println!("v3 came too late; {:?}", error.outcome()),
         result => return Err(format!("two of the same version: {result:?}").into()),
     }

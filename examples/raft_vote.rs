@@ -32,6 +32,8 @@ enum VoteError {
     Store(#[from] ringbolt::Error),
     #[error("{KEY} does not hold a vote: {0:?}")]
     Damaged(String),
+    #[error("this filesystem keeps times too coarsely to compare votes")]
+    NoVersions,
 }
 
 impl Votes {
@@ -73,7 +75,7 @@ impl Votes {
         let text = String::from_utf8_lossy(&bytes);
         let numbers: Option<Vec<u64>> = text.split_whitespace().map(|word| word.parse().ok()).collect();
         match numbers.as_deref() {
-            Some(&[term, node]) => Ok(Some((Vote { term, node }, version))),
+            Some(&[term, node]) => Ok(Some((Vote { term, node }, version.ok_or(VoteError::NoVersions)?))),
             _ => Err(VoteError::Damaged(text.into_owned())),
         }
     }

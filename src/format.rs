@@ -5,19 +5,20 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat, futimens};
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, fstat, fstatat, futimens};
 
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::plan::FileSync;
 use crate::put_options::PutOptions;
+use crate::sys;
 use crate::version::Version;
 use crate::writer::{Content, Writer};
 
@@ -38,16 +39,20 @@ pub(crate) struct Format {
 impl Format {
     /// The format of a store; `None` if it has none, because it was never completed.
     pub(crate) fn read(own: &Dir) -> Result<Option<Format>> {
-        let fail = |errno| Error::from_errno(errno, Step::Read, own.path_of(NAME));
-        let file = match open(own) {
-            Ok(file) => File::from(file),
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(errno) => return Err(fail(errno)),
-        };
-        let ceiling = Version::of(&fstat(&file).map_err(fail)?);
+        match open(own) {
+            Ok(file) => {
+                Format::of(file).map(Some).map_err(|error| Error::from_io(error, Step::Read, own.path_of(NAME)))
+            }
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(Error::from_errno(errno, Step::Read, own.path_of(NAME))),
+        }
+    }
+
+    fn of(file: OwnedFd) -> io::Result<Format> {
+        let ceiling = Version::of(&fstat(&file)?);
         let mut bytes = Vec::new();
-        file.take(64).read_to_end(&mut bytes).map_err(|error| Error::from_io(error, Step::Read, own.path_of(NAME)))?;
-        Ok(Some(Format { text: String::from_utf8_lossy(&bytes).into_owned(), ceiling }))
+        File::from(file).take(64).read_to_end(&mut bytes)?;
+        Ok(Format { text: String::from_utf8_lossy(&bytes).into_owned(), ceiling })
     }
 
     /// Refuses a format of a later version of this crate. `root` is named in the error.
@@ -81,6 +86,29 @@ pub(crate) fn raise(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Result
 pub(crate) fn lower(own: &Dir, bound: Version) {
     // Where that fails, too.
     let _: nix::Result<()> = open(own).and_then(|file| futimens(&file, &bound.to_time(), &bound.to_time()));
+}
+
+/// Looks for the store in `root` as a reader does: whether the filesystem keeps versions. Who may not read what is the writer's own
+/// learns whether it is there, and takes its word for the rest.
+pub(crate) fn look(root: &Dir) -> Result<bool> {
+    let path = format!("{OWN}/format");
+    let fail = |errno| match errno {
+        Errno::ENOENT | Errno::ENOTDIR => Error::new(ErrorKind::NotAStore, Step::Check, root.path()),
+        errno => Error::from_errno(errno, Step::OpenFile, root.path().join(&path)),
+    };
+    match sys::open_beneath(root.fd(), &path, OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
+        Ok(file) => {
+            let format = Format::of(file).map_err(|error| Error::from_io(error, Step::Read, root.path().join(&path)))?;
+            format.check(root)?;
+            Ok(format.ceiling.tells_fine_times())
+        }
+        Err(Errno::EACCES) => match fstatat(root.fd(), &*path, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Version::of(&stat).tells_fine_times()),
+            Err(Errno::EACCES) => Ok(false),
+            Err(errno) => Err(fail(errno)),
+        },
+        Err(errno) => Err(fail(errno)),
+    }
 }
 
 fn open(own: &Dir) -> nix::Result<OwnedFd> {

@@ -55,6 +55,6 @@ pub use error::{Error, ErrorKind, Outcome, Rejected, Result, Step};
 pub use key::{COMPONENT_MAX, KEY_MAX, check_key};
 pub use put_options::PutOptions;
 pub use stats::{BarrierStats, Latencies, Latency, QueueStats, Stats, Syncs};
-pub use store::{List, Metadata, Reader, Store, StoreBuilder, StoreFile};
+pub use store::{Entries, Entry, List, ListOptions, Metadata, Reader, Store, StoreBuilder, StoreFile};
 pub use version::{ParseVersionError, Version};
 pub use write::{WriteOptions, write};

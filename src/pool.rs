@@ -1,11 +1,15 @@
 //! Threads that work or wait in parallel: started when they are first needed, kept until the pool goes.
 
+mod spawn;
+
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::process::Process;
+pub(crate) use spawn::Spawned;
 
 type Task = Box<dyn FnOnce() + Send>;
 
@@ -28,6 +32,8 @@ struct Shared {
 #[derive(Default)]
 struct Tasks {
     waiting: VecDeque<Task>,
+    /// Threads that wait for a task, some of which may have been woken for one that is still in line.
+    idle: usize,
     closed: bool,
 }
 
@@ -78,13 +84,60 @@ impl Pool {
         state.done.drain(..).map(|done| done.expect("none is left")).collect()
     }
 
+    /// Does `work` on one of the threads, and starts another where all are busy and there may be more.
+    ///
+    /// # Errors
+    ///
+    /// The system allows no thread at all.
+    pub(crate) fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Spawned<T>> {
+        let (promise, spawned) = spawn::pair();
+        let mut threads = lock(&self.threads);
+        let mut tasks = lock(&self.shared.tasks);
+        tasks.waiting.push_back(Box::new(move || promise.fulfil(work)));
+        let are_busy = tasks.idle < tasks.waiting.len();
+        drop(tasks);
+        if are_busy && threads.len() < self.most {
+            match self.start() {
+                Ok(thread) => threads.push(thread),
+                Err(error) if threads.is_empty() => {
+                    let task = lock(&self.shared.tasks).waiting.pop_back();
+                    drop((threads, task));
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
+        }
+        self.shared.news.notify_one();
+        Ok(spawned)
+    }
+
+    /// Whether the caller runs on one of the threads.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        let current = thread::current().id();
+        lock(&self.threads).iter().any(|thread| thread.thread().id() == current)
+    }
+
+    /// Leaves the threads to themselves: dropping the pool still ends them, but does not wait for that.
+    pub(crate) fn detach(&self) {
+        lock(&self.threads).clear();
+    }
+
+    #[cfg(test)]
+    fn threads(&self) -> usize {
+        lock(&self.threads).len()
+    }
+
+    fn start(&self) -> io::Result<JoinHandle<()>> {
+        let shared = Arc::clone(&self.shared);
+        thread::Builder::new().name(self.name.into()).spawn(move || shared.serve())
+    }
+
     /// Has up to so many threads lend a hand. Where the system allows no more threads, fewer do.
     fn help(&self, wanted: usize, task: impl Fn() -> Task) {
         let wanted = wanted.min(self.most);
         let mut threads = lock(&self.threads);
         while threads.len() < wanted {
-            let shared = Arc::clone(&self.shared);
-            match thread::Builder::new().name(self.name.into()).spawn(move || shared.serve()) {
+            match self.start() {
                 Ok(thread) => threads.push(thread),
                 Err(_) => break,
             }
@@ -137,7 +190,11 @@ impl Shared {
                 match tasks.waiting.pop_front() {
                     Some(task) => break task,
                     None if tasks.closed => return,
-                    None => tasks = self.news.wait(tasks).unwrap_or_else(PoisonError::into_inner),
+                    None => {
+                        tasks.idle += 1;
+                        tasks = self.news.wait(tasks).unwrap_or_else(PoisonError::into_inner);
+                        tasks.idle -= 1;
+                    }
                 }
             };
             drop(tasks);

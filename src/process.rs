@@ -12,6 +12,12 @@ impl Process {
         Process(process::id())
     }
 
+    /// Not this one.
+    #[cfg(test)]
+    pub(crate) fn other() -> Process {
+        Process(0)
+    }
+
     /// Whether this is that process, and not a child that was forked from it.
     pub(crate) fn is_current(self) -> bool {
         self.0 == process::id()

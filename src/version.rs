@@ -32,7 +32,7 @@ const STEP_NS: u64 = 1_000;
 /// let first = store.put("vote", "term 1")?;
 /// let second = store.put_if("vote", first, "term 2")?;
 /// assert!(store.put_if("vote", first, "term 3").unwrap_err().is_version_mismatch());
-/// assert_eq!(store.metadata("vote")?.version, second);
+/// assert_eq!(store.metadata("vote")?.version, Some(second));
 /// # Ok(())
 /// # }
 /// ```

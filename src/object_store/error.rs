@@ -57,12 +57,22 @@ pub(super) fn of_io(error: io::Error, location: &Path) -> TheirError {
     TheirError::Generic { store: STORE, source: Box::new(error) }
 }
 
+/// The error of every change through a read-only store.
+pub(super) fn read_only(what: &str) -> TheirError {
+    TheirError::NotSupported { source: format!("{what}: this store is read-only").into() }
+}
+
 pub(super) fn precondition(location: &Path, why: &'static str) -> TheirError {
     TheirError::Precondition { path: location.to_string(), source: why.into() }
 }
 
 pub(super) fn not_implemented(what: &str) -> TheirError {
     TheirError::NotImplemented { operation: what.to_owned(), implementer: "RingboltStore".to_owned() }
+}
+
+/// An update on a filesystem that does not keep versions: there is nothing to compare.
+pub(super) fn unsupported_version(root: &std::path::Path, location: &Path) -> TheirError {
+    explain(Error::new(ErrorKind::UnsupportedVersion, Step::Compare, root), location)
 }
 
 #[cfg(test)]

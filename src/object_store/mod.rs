@@ -26,7 +26,8 @@
 //! | | |
 //! |---|---|
 //! | durability | what returns `Ok` from a change is durable: puts, a completed multipart upload, deletes, copies, renames |
-//! | entity tag | the version of the file. [`ObjectMeta::version`] is `None`: older contents are not kept |
+//! | reading only | [`RingboltReader`] reads a directory beside its writer |
+//! | entity tag | the version of the file; none where the filesystem does not keep versions ([`Metadata::version`](crate::Metadata::version)): an update is [`NotSupported`](Error::NotSupported) there, and a get by tag matches nothing. [`ObjectMeta::version`] is `None`: older contents are not kept |
 //! | many puts at once | share commits, as all of a [`Store`] do |
 //! | attributes | in an extended attribute, durable with the content. [`NotSupported`](Error::NotSupported) where the filesystem has none, or no room for them. Tags are ignored, as the trait asks of a store without any |
 //! | multipart | parts go to a file that nobody sees; at most what the filesystem takes. Dropped without [`complete`](MultipartUpload::complete) it leaves nothing. A part that failed, or was given up, fails the completion |
@@ -48,6 +49,7 @@ mod blocking;
 mod error;
 mod get;
 mod list;
+mod reader;
 mod upload;
 
 use std::fmt;
@@ -65,9 +67,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use crate::{Store, Version};
+use crate::{Reader, Store, Version};
 use blocking::blocking;
-use error::{explain, explain_create, explain_source, not_implemented, precondition};
+use error::{explain, explain_create, explain_source, not_implemented, precondition, unsupported_version};
+pub use reader::RingboltReader;
 use upload::Upload;
 
 /// How many deletes are one commit at most.
@@ -94,10 +97,19 @@ impl RingboltStore {
         &self.store
     }
 
+    fn reader(&self) -> Reader {
+        self.store.reader()
+    }
+
+    /// What a put is answered with.
+    fn result(&self, version: Version) -> PutResult {
+        result(version, self.reader().keeps_versions())
+    }
+
     async fn copy(&self, from: &Path, to: &Path, mode: CopyMode) -> Result<Copied> {
         let (store, from, to) = (Arc::clone(&self.store), from.clone(), to.clone());
         blocking(move || {
-            let (mut source, original) = get::open_version(&store, &from)?;
+            let (mut source, original) = get::open_version(&store.reader(), &from)?;
             let attributes = attributes::read(&source, &from)?;
             let options = crate::PutOptions::new().create_new(mode == CopyMode::Create);
             let mut target = store.writer(to.as_ref(), options).map_err(|error| explain_create(&store, error, &to))?;
@@ -112,18 +124,18 @@ impl RingboltStore {
     /// A copy and a delete, of what was copied and nothing else: who puts into `from` meanwhile has put after the rename.
     async fn rename_new(&self, from: &Path, to: &Path) -> Result<()> {
         let Copied { original, copy } = self.copy(from, to, CopyMode::Create).await?;
+        let Some(original) = original else {
+            // Nothing can be compared on this filesystem.
+            let deleted = self.store.delete_async(from.as_ref()).await;
+            return deleted.map_err(|error| explain_source(error, from));
+        };
         let error = match self.store.delete_if_async(from.as_ref(), original).await {
             Ok(()) => return Ok(()),
             Err(error) if error.is_version_mismatch() => error,
-            // Nothing can be compared on this filesystem.
-            Err(error) if error.is_unsupported_version() => {
-                let deleted = self.store.delete_async(from.as_ref()).await;
-                return deleted.map_err(|error| explain_source(error, from));
-            }
             Err(error) => return Err(explain_source(error, from)),
         };
-        let (store, path) = (Arc::clone(&self.store), from.clone());
-        match blocking(move || get::open_version(&store, &path)).await {
+        let (reader, path) = (self.reader(), from.clone());
+        match blocking(move || get::open_version(&reader, &path)).await {
             Ok(_) => Ok(()),
             // Somebody else has renamed or deleted it: what is gone cannot be renamed, so the copy goes, too.
             Err(Error::NotFound { path, .. }) => match self.store.delete_if_async(to.as_ref(), copy).await {
@@ -158,7 +170,7 @@ impl RingboltStore {
 
 /// The versions of what was copied, and of what that made.
 struct Copied {
-    original: Version,
+    original: Option<Version>,
     copy: Version,
 }
 
@@ -180,6 +192,9 @@ impl ObjectStore for RingboltStore {
         let options = match &opts.mode {
             PutMode::Overwrite => crate::PutOptions::new(),
             PutMode::Create => crate::PutOptions::new().create_new(true),
+            PutMode::Update(_) if !self.reader().keeps_versions() => {
+                return Err(unsupported_version(self.store.path(), location));
+            }
             PutMode::Update(expected) => {
                 let tag =
                     expected.e_tag.as_deref().ok_or_else(|| precondition(location, "an update needs an entity tag"))?;
@@ -205,7 +220,7 @@ impl ObjectStore for RingboltStore {
         match put {
             // What is not there has not the version that was expected.
             Err(Error::NotFound { source, path }) if is_update => Err(Error::Precondition { path, source }),
-            put => put.map(result),
+            put => put.map(|version| self.result(version)),
         }
     }
 
@@ -215,19 +230,19 @@ impl ObjectStore for RingboltStore {
             let file = store.writer(location.as_ref(), crate::PutOptions::new());
             let file = file.map_err(|error| explain(error, &location))?;
             attributes::write(file.as_file(), &opts.attributes, &location)?;
-            Ok(Box::new(Upload::new(file, location)?) as Box<dyn MultipartUpload>)
+            Ok(Box::new(Upload::new(file, location, store.reader().keeps_versions())?) as Box<dyn MultipartUpload>)
         })
         .await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let (store, location) = (Arc::clone(&self.store), location.clone());
-        blocking(move || get::get(&store, &location, &options)).await
+        let (reader, location) = (self.reader(), location.clone());
+        blocking(move || get::get(&reader, &location, &options)).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let (store, location, ranges) = (Arc::clone(&self.store), location.clone(), ranges.to_vec());
-        blocking(move || get::get_ranges(&store, &location, &ranges)).await
+        let (reader, location, ranges) = (self.reader(), location.clone(), ranges.to_vec());
+        blocking(move || get::get_ranges(&reader, &location, &ranges)).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -238,16 +253,16 @@ impl ObjectStore for RingboltStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        list::list(Arc::clone(&self.store), prefix, None)
+        list::list(self.reader(), prefix, None)
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        list::list(Arc::clone(&self.store), prefix, Some(offset.clone()))
+        list::list(self.reader(), prefix, Some(offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        let (store, prefix) = (Arc::clone(&self.store), prefix.cloned());
-        blocking(move || list::list_with_delimiter(&store, prefix.as_ref())).await
+        let (reader, prefix) = (self.reader(), prefix.cloned());
+        blocking(move || list::list_with_delimiter(&reader, prefix.as_ref())).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
@@ -258,8 +273,8 @@ impl ObjectStore for RingboltStore {
         match options.target_mode {
             RenameTargetMode::Overwrite => {
                 // Where there is nothing, or a directory, to rename, no directory is made for it.
-                let (store, path) = (Arc::clone(&self.store), from.clone());
-                blocking(move || get::open_version(&store, &path)).await?;
+                let (reader, path) = (self.reader(), from.clone());
+                blocking(move || get::open_version(&reader, &path)).await?;
                 self.store.rename_async(from.as_ref(), to.as_ref()).await.map_err(|error| explain_source(error, from))
             }
             RenameTargetMode::Create => self.rename_new(from, to).await,
@@ -285,7 +300,7 @@ async fn delete(store: Arc<Store>, locations: Vec<Result<Path>>) -> Vec<Result<P
     locations.into_iter().map(settle).collect()
 }
 
-/// What a put is answered with.
-fn result(version: Version) -> PutResult {
-    PutResult { e_tag: Some(version.to_string()), version: None, extensions: Default::default() }
+/// What a put is answered with: an entity tag if reads give it as well.
+fn result(version: Version, keeps_versions: bool) -> PutResult {
+    PutResult { e_tag: keeps_versions.then(|| version.to_string()), version: None, extensions: Default::default() }
 }

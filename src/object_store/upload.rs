@@ -22,6 +22,8 @@ pub(super) struct Upload {
     /// Where the next part goes.
     end: u64,
     parts: u64,
+    /// Whether the completion is answered with an entity tag.
+    keeps_versions: bool,
 }
 
 #[derive(Debug)]
@@ -43,10 +45,10 @@ struct State {
 }
 
 impl Upload {
-    pub(super) fn new(file: StoreFile, location: Path) -> Result<Upload> {
+    pub(super) fn new(file: StoreFile, location: Path, keeps_versions: bool) -> Result<Upload> {
         let content = file.as_file().try_clone().map_err(|error| of_io(error, &location))?;
         let state = Mutex::new(State { file: Some(file), written: 0, failed: false });
-        Ok(Upload { location, shared: Arc::new(Shared { content, state }), end: 0, parts: 0 })
+        Ok(Upload { location, shared: Arc::new(Shared { content, state }), end: 0, parts: 0, keeps_versions })
     }
 
     fn error(&self, why: String) -> Error {
@@ -102,7 +104,7 @@ impl MultipartUpload for Upload {
         let location = self.location.clone();
         let committed = blocking(move || file.commit().map_err(|error| explain(error.into(), &location))).await;
         self.shared.state().failed = committed.is_err();
-        committed.map(result)
+        committed.map(|version| result(version, self.keeps_versions))
     }
 
     async fn abort(&mut self) -> Result<()> {

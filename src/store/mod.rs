@@ -3,15 +3,26 @@
 mod asynchronous;
 mod builder;
 mod file;
+mod list;
+mod list_options;
+mod metadata;
 mod open;
+mod read;
+mod read_async;
 mod reader;
 mod recovery;
 mod session;
+mod threads;
 mod tree;
+mod walk;
+#[cfg(test)]
+mod walk_tests;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::batch::Batch;
 use crate::commit::{Applied, Change, Committer};
@@ -21,11 +32,14 @@ use crate::put_options::PutOptions;
 use crate::stats::Stats;
 use crate::version::Version;
 pub use builder::StoreBuilder;
-use bytes::Bytes;
 pub use file::StoreFile;
-pub use reader::{Metadata, Reader};
+#[cfg(feature = "object_store")]
+pub(crate) use list::Listed;
+pub use list::{Entries, Entry, List};
+pub use list_options::ListOptions;
+pub use metadata::Metadata;
+pub use reader::Reader;
 use session::Session;
-pub use tree::List;
 
 /// A directory of durable files.
 ///
@@ -144,12 +158,13 @@ impl Store {
         self.shared.reader.get(key)
     }
 
-    /// The content of `key` and its version, both of the same put. Never waits for a writer.
+    /// The content of `key` and its version, both of the same put. Never waits for a writer. The version is `None` where the
+    /// filesystem does not keep versions; see [`Metadata::version`].
     ///
     /// # Errors
     ///
     /// As [`Reader::get`].
-    pub fn get_versioned(&self, key: impl AsRef<str>) -> Result<(Bytes, Version)> {
+    pub fn get_versioned(&self, key: impl AsRef<str>) -> Result<(Bytes, Option<Version>)> {
         self.shared.reader.get_versioned(key)
     }
 

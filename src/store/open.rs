@@ -1,5 +1,7 @@
 //! Opening and creating a store: the lock, the proof that the filesystem can keep the promise, and the recovery.
 
+use std::ffi::{CStr, CString};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +10,7 @@ use super::builder::{At, StoreBuilder};
 use super::reader::Reader;
 use super::recovery::recover;
 use super::session::Session;
-use super::{Shared, Store};
+use super::{Shared, Store, tree};
 use crate::commit::{Committer, Setup, Versions};
 use crate::dir::{Dir, make_in};
 use crate::dirs::Dirs;
@@ -54,9 +56,10 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     let are_kept = session.keeps_versions(clock.bound(), fine_times);
     let versions = Versions { clock, own: Some(Arc::clone(own)), are_kept };
     let dirs = Dirs::new(Arc::clone(&root));
+    let reader = Reader::new(Arc::clone(&root), are_kept);
     let setup = Setup { writer, dirs, versions, barrier: (barrier, allowed), limit: queue };
     trace::opened(root.path(), is_clean, begin.elapsed());
-    Ok(Store { shared: Arc::new(Shared { committer: Committer::new(setup), reader: Reader::new(root), session }) })
+    Ok(Store { shared: Arc::new(Shared { committer: Committer::new(setup), reader, session }) })
 }
 
 fn open_root(at: &At, wanted: Wanted) -> Result<Dir> {
@@ -106,8 +109,8 @@ fn check(format: Option<&Format>, root: &Dir, wanted: Wanted) -> Result<()> {
 /// A directory with files in it may be somebody else's.
 fn refuse_files(root: &Dir) -> Result<()> {
     // At the top of a volume of its own.
-    let foreign = |name: &std::ffi::CStr| name.to_bytes() != b"lost+found";
-    match super::tree::first_entry(root, foreign)? {
+    let foreign = |name: &CStr| name.to_bytes() != b"lost+found";
+    match first_entry(root, foreign)? {
         None => Ok(()),
         Some(found) => {
             let found = found.to_string_lossy().into_owned();
@@ -130,4 +133,18 @@ fn complete(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<Clock> {
     let (clock, ceiling) = Clock::fresh();
     format::create(writer, own, ceiling)?;
     Ok(clock)
+}
+
+/// The first entry of a directory that is `wanted`.
+fn first_entry(root: &Dir, wanted: impl Fn(&CStr) -> bool) -> Result<Option<CString>> {
+    let mut first = None;
+    let scanned = tree::scan(root, "", |found| {
+        if !wanted(found.name) {
+            return ControlFlow::Continue(());
+        }
+        first = Some(found.name.to_owned());
+        ControlFlow::Break(())
+    });
+    scanned.map_err(|errno| Error::from_errno(errno, Step::List, root.path()))?;
+    Ok(first)
 }

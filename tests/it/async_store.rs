@@ -79,7 +79,7 @@ fn every_future_is_send_and_borrows_nothing() {
         drop((put, other, committed));
         assert_eq!(store.get("k").unwrap(), "0");
         store.close().unwrap();
-        assert_eq!(open(dir, engine).metadata("k").unwrap().version, version);
+        assert_eq!(open(dir, engine).metadata("k").unwrap().version, Some(version));
     });
 }
 
@@ -97,7 +97,7 @@ fn every_change_works_on_every_runtime() {
 
 async fn all_changes(store: &Store) {
     let first = store.put_async("d/k", "1").await.unwrap();
-    assert_eq!(store.get_versioned("d/k").unwrap(), ("1".into(), first));
+    assert_eq!(store.get_versioned("d/k").unwrap(), ("1".into(), Some(first)));
     assert!(store.put_new_async("d/k", "2").await.unwrap_err().is_already_exists());
     let second = store.put_if_async("d/k", first, "3").await.unwrap();
     assert!(store.put_if_async("d/k", first, "4").await.unwrap_err().is_version_mismatch());
@@ -106,7 +106,7 @@ async fn all_changes(store: &Store) {
     assert!(first < second && second < third);
     store.rename_async("d/k", "e/k").await.unwrap();
     assert!(store.rename_async("d/k", "e/k").await.unwrap_err().is_not_found());
-    assert_eq!(store.get_versioned("e/k").unwrap(), ("5".into(), third));
+    assert_eq!(store.get_versioned("e/k").unwrap(), ("5".into(), Some(third)));
     assert!(store.delete_if_async("e/k", first).await.unwrap_err().is_version_mismatch());
     store.delete_if_async("e/k", third).await.unwrap();
     store.put_new_async("e/k", "6").await.unwrap();
@@ -120,7 +120,7 @@ async fn all_changes(store: &Store) {
     else {
         panic!("not what was asked for")
     };
-    assert_eq!(store.get_versioned("c").unwrap(), ("9".into(), b));
+    assert_eq!(store.get_versioned("c").unwrap(), ("9".into(), Some(b)));
     store.delete_async("c").await.unwrap();
     assert!(store.batch().commit_async().await.results().is_empty());
 }
@@ -140,7 +140,7 @@ fn a_thousand_puts_at_once_take_few_batches() {
             };
             for (i, version) in versions.into_iter().enumerate() {
                 let found = store.get_versioned(format!("d{}/{i}", i % 3)).unwrap();
-                assert_eq!(found, (format!("{runtime:?}{i}").into(), version), "{way:?}");
+                assert_eq!(found, (format!("{runtime:?}{i}").into(), Some(version)), "{way:?}");
             }
             let stats = store.stats();
             assert_eq!((stats.changes, stats.failed, stats.batched), (1000, 0, 1000), "{way:?} {runtime:?}");
@@ -264,11 +264,11 @@ fn of_two_puts_of_one_task_the_later_stays() {
                 assert_ne!(first.unwrap(), second.as_ref().copied().unwrap());
                 second.unwrap()
             });
-            assert_eq!(store.get_versioned(&key).unwrap(), ("second".into(), last), "{way:?} {round}");
+            assert_eq!(store.get_versioned(&key).unwrap(), ("second".into(), Some(last)), "{way:?} {round}");
             let many: FuturesOrdered<_> = (0..12).map(|i| store.put_async(&key, i.to_string())).collect();
             let versions: Vec<Version> = runtime.run(many.map(Result::unwrap).collect());
             assert!(versions.is_sorted_by(|a, b| a < b), "{way:?}");
-            assert_eq!(store.get_versioned(&key).unwrap(), ("11".into(), versions[11]), "{way:?} {round}");
+            assert_eq!(store.get_versioned(&key).unwrap(), ("11".into(), Some(versions[11])), "{way:?} {round}");
         }
         assert!(temporaries(dir).is_empty());
     });
@@ -308,7 +308,7 @@ fn a_read_does_not_wait_for_writers() {
         Runtime::Current.run(async {
             let mut puts: Vec<_> = (0..1000).map(|i| Box::pin(store.put_async(format!("k{i}"), "x"))).collect();
             puts.retain_mut(is_pending);
-            assert_eq!(store.get_versioned("read").unwrap(), ("old".into(), version));
+            assert_eq!(store.get_versioned("read").unwrap(), ("old".into(), Some(version)));
             assert_eq!(store.metadata("read").unwrap().len, 3);
             assert!(store.list("").unwrap().any(|key| key.unwrap() == "read"));
             for put in puts {

@@ -52,14 +52,14 @@ fn versions_survive_the_end_of_a_session() {
         let mut last = way.open(dir).put("d/k", "0").unwrap();
         for (round, how) in ENDS.into_iter().cycle().take(8).enumerate() {
             let store = way.open(dir);
-            assert_eq!(store.metadata("d/k").unwrap().version, last, "{way:?} {how:?}");
+            assert_eq!(store.metadata("d/k").unwrap().version, Some(last), "{way:?} {how:?}");
             let next = store.put_if("d/k", last, round.to_string()).unwrap();
             assert!(next > last);
             assert!(unchanged(store.put_if("d/k", last, "x"), dir).is_version_mismatch());
             last = next;
             end(store, how);
         }
-        assert_eq!(Reader::open(dir).unwrap().get_versioned("d/k").unwrap(), ("7".into(), last));
+        assert_eq!(Reader::open(dir).unwrap().get_versioned("d/k").unwrap(), ("7".into(), Some(last)));
     });
 }
 
@@ -91,7 +91,7 @@ fn a_file_from_the_future_is_believed_after_an_unclean_end() {
         end(store, End::Unclean);
         set_hours_ahead(&dir.join("d/e/k"), 2);
         let store = way.open(dir);
-        let future = store.metadata("d/e/k").unwrap().version;
+        let future = store.metadata("d/e/k").unwrap().version.unwrap();
         let next = store.put("l", "2").unwrap();
         assert!(next > future, "{way:?}");
         assert!(store.put_if("d/e/k", future, "2").unwrap() > next);
@@ -105,7 +105,7 @@ type Remove = fn(&Store, &str);
 fn a_deleted_key_does_not_get_its_version_again() {
     let removals: [(&str, Remove); 5] = [
         ("delete", |store, key| store.delete(key).unwrap()),
-        ("delete_if", |store, key| store.delete_if(key, store.metadata(key).unwrap().version).unwrap()),
+        ("delete_if", |store, key| store.delete_if(key, store.metadata(key).unwrap().version.unwrap()).unwrap()),
         ("delete in a batch", |store, key| {
             let mut batch = store.batch();
             batch.delete(key).delete("not/there");

@@ -10,10 +10,14 @@ mod bench_ground;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
+mod cli_read;
+#[cfg(feature = "cli")]
 mod cli_sidecar;
 #[cfg(feature = "cli")]
 mod cli_sidecar_kept;
 mod clocks;
+#[cfg(target_os = "linux")]
+mod coarse;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod devices;
@@ -31,6 +35,7 @@ mod limits;
 mod mounts;
 #[cfg(feature = "object_store")]
 mod objects;
+mod reads;
 #[cfg(target_os = "linux")]
 mod refusals;
 #[cfg(all(feature = "sidecar", target_os = "linux"))]

@@ -16,6 +16,7 @@ use ringbolt::{Engine, Store};
 use crate::help::*;
 
 mod moves;
+mod reader;
 mod uploads;
 
 fn open(dir: &FsPath, engine: Engine) -> RingboltStore {

@@ -91,7 +91,7 @@ fn the_line_is_first_come_first_served() {
         let order: Vec<Version> =
             [first.unwrap(), large[0].version().unwrap(), large[1].version().unwrap(), small.unwrap()].into();
         assert!(order.is_sorted_by(|a, b| a < b));
-        assert_eq!(store.get_versioned("k").unwrap(), ("small".into(), order[3]));
+        assert_eq!(store.get_versioned("k").unwrap(), ("small".into(), Some(order[3])));
     });
 }
 
@@ -104,8 +104,8 @@ fn reads_go_on_while_writers_wait() {
         let mut put = Box::pin(store.put_async("d/k", "new"));
         let mut gone = Box::pin(store.delete_async("d/k"));
         assert!(poll(&mut put).is_pending() && poll(&mut gone).is_pending());
-        assert_eq!(store.get_versioned("d/k").unwrap(), ("old".into(), old));
-        assert_eq!(store.metadata("d/k").unwrap().version, old);
+        assert_eq!(store.get_versioned("d/k").unwrap(), ("old".into(), Some(old)));
+        assert_eq!(store.metadata("d/k").unwrap().version, Some(old));
         assert_eq!(store.list("").unwrap().count(), 1);
         assert_eq!(in_line(&store), (2, 0));
         // Nothing has been acknowledged.

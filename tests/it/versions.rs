@@ -35,7 +35,7 @@ fn every_put_has_a_version_of_its_own() {
         });
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), 2200, "{way:?}");
         let (content, version) = store.get_versioned("k").unwrap();
-        assert!(all.contains(&version) && !content.is_empty());
+        assert!(all.contains(&version.unwrap()) && !content.is_empty());
     });
 }
 
@@ -57,8 +57,8 @@ fn what_a_put_returns_is_what_the_file_says() {
         let store = way.open(dir);
         let agree = |key: &str, version: Version| {
             let metadata = store.metadata(key).unwrap();
-            assert_eq!(metadata.version, version, "{way:?}");
-            assert_eq!(store.get_versioned(key).unwrap().1, version);
+            assert_eq!(metadata.version, Some(version), "{way:?}");
+            assert_eq!(store.get_versioned(key).unwrap().1, Some(version));
             assert_eq!(store.reader().get_versioned(key).unwrap(), store.get_versioned(key).unwrap());
             assert_eq!(fs::metadata(dir.join(key)).unwrap().modified().unwrap(), metadata.modified);
             let since_1970 = metadata.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -83,7 +83,7 @@ fn what_a_put_returns_is_what_the_file_says() {
         file.write_all(b"1").unwrap();
         let before = store.put("k", "1").unwrap();
         file.commit().unwrap();
-        let guarded = store.metadata("guard").unwrap().version;
+        let guarded = store.metadata("guard").unwrap().version.unwrap();
         assert!(guarded > before);
         agree("guard", guarded);
     });
@@ -107,7 +107,7 @@ fn a_version_is_good_for_one_put() {
             let second = put_if("d/k", first, "2").unwrap();
             assert!(second > first);
             assert!(unchanged(put_if("d/k", first, "3"), dir).is_version_mismatch());
-            assert_eq!(store.get_versioned("d/k").unwrap(), ("2".into(), second), "{way:?}");
+            assert_eq!(store.get_versioned("d/k").unwrap(), ("2".into(), Some(second)), "{way:?}");
             // What is not there has no version, nor has a directory.
             assert!(unchanged(put_if("d/none", second, "4"), dir).is_version_mismatch());
             assert!(unchanged(store.delete_if("d/none", second), dir).is_version_mismatch());
@@ -186,7 +186,7 @@ fn a_guard_is_committed_only_on_its_version() {
         assert!(unchanged(missing.commit(), dir).is_version_mismatch());
         assert!(!dir.join("none").exists());
         // Of many at once, one.
-        let now = store.metadata("k").unwrap().version;
+        let now = store.metadata("k").unwrap().version.unwrap();
         let files: Vec<_> = (0..8).map(|_| store.writer("k", PutOptions::new().expect_version(now)).unwrap()).collect();
         let done: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> = files.into_iter().map(|file| scope.spawn(|| file.commit())).collect();
@@ -249,7 +249,7 @@ fn counters_of_tasks_count() {
 
 fn read(store: &Store) -> (Version, String) {
     let (content, version) = store.get_versioned("counter").unwrap();
-    (version, (std::str::from_utf8(&content).unwrap().parse::<u32>().unwrap() + 1).to_string())
+    (version.unwrap(), (std::str::from_utf8(&content).unwrap().parse::<u32>().unwrap() + 1).to_string())
 }
 
 fn once(store: &Store, put: impl Fn(Version, String) -> ringbolt::Result<Version>) -> bool {
@@ -270,7 +270,7 @@ fn a_rename_takes_the_version_along() {
         let first = store.put("a", "1").unwrap();
         let replaced = store.put("b", "2").unwrap();
         store.rename("a", "b").unwrap();
-        assert_eq!(store.get_versioned("b").unwrap(), ("1".into(), first));
+        assert_eq!(store.get_versioned("b").unwrap(), ("1".into(), Some(first)));
         assert!(unchanged(store.put_if("b", replaced, "3"), dir).is_version_mismatch());
         store.rename("b", "d/e/c").unwrap();
         futures::executor::block_on(store.rename_async("d/e/c", "d/c")).unwrap();

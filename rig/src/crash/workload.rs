@@ -172,6 +172,7 @@ impl Work<'_, '_> {
                 }
                 1 => {
                     let (_, version) = store.get_versioned("old/0")?;
+                    let version = version.expect("the filesystems here keep versions");
                     self.one("put_if", vec![put("old/0", &content)], || store.put_if("old/0", version, bytes))?;
                 }
                 2 => {

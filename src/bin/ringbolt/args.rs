@@ -91,6 +91,10 @@ pub(crate) struct GetArgs {
     pub(crate) dir: PathBuf,
     /// The key to read
     pub(crate) key: String,
+    /// Write only these bytes, counted from 0: `START..END` without END itself, `START..` or `..END`. What is beyond the end of
+    /// the content is left out
+    #[arg(long, value_name = "START..END")]
+    pub(crate) range: Option<String>,
 }
 
 /// List keys, in the order of their bytes.
@@ -105,10 +109,17 @@ pub(crate) struct LsArgs {
     /// List only the keys that begin with this; `a/` lists a directory
     #[arg(default_value = "")]
     pub(crate) prefix: String,
+    /// List only the keys that come after this one, which need not exist
+    #[arg(long, value_name = "KEY")]
+    pub(crate) after: Option<String>,
+    /// List at most this many keys; with `--after` of the last one, the next ones
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<String>,
     /// Show mode, length in bytes and time of writing
     #[arg(long, short, conflicts_with = "json")]
     pub(crate) long: bool,
-    /// Print a JSON array of objects with key, len, mode, modified and version
+    /// Print a JSON array of objects with key, len, mode, modified and version; the version is
+    /// null on a filesystem that does not keep versions
     #[arg(long)]
     pub(crate) json: bool,
 }
