@@ -21,6 +21,7 @@ mod lock;
 mod model;
 #[cfg(feature = "object_store")]
 pub mod object_store;
+mod payload;
 mod plan;
 mod pool;
 mod put_options;
@@ -50,6 +51,7 @@ pub use engine::Mutant;
 pub use engine::{Engine, EngineInfo, EngineKind};
 pub use error::{Error, Outcome, Result, Step};
 pub use key::{COMPONENT_MAX, KEY_MAX, check_key};
+pub use payload::Payload;
 pub use put_options::PutOptions;
 pub use stats::{BarrierStats, Latencies, Latency, QueueStats, Stats, Syncs};
 pub use store::{List, Metadata, Reader, Store, StoreBuilder};

@@ -5,13 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::atomic_file::{AtomicFile, Owner};
 use crate::dir::Dir;
 use crate::engine::{Engine, select};
 use crate::error::{Error, Kind, Result, Step};
 use crate::key;
+use crate::payload::Payload;
 use crate::plan::FileSync;
 use crate::put_options::PutOptions;
 use crate::temp::Maker;
@@ -35,7 +34,7 @@ use crate::writer::{Content, Writer};
 /// # Errors
 ///
 /// As [`WriteOptions::write`].
-pub fn write(path: impl AsRef<Path>, bytes: impl Into<Bytes>) -> Result<()> {
+pub fn write(path: impl AsRef<Path>, bytes: impl Into<Payload>) -> Result<()> {
     WriteOptions::new().write(path, bytes)
 }
 
@@ -109,7 +108,7 @@ impl WriteOptions {
     ///
     /// A write beyond the limit of file sizes (`RLIMIT_FSIZE`) is such an error only in a process that ignores or blocks
     /// `SIGXFSZ`: the signal's default ends the process.
-    pub fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Bytes>) -> Result<()> {
+    pub fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Payload>) -> Result<()> {
         let (writer, dir, name) = self.prepare(path.as_ref())?;
         let content = Content { bytes: bytes.into(), options: self.put, stamp: None, sync: FileSync::Fsync };
         writer.put(&dir, &name, &content)

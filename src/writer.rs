@@ -6,12 +6,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use nix::errno::Errno;
 
 use crate::dir::Dir;
 use crate::engine::{Done, Job, Selected};
 use crate::error::{Error, Kind, Outcome, Result, Step};
+use crate::payload::Payload;
 use crate::plan::{FileSync, Plan, Replace};
 use crate::put_options::PutOptions;
 use crate::report::{Report, Verdict, is_ambiguous};
@@ -24,7 +24,7 @@ pub(crate) const NAME_ATTEMPTS: usize = 8;
 /// What one file is to hold, and how it is made durable.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Payload,
     pub(crate) options: PutOptions,
     pub(crate) stamp: Option<Version>,
     pub(crate) sync: FileSync,
@@ -112,7 +112,8 @@ impl Writer {
     fn write(&self, dir: &Arc<Dir>, name: &CStr, content: &Content, plan: impl Fn(Replace) -> Plan) -> (Done, CString) {
         let Content { bytes, options, stamp, sync } = content;
         for attempt in 1.. {
-            let fuse = self.engine.interpreter.links() && dir.sync_writes();
+            // A ring has no request that writes several chunks.
+            let fuse = self.engine.interpreter.links() && dir.sync_writes() && bytes.contiguous().is_some();
             let plan = plan(Replace { len: bytes.len(), options: *options, stamp: *stamp, sync: *sync, fuse });
             let temp = temp::name(self.maker, name, attempt);
             let job = Job { name: name.into(), temp: temp.clone(), bytes: bytes.clone(), ..self.job(plan, dir) };

@@ -10,7 +10,7 @@ const REPLACE: PutOptions = PutOptions { mode: None, existing: Existing::Replace
 const VERSION: Version = Version::MIN;
 
 fn new(options: PutOptions) -> Content {
-    Content { bytes: Bytes::from_static(b"new"), options, stamp: None, sync: FileSync::Fsync }
+    Content { bytes: "new".into(), options, stamp: None, sync: FileSync::Fsync }
 }
 
 fn temporaries(dir: &Path) -> usize {
@@ -187,4 +187,25 @@ fn create_only_by_a_link() {
     writer.put(&held, c"fresh", &new(refuse)).unwrap();
     assert_eq!(fs::read(dir.path().join("fresh")).unwrap(), b"new");
     assert_eq!(temporaries(dir.path()), 0);
+}
+
+/// Each chunk is written where it belongs, wherever in a chunk a call stops, and all of it is synced before the rename.
+#[test]
+fn short_writes_of_several_chunks_are_finished() {
+    let chunks: Vec<bytes::Bytes> = (0..1500_u16).map(|i| vec![i as u8; usize::from(i % 7)].into()).collect();
+    for takes in [1, 2, 5, 1000, usize::MAX] {
+        let at = tempfile::tempdir().unwrap();
+        let dir = Arc::new(Dir::open(at.path()).unwrap());
+        let engine = Arc::new(Faulty::short(takes));
+        let shared: Arc<dyn Interpreter> = Arc::<Faulty>::clone(&engine);
+        let writer = Writer::new(Selected::for_test(shared, EngineKind::Portable), Maker::Store);
+        writer.put(&dir, c"k", &Content { bytes: chunks.clone().into(), ..new(REPLACE) }).unwrap();
+        assert_eq!(fs::read(at.path().join("k")).unwrap(), chunks.concat(), "{takes} bytes a write");
+        let ran = engine.ran();
+        let writes = ran.iter().filter(|call| matches!(call, Call::Write { .. })).count();
+        // 1,286 chunks are not empty: one call takes 1,024 of them.
+        assert_eq!(writes, chunks.concat().len().div_ceil(takes).max(2), "{takes} bytes a write");
+        let last = ran.iter().rposition(|call| matches!(call, Call::Write { .. })).unwrap();
+        assert_eq!(ran[last + 1..][..2], [Call::SyncFile, Call::CloseFile]);
+    }
 }

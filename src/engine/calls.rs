@@ -1,12 +1,14 @@
 //! The calls of a plan as plain system calls.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, futimens};
+use nix::sys::uio::pwritev;
 use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 
 use super::Job;
@@ -108,9 +110,14 @@ fn create(job: &Job, mode: u32) -> nix::Result<OwnedFd> {
     openat(job.dir.fd(), &*job.temp, TEMP_FLAGS | OFlag::O_CLOEXEC, Mode::from_bits_truncate(mode as _))
 }
 
-fn write(job: &mut Job, range: std::ops::Range<usize>) -> nix::Result<usize> {
+/// As much of the range as one call takes: no more than so many chunks, for one.
+fn write(job: &mut Job, range: Range<usize>) -> nix::Result<usize> {
+    let Some(bytes) = job.bytes.contiguous() else {
+        let offset = range.start.try_into().map_err(|_| Errno::EFBIG)?;
+        return pwritev(file(job)?, &job.bytes.slices(range), offset);
+    };
     let file = File::from(job.file.take().ok_or(Errno::EBADF)?);
-    let result = file.write_at(&job.bytes[range.clone()], range.start as u64);
+    let result = file.write_at(&bytes[range.clone()], range.start as u64);
     job.file = Some(file.into());
     result.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }

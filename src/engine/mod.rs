@@ -25,9 +25,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-
 use crate::dir::Dir;
+use crate::payload::Payload;
 use crate::plan::{Call, Plan};
 use crate::report::{Fate, Report};
 
@@ -134,7 +133,7 @@ pub(crate) struct Job {
     pub(crate) temp: CString,
     /// Where a file is moved from.
     pub(crate) source: Option<(Arc<Dir>, CString)>,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Payload,
     /// The open temporary file, where it exists before the plan begins.
     pub(crate) file: Option<OwnedFd>,
     /// Set as soon as the sync of a directory is seen to fail, before anyone else can be told of a success.
@@ -149,7 +148,7 @@ impl Job {
             name: CString::default(),
             temp: CString::default(),
             source: None,
-            bytes: Bytes::new(),
+            bytes: Payload::new(),
             file: None,
             poisoned: Arc::clone(poisoned),
         }

@@ -65,7 +65,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use crate::{Store, Version};
+use crate::{Payload, Store, Version};
 use blocking::blocking;
 use error::{explain, explain_create, explain_source, not_implemented, precondition};
 use upload::Upload;
@@ -191,8 +191,7 @@ impl ObjectStore for RingboltStore {
         let is_update = matches!(opts.mode, PutMode::Update(_));
         let put = match opts.attributes.is_empty() {
             true => {
-                let bytes = Bytes::from(payload);
-                let put = self.store.put_with_async(location.as_ref(), bytes, options);
+                let put = self.store.put_with_async(location.as_ref(), Payload::from_iter(payload), options);
                 match put.await {
                     Err(error) if error.is_already_exists() => {
                         let (store, location) = (Arc::clone(&self.store), location.clone());

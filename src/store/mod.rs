@@ -21,6 +21,7 @@ use crate::commit::{Change, Committer};
 use crate::engine::{Engine, EngineInfo};
 use crate::error::{Error, Result, Step};
 use crate::key::Key;
+use crate::payload::Payload;
 use crate::plan::Existing;
 use crate::put_options::PutOptions;
 use crate::queue::Load;
@@ -173,7 +174,7 @@ impl Store {
     ///
     /// An [`Error`] that names the failed step. [`Error::outcome`] tells whether the old content is still there; after
     /// [`Outcome::Unknown`](crate::Outcome::Unknown) this store refuses further writes until it is reopened.
-    pub fn put(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> Result<Version> {
+    pub fn put(&self, key: impl AsRef<str>, bytes: impl Into<Payload>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new())
     }
 
@@ -182,7 +183,7 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::is_already_exists`] if there is such a key; otherwise as [`put`](Store::put).
-    pub fn put_new(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> Result<Version> {
+    pub fn put_new(&self, key: impl AsRef<str>, bytes: impl Into<Payload>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new().create_new(true))
     }
 
@@ -193,7 +194,7 @@ impl Store {
     ///
     /// [`Error::is_version_mismatch`] if it has another or is not there; [`Error::is_unsupported_version`] on a filesystem
     /// that does not keep times exactly enough; otherwise as [`put`](Store::put).
-    pub fn put_if(&self, key: impl AsRef<str>, expected: Version, bytes: impl Into<Bytes>) -> Result<Version> {
+    pub fn put_if(&self, key: impl AsRef<str>, expected: Version, bytes: impl Into<Payload>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new().expect_version(expected))
     }
 
@@ -202,8 +203,8 @@ impl Store {
     /// # Errors
     ///
     /// As [`put`](Store::put).
-    pub fn put_with(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>, options: PutOptions) -> Result<Version> {
-        self.shared.committer.make(Change::put(key.as_ref(), bytes.into(), options)).map(versioned)
+    pub fn put_with(&self, key: impl AsRef<str>, bytes: impl Into<Payload>, options: PutOptions) -> Result<Version> {
+        self.shared.committer.make(Change::put(key.as_ref(), bytes, options)).map(versioned)
     }
 
     /// Begins a new version of `key` that is written piece by piece, for content that does not fit into memory. Nothing is

@@ -213,7 +213,7 @@ fn initialise(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<()> {
     root.sync_parent()?;
     root.sync()?;
     let bytes = Bytes::from_static(FORMAT.as_bytes());
-    let content = Content { bytes, options: PutOptions::new(), stamp: None, sync: FileSync::Fsync };
+    let content = Content { bytes: bytes.into(), options: PutOptions::new(), stamp: None, sync: FileSync::Fsync };
     writer.put(own, FORMAT_NAME, &content)
 }
 

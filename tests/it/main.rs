@@ -31,6 +31,7 @@ mod limits;
 mod mounts;
 #[cfg(feature = "object_store")]
 mod objects;
+mod payloads;
 #[cfg(target_os = "linux")]
 mod refusals;
 #[cfg(all(feature = "sidecar", target_os = "linux"))]
