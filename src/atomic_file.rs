@@ -14,6 +14,7 @@ use crate::commit::{Change, What, Written};
 use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
 use crate::plan::{FileSync, Plan};
+use crate::preserved::Preserved;
 use crate::put_options::PutOptions;
 use crate::report::certainly_not_created;
 use crate::store::Shared;
@@ -56,6 +57,8 @@ pub struct AtomicFile {
     /// Open until the commit takes it.
     file: Option<File>,
     options: PutOptions,
+    /// What it takes over from the file that it replaces.
+    like: Option<Preserved>,
     /// The first error of a write. What was meant to be in the file is not, so it must not be published.
     broken: Option<io::Error>,
 }
@@ -87,9 +90,22 @@ impl AtomicFile {
         WriteOptions::new().create(path)
     }
 
+    /// Without a store; with what it takes over from the file that it replaces.
+    pub(crate) fn begin_like(
+        writer: Writer,
+        dir: Arc<Dir>,
+        name: CString,
+        options: PutOptions,
+        like: Option<Preserved>,
+    ) -> Result<AtomicFile> {
+        let mut file = AtomicFile::begin(Owner::Alone(writer), dir, name, options)?;
+        file.like = like;
+        Ok(file)
+    }
+
     pub(crate) fn begin(owner: Owner, dir: Arc<Dir>, name: CString, options: PutOptions) -> Result<AtomicFile> {
         let (temp, file) = create_temp(&dir, &name, owner.writer())?;
-        Ok(AtomicFile { owner, dir, name, temp, file: Some(file), options, broken: None })
+        Ok(AtomicFile { owner, dir, name, temp, file: Some(file), options, like: None, broken: None })
     }
 
     /// The temporary file, for what `Write` does not offer: seeking, setting its length, extended attributes.
@@ -112,6 +128,10 @@ impl AtomicFile {
         let temp = std::mem::take(&mut self.temp);
         match &self.owner {
             Owner::Alone(writer) => {
+                if let Some(like) = &self.like {
+                    let names = (&*self.name, &*temp);
+                    return writer.complete_like(&self.dir, names, file.into(), self.options, like).map(|()| None);
+                }
                 let plan = Plan::commit(self.options, None, FileSync::Fsync);
                 writer.complete(&self.dir, &self.name, &temp, Some(file.into()), plan).map(|()| None)
             }

@@ -16,6 +16,7 @@ pub mod environment;
 mod error;
 mod key;
 mod kind;
+mod link;
 mod lock;
 #[cfg(test)]
 mod model;
@@ -24,6 +25,7 @@ pub mod object_store;
 mod payload;
 mod plan;
 mod pool;
+mod preserved;
 mod put_options;
 mod queue;
 mod regular;

@@ -3,16 +3,16 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, fchown};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, futimens};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, futimens};
 use nix::sys::uio::pwritev;
 use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 
 use super::Job;
-use crate::plan::{Call, Existing};
+use crate::plan::{Call, Existing, Owner};
 use crate::report::Fate;
 use crate::sys;
 use crate::version::Version;
@@ -54,6 +54,8 @@ fn run(call: &Call, job: &mut Job) -> nix::Result<usize> {
             job.file = Some(create(job, *mode)?);
             Ok(0)
         }
+        Call::SetOwner(owner) => set_owner(job, *owner),
+        Call::SetAttributes => sys::set_attributes(file(job)?, &job.attributes).map(|()| 0),
         Call::SetMode { mode } => fchmod(file(job)?, Mode::from_bits_truncate(*mode as _)).map(|()| 0),
         // Only a chain asks for a synced write; a plain interpreter has an fsync in its plan.
         Call::Write { sync: true, .. } => Err(Errno::EOPNOTSUPP),
@@ -99,6 +101,18 @@ fn compare(job: &Job, expected: Version) -> nix::Result<usize> {
 
 fn rename(job: &Job, existing: Existing) -> nix::Result<usize> {
     sys::rename(job.dir.fd(), &job.temp, job.dir.fd(), &job.name, existing).map(|()| 0)
+}
+
+/// Changes of owner and group what differs: to give a file what it has may be refused all the same.
+fn set_owner(job: &Job, owner: Owner) -> nix::Result<usize> {
+    let file = file(job)?;
+    let found = fstat(file)?;
+    let uid = (found.st_uid != owner.uid).then_some(owner.uid);
+    let gid = (found.st_gid != owner.gid).then_some(owner.gid);
+    if uid.is_some() || gid.is_some() {
+        fchown(file, uid, gid).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    }
+    Ok(0)
 }
 
 fn file(job: &Job) -> nix::Result<std::os::fd::BorrowedFd<'_>> {

@@ -29,6 +29,7 @@ use crate::dir::Dir;
 use crate::payload::Payload;
 use crate::plan::{Call, Plan};
 use crate::report::{Fate, Report};
+use crate::sys;
 
 #[cfg(test)]
 pub(crate) use faulty::Faulty;
@@ -134,6 +135,8 @@ pub(crate) struct Job {
     /// Where a file is moved from.
     pub(crate) source: Option<(Arc<Dir>, CString)>,
     pub(crate) bytes: Payload,
+    /// The extended attributes that it is to have.
+    pub(crate) attributes: Arc<sys::Attributes>,
     /// The open temporary file, where it exists before the plan begins.
     pub(crate) file: Option<OwnedFd>,
     /// Set as soon as the sync of a directory is seen to fail, before anyone else can be told of a success.
@@ -149,6 +152,7 @@ impl Job {
             temp: CString::default(),
             source: None,
             bytes: Payload::new(),
+            attributes: Arc::default(),
             file: None,
             poisoned: Arc::clone(poisoned),
         }
