@@ -209,3 +209,28 @@ fn short_writes_of_several_chunks_are_finished() {
         assert_eq!(ran[last + 1..][..2], [Call::SyncFile, Call::CloseFile]);
     }
 }
+
+/// The same with owner, mode and attributes of the old file: whatever fails, the old file is as it was, or the new one like it.
+#[test]
+fn a_failure_at_every_call_of_a_put_like_the_old_file() {
+    use std::os::unix::fs::PermissionsExt;
+
+    for at in 0..9 {
+        for errno in [Errno::EIO, Errno::ENOSPC, Errno::EPERM, Errno::ENOTSUP] {
+            let (dir, held, engine, writer) = writer(move |n, _| (n == at).then_some(errno));
+            let path = dir.path().join("k");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+            let like = Preserved::of(&held, c"k").unwrap().unwrap();
+            let error = writer.put_like(&held, c"k", &new(REPLACE), &like).unwrap_err();
+            let ran = engine.ran();
+            let steps = [Step::CreateTemp, Step::Write, Step::SetOwner, Step::SetAttributes, Step::SetMode];
+            assert_eq!(ran[at].step(), *steps.get(at).unwrap_or(&ran[at].step()));
+            assert_eq!((error.step(), error.raw_os_error()), (ran[at].step(), Some(errno as i32)));
+            let published = at == 8;
+            assert_eq!(error.outcome(), if published { Outcome::Unknown } else { Outcome::Unchanged });
+            assert_eq!(fs::read(&path).unwrap(), if published { b"new" } else { b"old" });
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o604);
+            assert_eq!((temporaries(dir.path()), error.leftover()), (0, None));
+        }
+    }
+}

@@ -32,6 +32,7 @@ mod mounts;
 #[cfg(feature = "object_store")]
 mod objects;
 mod payloads;
+mod preserved;
 #[cfg(target_os = "linux")]
 mod refusals;
 #[cfg(all(feature = "sidecar", target_os = "linux"))]
