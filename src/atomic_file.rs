@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -113,6 +113,42 @@ impl AtomicFile {
         self.file.as_ref().expect("open until the commit consumes the guard")
     }
 
+    /// Appends what `source` has from its cursor to its end, and returns how many bytes that is. Both cursors move.
+    ///
+    /// Between files on Linux, the kernel copies (`copy_file_range(2)`), which on xfs and btrfs shares the blocks instead of writing
+    /// them again. Writing the same through [`Write`] takes a `write` for each buffer.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    /// std::fs::write(&from, "content")?;
+    /// let mut file = ringbolt::AtomicFile::create(&to)?;
+    /// assert_eq!(file.copy_from(&std::fs::File::open(&from)?)?, 7);
+    /// file.commit()?;
+    /// assert_eq!(std::fs::read(&to)?, b"content");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Reading or writing failed, after some of it perhaps. Then [`commit`](AtomicFile::commit) fails, as after a failed write.
+    pub fn copy_from(&mut self, source: &File) -> io::Result<u64> {
+        self.copy_at_most(source, u64::MAX)
+    }
+
+    /// The same for at most so many bytes: to copy a large file in pieces, with a look at something else between them. Fewer bytes
+    /// mean that `source` has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`copy_from`](AtomicFile::copy_from).
+    pub fn copy_at_most(&mut self, source: &File, most: u64) -> io::Result<u64> {
+        let result = copy(source, self.as_file(), most);
+        self.note(result)
+    }
+
     /// Makes the new content durable and visible under the target's name. Returns its version, if it is in a store.
     ///
     /// # Errors
@@ -155,6 +191,19 @@ impl AtomicFile {
         }
         let path = self.dir.path_of(&self.temp);
         Err(Error::new(crate::error::Kind::Io, Step::RemoveTemp, path.clone()).with_leftover(path))
+    }
+}
+
+/// With nothing between the two files that would keep the standard library from seeing that they are files.
+fn copy(source: &File, mut target: &File, most: u64) -> io::Result<u64> {
+    let begin = target.stream_position()?;
+    let mut copied = 0;
+    loop {
+        match io::copy(&mut source.take(most - copied), &mut target) {
+            // Some of it may be copied; both cursors are behind that.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => copied = target.stream_position()? - begin,
+            result => return result.map(|rest| copied + rest),
+        }
     }
 }
 
@@ -203,7 +252,7 @@ impl Write for AtomicFile {
 }
 
 impl AtomicFile {
-    fn note(&mut self, result: io::Result<usize>) -> io::Result<usize> {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() != io::ErrorKind::Interrupted
             && self.broken.is_none()

@@ -97,11 +97,11 @@ impl RingboltStore {
     async fn copy(&self, from: &Path, to: &Path, mode: CopyMode) -> Result<Copied> {
         let (store, from, to) = (Arc::clone(&self.store), from.clone(), to.clone());
         blocking(move || {
-            let (mut source, original) = get::open_version(&store, &from)?;
+            let (source, original) = get::open_version(&store, &from)?;
             let attributes = attributes::read(&source, &from)?;
             let options = crate::PutOptions::new().create_new(mode == CopyMode::Create);
             let mut target = store.create(to.as_ref(), options).map_err(|error| explain_create(&store, error, &to))?;
-            std::io::copy(&mut source, &mut target).map_err(|error| error::of_io(error, &to))?;
+            target.copy_from(&source).map_err(|error| error::of_io(error, &to))?;
             attributes::write(target.as_file(), &attributes, &to)?;
             let copy = target.commit().map_err(|error| explain_create(&store, error, &to))?;
             Ok(Copied { original, copy: copy.ok_or_else(|| not_implemented("a copy without a version"))? })

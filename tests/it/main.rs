@@ -14,6 +14,7 @@ mod cli_sidecar;
 #[cfg(feature = "cli")]
 mod cli_sidecar_kept;
 mod clocks;
+mod copies;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod devices;
