@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::draft::{Draft, write_to_draft};
 use crate::error::{Rejected, Result};
 use crate::plan::{FileSync, Plan};
+use crate::preserved::Preserved;
 use crate::write::WriteOptions;
 use crate::writer::Writer;
 
@@ -38,6 +39,8 @@ use crate::writer::Writer;
 pub struct AtomicFile {
     writer: Writer,
     draft: Draft,
+    /// What it takes over from the file that it replaces.
+    like: Option<Preserved>,
 }
 
 impl AtomicFile {
@@ -50,8 +53,8 @@ impl AtomicFile {
         WriteOptions::new().create(path)
     }
 
-    pub(crate) fn new(writer: Writer, draft: Draft) -> AtomicFile {
-        AtomicFile { writer, draft }
+    pub(crate) fn new(writer: Writer, draft: Draft, like: Option<Preserved>) -> AtomicFile {
+        AtomicFile { writer, draft, like }
     }
 
     /// The temporary file, for what `Write` does not offer: seeking, setting its length, extended attributes.
@@ -79,8 +82,13 @@ impl AtomicFile {
             Err(error) => return Err(Rejected::of(error, self)),
         };
         let Draft { dir, name, temp, options, .. } = &self.draft;
-        let plan = Plan::commit(*options, None, FileSync::Fsync);
-        let committed = self.writer.complete(dir, name, temp, Some(file), plan);
+        let committed = match &self.like {
+            Some(like) => self.writer.complete_like(dir, (name, temp), file, *options, like),
+            None => {
+                let plan = Plan::commit(*options, None, FileSync::Fsync);
+                self.writer.complete(dir, name, temp, Some(file), plan)
+            }
+        };
         self.draft.settle(committed).map_err(|error| Rejected::of(error, self))
     }
 

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::commit::{Answer, Applied, Change, Unit};
 use crate::error::Result;
+use crate::payload::Payload;
 use crate::put_options::PutOptions;
 use crate::store::Shared;
 use crate::version::Version;
@@ -52,22 +51,22 @@ impl Batch {
     }
 
     /// As [`Store::put`](crate::Store::put).
-    pub fn put(&mut self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> &mut Batch {
+    pub fn put(&mut self, key: impl AsRef<str>, bytes: impl Into<Payload>) -> &mut Batch {
         self.put_with(key, bytes, PutOptions::new())
     }
 
     /// As [`Store::put_with`](crate::Store::put_with).
-    pub fn put_with(&mut self, key: impl AsRef<str>, bytes: impl Into<Bytes>, options: PutOptions) -> &mut Batch {
-        self.push(Change::put(key.as_ref(), bytes.into(), options))
+    pub fn put_with(&mut self, key: impl AsRef<str>, bytes: impl Into<Payload>, options: PutOptions) -> &mut Batch {
+        self.push(Change::put(key.as_ref(), bytes, options))
     }
 
     /// As [`Store::put_new`](crate::Store::put_new).
-    pub fn put_new(&mut self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> &mut Batch {
+    pub fn put_new(&mut self, key: impl AsRef<str>, bytes: impl Into<Payload>) -> &mut Batch {
         self.put_with(key, bytes, PutOptions::new().create_new(true))
     }
 
     /// As [`Store::put_if`](crate::Store::put_if).
-    pub fn put_if(&mut self, key: impl AsRef<str>, expected: Version, bytes: impl Into<Bytes>) -> &mut Batch {
+    pub fn put_if(&mut self, key: impl AsRef<str>, expected: Version, bytes: impl Into<Payload>) -> &mut Batch {
         self.put_with(key, bytes, PutOptions::new().expect_version(expected))
     }
 

@@ -47,6 +47,14 @@ impl Dir {
         Ok(Dir::new(fd, path))
     }
 
+    /// Opens the directory that a symbolic link in this one means.
+    pub(crate) fn open_from(&self, path: &Path) -> Result<Dir> {
+        let whole = self.path.join(path);
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let fd = openat(&self.fd, path, FLAGS, Mode::empty());
+        Ok(Dir::new(fd.map_err(|errno| Error::from_errno(errno, Step::OpenDir, &whole))?, whole))
+    }
+
     /// One whose sync fails.
     #[cfg(all(test, feature = "tokio-uring", target_os = "linux"))]
     pub(crate) fn open_unsyncable(path: &Path) -> Dir {

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,6 +77,10 @@ impl Draft {
         self.note(result)
     }
 
+    pub(crate) fn copy(&mut self, source: &File, most: u64) -> io::Result<u64> {
+        self.write(|file| copy(source, file, most))
+    }
+
     /// Remembers the first failure: half a file is never published.
     fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
@@ -89,9 +93,46 @@ impl Draft {
     }
 }
 
-/// `Write` for a guard: to its draft, unbuffered.
+/// With nothing between the two files that would keep the standard library from seeing that they are files.
+fn copy(source: &File, mut target: &File, most: u64) -> io::Result<u64> {
+    let begin = target.stream_position()?;
+    let mut copied = 0;
+    loop {
+        match io::copy(&mut source.take(most - copied), &mut target) {
+            // Some of it may be copied; both cursors are behind that.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => copied = target.stream_position()? - begin,
+            result => return result.map(|rest| copied + rest),
+        }
+    }
+}
+
+/// What writes to a guard: to its draft, unbuffered.
 macro_rules! write_to_draft {
     ($guard:ty) => {
+        impl $guard {
+            /// Appends what `source` has from its cursor to its end, and returns how many bytes that is. Both cursors move.
+            ///
+            /// On Linux the kernel copies (`copy_file_range(2)`), which on xfs and btrfs shares the blocks instead of writing them
+            /// again. Writing the same through [`Write`](std::io::Write) takes a call for each buffer.
+            ///
+            /// # Errors
+            ///
+            /// Reading or writing failed, perhaps after a part of it. The commit fails then, as after a failed write.
+            pub fn copy_from(&mut self, source: &std::fs::File) -> std::io::Result<u64> {
+                self.copy_at_most(source, u64::MAX)
+            }
+
+            /// The same for at most `most` bytes: to copy a large file in pieces, with a look at something else between them. Fewer
+            /// bytes mean that `source` has ended.
+            ///
+            /// # Errors
+            ///
+            /// As `copy_from`.
+            pub fn copy_at_most(&mut self, source: &std::fs::File, most: u64) -> std::io::Result<u64> {
+                self.draft.copy(source, most)
+            }
+        }
+
         impl std::io::Write for $guard {
             fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
                 self.draft.write(|mut file| file.write(buf))

@@ -67,7 +67,8 @@ impl Format {
 /// Makes the file, through the whole protocol.
 pub(crate) fn create(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Result<()> {
     let bytes = Bytes::from_static(TEXT.as_bytes());
-    let content = Content { bytes, options: PutOptions::new(), stamp: Some(ceiling), sync: FileSync::Fsync };
+    let content =
+        Content { bytes: bytes.into(), options: PutOptions::new(), stamp: Some(ceiling), sync: FileSync::Fsync };
     writer.put(own, NAME, &content)
 }
 
@@ -98,7 +99,8 @@ pub(crate) fn look(root: &Dir) -> Result<bool> {
     };
     match sys::open_beneath(root.fd(), &path, OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
         Ok(file) => {
-            let format = Format::of(file).map_err(|error| Error::from_io(error, Step::Read, root.path().join(&path)))?;
+            let format =
+                Format::of(file).map_err(|error| Error::from_io(error, Step::Read, root.path().join(&path)))?;
             format.check(root)?;
             Ok(format.ceiling.tells_fine_times())
         }

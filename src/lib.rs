@@ -18,13 +18,16 @@ pub mod environment;
 mod error;
 mod format;
 mod key;
+mod link;
 mod lock;
 #[cfg(test)]
 mod model;
 #[cfg(feature = "object_store")]
 pub mod object_store;
+mod payload;
 mod plan;
 mod pool;
+mod preserved;
 mod process;
 mod put_options;
 mod queue;
@@ -53,6 +56,7 @@ pub use engine::Mutant;
 pub use engine::{Engine, EngineInfo, EngineKind, probe_uring};
 pub use error::{Error, ErrorKind, Outcome, Rejected, Result, Step};
 pub use key::{COMPONENT_MAX, KEY_MAX, check_key};
+pub use payload::Payload;
 pub use put_options::PutOptions;
 pub use stats::{BarrierStats, Latencies, Latency, QueueStats, Stats, Syncs};
 pub use store::{Entries, Entry, List, ListOptions, Metadata, Reader, Store, StoreBuilder, StoreFile};

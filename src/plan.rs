@@ -28,6 +28,10 @@ pub(crate) const STAGE_MAX: usize = 8;
 pub(crate) enum Call {
     /// `openat(dir, temp, O_CREAT|O_EXCL|O_NOFOLLOW|O_WRONLY, mode)`
     CreateTemp { mode: u32 },
+    /// `fchown(file, uid, gid)`, if it has others. It may clear set-id bits.
+    SetOwner(Owner),
+    /// `fsetxattr(file)`: the extended attributes in the job.
+    SetAttributes,
     /// `fchmod(file, mode)`: exact, whatever the umask.
     SetMode { mode: u32 },
     /// `pwrite` of this range of the bytes at the same offset; `sync` makes it durable in the same call (`RWF_SYNC`).
@@ -64,6 +68,13 @@ pub(crate) enum Call {
     SyncSourceDir,
     /// `unlinkat(dir, temp)`
     RemoveTemp,
+}
+
+/// Whose a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// What becomes of a file that already has the name.
@@ -112,6 +123,8 @@ impl Call {
     pub(crate) fn step(&self) -> Step {
         match self {
             Call::CreateTemp { .. } => Step::CreateTemp,
+            Call::SetOwner(_) => Step::SetOwner,
+            Call::SetAttributes => Step::SetAttributes,
             Call::SetMode { .. } => Step::SetMode,
             Call::Write { .. } => Step::Write,
             Call::Stamp { .. } => Step::Stamp,
@@ -220,6 +233,14 @@ impl Plan {
         plan.publish(existing)
     }
 
+    /// The same for a file that takes over owner and attributes: private until it is written.
+    pub(crate) fn replace_like(replace: Replace, owner: Owner) -> Plan {
+        let options = PutOptions { mode: None, ..replace.options };
+        let mut plan = Plan::stage(Replace { options, ..replace });
+        plan.stages.append(&mut Plan::commit_like(replace.options, owner, replace.sync).stages);
+        plan
+    }
+
     /// Creates and writes a temporary file, which stays open.
     pub(crate) fn stage(replace: Replace) -> Plan {
         let Replace { len, options: PutOptions { mode, .. }, stamp, .. } = replace;
@@ -255,6 +276,15 @@ impl Plan {
     /// Makes a temporary file that was written through a guard durable and publishes it.
     pub(crate) fn commit(options: PutOptions, stamp: Option<Version>, sync: FileSync) -> Plan {
         Plan::finish(options, stamp, sync).publish(options.existing)
+    }
+
+    /// The same, with owner and attributes of another. The owner comes first: from then on the mode, which is still 0600, is for him.
+    /// Then the attributes: a change of owner and a write each take capabilities off a file, and an access control list changes the
+    /// mode. The mode comes last, since a change of owner takes off set-id bits. All of it is before the sync.
+    pub(crate) fn commit_like(options: PutOptions, owner: Owner, sync: FileSync) -> Plan {
+        let mut plan = Plan::of([vec![Call::SetOwner(owner)], vec![Call::SetAttributes]]);
+        plan.stages.append(&mut Plan::commit(options, None, sync).stages);
+        plan
     }
 
     fn publish(mut self, existing: Existing) -> Plan {

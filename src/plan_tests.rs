@@ -20,6 +20,13 @@ fn all_plans() -> Vec<Plan> {
         for sync in [FileSync::Fsync, FileSync::Range] {
             plans.push(Plan::commit(PutOptions { mode: None, existing }, None, sync));
             plans.push(Plan::commit(PutOptions { mode: Some(0o6755), existing }, Some(version), sync));
+            let owner = Owner { uid: 1, gid: 2 };
+            for mode in [0o640, 0o6755] {
+                let options = PutOptions { mode: Some(mode), existing };
+                plans.push(Plan::commit_like(options, owner, sync));
+                let replace = Replace { len: 0, options, stamp: None, sync, fuse: true };
+                plans.extend([0, KIB, 9 * WRITE_MAX].map(|len| Plan::replace_like(Replace { len, ..replace }, owner)));
+            }
             for (len, mode) in [(0, None), (KIB, None), (KIB, Some(0o6755)), (9 * WRITE_MAX, Some(0o640))] {
                 for stamp in [None, Some(version)] {
                     let options = PutOptions { mode, existing };
@@ -90,6 +97,8 @@ fn the_naive_chain_is_not_safe() {
         vec![publish(), Call::RemoveTemp],
         vec![publish(), Call::SyncDir, Call::Unlink],
         vec![create(), Call::SetMode { mode: 0 }, write(false)],
+        vec![Call::SetOwner(Owner { uid: 1, gid: 2 }), Call::SetMode { mode: 0o644 }],
+        vec![Call::SetAttributes, Call::SyncFile],
     ] {
         assert!(!stage_is_safe(&unsafe_stage), "{unsafe_stage:?}");
     }
@@ -114,6 +123,26 @@ fn a_plan_without_failures_is_durable_and_syncs_before_it_publishes() {
             assert!(ran[..visible].iter().any(synced), "{plan:?}");
         }
     }
+}
+
+/// Nobody who could not read the old file can read the new one at any moment: it is private until it has its owner and its attributes,
+/// and what takes set-id bits or capabilities off a file comes before what sets them.
+#[test]
+fn a_file_like_another_is_private_until_it_is_like_it() {
+    let mut seen = 0;
+    for plan in all_plans() {
+        let calls: Vec<&Call> = plan.stages().flatten().collect();
+        let Some(owner) = calls.iter().position(|call| matches!(call, Call::SetOwner(_))) else { continue };
+        seen += 1;
+        let modes: Vec<usize> = (0..calls.len()).filter(|i| matches!(calls[*i], Call::SetMode { .. })).collect();
+        assert_eq!(modes, [owner + 2], "{plan:?}");
+        assert_eq!(calls[owner + 1], &Call::SetAttributes);
+        assert!(calls[owner..].iter().all(|call| !matches!(call, Call::Write { .. })), "{plan:?}");
+        assert!(calls[owner + 2..].iter().any(|call| is_sync(call)), "{plan:?}");
+        let private = |call: &&Call| !matches!(call, Call::CreateTemp { mode } if *mode != 0o600);
+        assert!(calls.iter().all(private), "{plan:?}");
+    }
+    assert_eq!(seen, 48);
 }
 
 /// One call fails, at every place of every plan: what is told must be what is true.

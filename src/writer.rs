@@ -6,16 +6,18 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use nix::errno::Errno;
 
 use crate::dir::Dir;
 use crate::engine::{Done, Job, Selected};
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
+use crate::payload::Payload;
 use crate::plan::{FileSync, Plan, Replace};
+use crate::preserved::Preserved;
 use crate::process::Process;
 use crate::put_options::PutOptions;
 use crate::report::{Report, Verdict, is_ambiguous};
+use crate::sys::Attributes;
 use crate::temp::{self, Maker};
 use crate::version::Version;
 
@@ -25,7 +27,7 @@ pub(crate) const NAME_ATTEMPTS: usize = 8;
 /// What one file is to hold, and how it is made durable.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Payload,
     pub(crate) options: PutOptions,
     pub(crate) stamp: Option<Version>,
     pub(crate) sync: FileSync,
@@ -99,6 +101,14 @@ impl Writer {
         self.put_by(dir, name, content, Plan::replace)
     }
 
+    /// The same with owner, mode and attributes of another file.
+    pub(crate) fn put_like(&self, dir: &Arc<Dir>, name: &CStr, content: &Content, like: &Preserved) -> Result<()> {
+        let content = Content { options: like.options(content.options), ..content.clone() };
+        let plan = |replace| Plan::replace_like(replace, like.owner);
+        let (done, temp) = self.write(dir, name, &content, &like.attributes, plan);
+        self.settle(self.judge(&done.report), dir, name, &temp)
+    }
+
     /// The same by a plan of the caller's.
     pub(crate) fn put_by(
         &self,
@@ -107,26 +117,36 @@ impl Writer {
         content: &Content,
         plan: impl Fn(Replace) -> Plan,
     ) -> Result<()> {
-        let (done, temp) = self.write(dir, name, content, plan);
+        let (done, temp) = self.write(dir, name, content, &Arc::default(), plan);
         self.settle(self.judge(&done.report), dir, name, &temp)
     }
 
     /// Writes a temporary file that is still to be synced and published; its name, and the open file.
     pub(crate) fn stage(&self, dir: &Arc<Dir>, name: &CStr, content: &Content) -> Result<(CString, OwnedFd)> {
-        let (done, temp) = self.write(dir, name, content, Plan::stage);
+        let (done, temp) = self.write(dir, name, content, &Arc::default(), Plan::stage);
         self.settle(self.judge(&done.report), dir, name, &temp)?;
         let file = done.file.ok_or_else(|| Error::from_errno(Errno::EBADF, Step::Write, dir.path_of(&temp)))?;
         Ok((temp, file))
     }
 
     /// Runs a plan that begins with a temporary file; under another name if the first is taken.
-    fn write(&self, dir: &Arc<Dir>, name: &CStr, content: &Content, plan: impl Fn(Replace) -> Plan) -> (Done, CString) {
+    fn write(
+        &self,
+        dir: &Arc<Dir>,
+        name: &CStr,
+        content: &Content,
+        attributes: &Arc<Attributes>,
+        plan: impl Fn(Replace) -> Plan,
+    ) -> (Done, CString) {
         let Content { bytes, options, stamp, sync } = content;
         for attempt in 1.. {
-            let fuse = self.engine.interpreter.links() && dir.sync_writes();
+            // A ring has no request that writes several chunks.
+            let fuse = self.engine.interpreter.links() && dir.sync_writes() && bytes.contiguous().is_some();
             let plan = plan(Replace { len: bytes.len(), options: *options, stamp: *stamp, sync: *sync, fuse });
             let temp = temp::name(self.maker, name, attempt);
-            let job = Job { name: name.into(), temp: temp.clone(), bytes: bytes.clone(), ..self.job(plan, dir) };
+            let job = self.job(plan, dir);
+            let job = Job { name: name.into(), temp: temp.clone(), bytes: bytes.clone(), ..job };
+            let job = Job { attributes: Arc::clone(attributes), ..job };
             let done = self.engine.interpreter.run(job);
             if done.report.sync_write_refused() {
                 dir.refuse_sync_writes();
@@ -150,6 +170,21 @@ impl Writer {
     ) -> Result<()> {
         let job = Job { name: name.into(), temp: temp.into(), file, ..self.job(plan, dir) };
         let done = self.engine.interpreter.run(job);
+        self.settle_guard(self.judge(&done.report), dir, name, temp)
+    }
+
+    /// The same with owner, mode and attributes of another file.
+    pub(crate) fn complete_like(
+        &self,
+        dir: &Arc<Dir>,
+        (name, temp): (&CStr, &CStr),
+        file: OwnedFd,
+        options: PutOptions,
+        like: &Preserved,
+    ) -> Result<()> {
+        let plan = Plan::commit_like(like.options(options), like.owner, FileSync::Fsync);
+        let job = Job { name: name.into(), temp: temp.into(), file: Some(file), ..self.job(plan, dir) };
+        let done = self.engine.interpreter.run(Job { attributes: Arc::clone(&like.attributes), ..job });
         self.settle_guard(self.judge(&done.report), dir, name, temp)
     }
 

@@ -8,7 +8,7 @@ use crate::plan::{Call, Existing};
 const REPLACE: PutOptions = PutOptions { mode: None, existing: Existing::Replace };
 
 fn new(options: PutOptions) -> Content {
-    Content { bytes: Bytes::from_static(b"new"), options, stamp: None, sync: FileSync::Fsync }
+    Content { bytes: "new".into(), options, stamp: None, sync: FileSync::Fsync }
 }
 
 fn temporaries(dir: &Path) -> usize {
@@ -184,4 +184,50 @@ fn create_only_by_a_link() {
     writer.put(&held, c"fresh", &new(refuse)).unwrap();
     assert_eq!(fs::read(dir.path().join("fresh")).unwrap(), b"new");
     assert_eq!(temporaries(dir.path()), 0);
+}
+
+/// Each chunk is written where it belongs, wherever in a chunk a call stops, and all of it is synced before the rename.
+#[test]
+fn short_writes_of_several_chunks_are_finished() {
+    let chunks: Vec<bytes::Bytes> = (0..1500_u16).map(|i| vec![i as u8; usize::from(i % 7)].into()).collect();
+    for takes in [1, 2, 5, 1000, usize::MAX] {
+        let at = tempfile::tempdir().unwrap();
+        let dir = Arc::new(Dir::open(at.path()).unwrap());
+        let engine = Arc::new(Faulty::short(takes));
+        let shared: Arc<dyn Interpreter> = Arc::<Faulty>::clone(&engine);
+        let writer = Writer::new(Selected::for_test(shared, EngineKind::Portable), Maker::Store);
+        writer.put(&dir, c"k", &Content { bytes: chunks.clone().into(), ..new(REPLACE) }).unwrap();
+        assert_eq!(fs::read(at.path().join("k")).unwrap(), chunks.concat(), "{takes} bytes a write");
+        let ran = engine.ran();
+        let writes = ran.iter().filter(|call| matches!(call, Call::Write { .. })).count();
+        // 1,286 chunks are not empty: one call takes 1,024 of them.
+        assert_eq!(writes, chunks.concat().len().div_ceil(takes).max(2), "{takes} bytes a write");
+        let last = ran.iter().rposition(|call| matches!(call, Call::Write { .. })).unwrap();
+        assert_eq!(ran[last + 1..][..2], [Call::SyncFile, Call::CloseFile]);
+    }
+}
+
+/// The same with owner, mode and attributes of the old file: whatever fails, the old file is as it was, or the new one like it.
+#[test]
+fn a_failure_at_every_call_of_a_put_like_the_old_file() {
+    use std::os::unix::fs::PermissionsExt;
+
+    for at in 0..9 {
+        for errno in [Errno::EIO, Errno::ENOSPC, Errno::EPERM, Errno::ENOTSUP] {
+            let (dir, held, engine, writer) = writer(move |n, _| (n == at).then_some(errno));
+            let path = dir.path().join("k");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+            let like = Preserved::of(&held, c"k").unwrap().unwrap();
+            let error = writer.put_like(&held, c"k", &new(REPLACE), &like).unwrap_err();
+            let ran = engine.ran();
+            let steps = [Step::CreateTemp, Step::Write, Step::SetOwner, Step::SetAttributes, Step::SetMode];
+            assert_eq!(ran[at].step(), *steps.get(at).unwrap_or(&ran[at].step()));
+            assert_eq!((error.step(), error.raw_os_error()), (ran[at].step(), Some(errno as i32)));
+            let published = at == 8;
+            assert_eq!(error.outcome(), if published { Outcome::Unknown } else { Outcome::Unchanged });
+            assert_eq!(fs::read(&path).unwrap(), if published { b"new" } else { b"old" });
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o604);
+            assert_eq!((temporaries(dir.path()), error.leftover()), (0, None));
+        }
+    }
 }

@@ -107,7 +107,7 @@ pub(super) struct Whole {
 impl Whole {
     pub(super) fn new(name: &str, dir: &Path, engine: Selected, way: Way, bytes: Bytes) -> Result<Whole, String> {
         let dir = open(dir)?;
-        let content = Content { bytes, options: PutOptions::new(), stamp: None, sync: FileSync::Fsync };
+        let content = Content { bytes: bytes.into(), options: PutOptions::new(), stamp: None, sync: FileSync::Fsync };
         let writer = Writer::new(engine, Maker::Single);
         let dir = Arc::new(dir);
         if way == Way::Itself && name.ends_with("-chain") {

@@ -7,12 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::BenchError;
 use crate::dir::Dir;
 use crate::engine::{Engine, EngineInfo, Job, select};
 use crate::error::Result;
+use crate::payload::Payload;
 use crate::plan::{self, Existing, FileSync, Plan};
 use crate::put_options::PutOptions;
 use crate::report::{Fate, Verdict};
@@ -80,7 +79,7 @@ impl Replacer {
     /// # Errors
     ///
     /// The directory cannot be opened, or the engine not be started.
-    pub fn new(dir: impl AsRef<Path>, engine: Engine, bytes: impl Into<Bytes>) -> Result<Replacer> {
+    pub fn new(dir: impl AsRef<Path>, engine: Engine, bytes: impl Into<Payload>) -> Result<Replacer> {
         let dir = Arc::new(Dir::open(dir.as_ref())?);
         let content = Content { bytes: bytes.into(), options: PutOptions::new(), stamp: None, sync: FileSync::Fsync };
         Ok(Replacer { writer: Writer::new(select(engine)?, Maker::Single), dir, content })

@@ -24,6 +24,7 @@ mod on_ring {
     use crate::bench::replace::{TARGETS, names, open};
     use crate::bench::turn::{Latencies, Pace, Subject};
     use crate::dir::Dir;
+    use crate::payload::Payload;
     use crate::put_options::PutOptions;
     use crate::tokio_uring::{replace, runtime};
 
@@ -33,14 +34,14 @@ mod on_ring {
         runtime: ::tokio_uring::Runtime,
         dir: Arc<Dir>,
         names: Vec<CString>,
-        bytes: Bytes,
+        bytes: Payload,
         done: usize,
     }
 
     pub(in crate::bench) fn make(name: &str, dir: &Path, bytes: Bytes) -> Result<Box<dyn Subject>, String> {
         let runtime = runtime().map_err(|error| error.to_string())?;
         let dir = Arc::new(open(dir)?);
-        Ok(Box::new(Awaited { name: name.to_owned(), runtime, dir, names: names(), bytes, done: 0 }))
+        Ok(Box::new(Awaited { name: name.to_owned(), runtime, dir, names: names(), bytes: bytes.into(), done: 0 }))
     }
 
     impl Subject for Awaited {

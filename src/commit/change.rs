@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use bytes::Bytes;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::libc;
@@ -17,6 +16,7 @@ use super::{Answer, Applied, Core};
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::key::Key;
+use crate::payload::Payload;
 use crate::plan::{Existing, FileSync, Plan};
 use crate::put_options::PutOptions;
 use crate::queue::Load;
@@ -34,7 +34,7 @@ pub(crate) struct Change {
 #[derive(Debug)]
 pub(crate) enum What {
     Put {
-        bytes: Bytes,
+        bytes: Payload,
         options: PutOptions,
     },
     /// Publishes a temporary file that is written and still open.
@@ -92,8 +92,8 @@ impl Drop for Written {
 }
 
 impl Change {
-    pub(crate) fn put(key: &str, bytes: Bytes, options: PutOptions) -> Change {
-        Change { key: check(key), what: What::Put { bytes, options } }
+    pub(crate) fn put(key: &str, bytes: impl Into<Payload>, options: PutOptions) -> Change {
+        Change { key: check(key), what: What::Put { bytes: bytes.into(), options } }
     }
 
     pub(crate) fn delete(key: &str, expected: Option<Version>) -> Change {

@@ -1,16 +1,18 @@
 //! The calls of a plan as plain system calls.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, fchown};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, futimens};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, futimens};
+use nix::sys::uio::pwritev;
 use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 
 use super::Job;
-use crate::plan::{Call, Existing};
+use crate::plan::{Call, Existing, Owner};
 use crate::report::Fate;
 use crate::version::Version;
 use crate::{empty_dirs, sys};
@@ -52,6 +54,8 @@ fn run(call: &Call, job: &mut Job) -> nix::Result<usize> {
             job.file = Some(create(job, *mode)?);
             Ok(0)
         }
+        Call::SetOwner(owner) => set_owner(job, *owner),
+        Call::SetAttributes => sys::set_attributes(file(job)?, &job.attributes).map(|()| 0),
         Call::SetMode { mode } => fchmod(file(job)?, Mode::from_bits_truncate(*mode as _)).map(|()| 0),
         // Only a chain asks for a synced write; a plain interpreter has an fsync in its plan.
         Call::Write { sync: true, .. } => Err(Errno::EOPNOTSUPP),
@@ -94,6 +98,18 @@ fn rename(job: &Job, existing: Existing) -> nix::Result<usize> {
     sys::rename(job.dir.fd(), &job.temp, job.dir.fd(), &job.name, existing).map(|()| 0)
 }
 
+/// Changes of owner and group what differs: to give a file what it has may be refused all the same.
+fn set_owner(job: &Job, owner: Owner) -> nix::Result<usize> {
+    let file = file(job)?;
+    let found = fstat(file)?;
+    let uid = (found.st_uid != owner.uid).then_some(owner.uid);
+    let gid = (found.st_gid != owner.gid).then_some(owner.gid);
+    if uid.is_some() || gid.is_some() {
+        fchown(file, uid, gid).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    }
+    Ok(0)
+}
+
 fn file(job: &Job) -> nix::Result<std::os::fd::BorrowedFd<'_>> {
     job.file.as_ref().map(AsFd::as_fd).ok_or(Errno::EBADF)
 }
@@ -103,9 +119,14 @@ fn create(job: &Job, mode: u32) -> nix::Result<OwnedFd> {
     openat(job.dir.fd(), &*job.temp, TEMP_FLAGS | OFlag::O_CLOEXEC, Mode::from_bits_truncate(mode as _))
 }
 
-fn write(job: &mut Job, range: std::ops::Range<usize>) -> nix::Result<usize> {
+/// As much of the range as one call takes: no more than so many chunks, for one.
+fn write(job: &mut Job, range: Range<usize>) -> nix::Result<usize> {
+    let Some(bytes) = job.bytes.contiguous() else {
+        let offset = range.start.try_into().map_err(|_| Errno::EFBIG)?;
+        return pwritev(file(job)?, &job.bytes.slices(range), offset);
+    };
     let file = File::from(job.file.take().ok_or(Errno::EBADF)?);
-    let result = file.write_at(&job.bytes[range.clone()], range.start as u64);
+    let result = file.write_at(&bytes[range.clone()], range.start as u64);
     job.file = Some(file.into());
     result.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::{Done, Interpreter, Job, calls};
 use crate::dir::Dir;
 use crate::plan::{Call, Plan};
-use crate::report::Fate;
+use crate::report::{Fate, unwritten};
 use crate::run::Run;
 
 /// Decides of the n-th call (from 0) whether it fails, and how: it does not run then.
@@ -19,6 +19,8 @@ type OpenFault = dyn FnMut(usize, &str) -> Option<Errno> + Send;
 pub(crate) struct Faulty {
     /// What runs the calls that wait for the device; plain calls if there is none.
     inner: Option<Arc<dyn Interpreter>>,
+    /// The most bytes that one write takes.
+    takes: usize,
     state: Mutex<State>,
 }
 
@@ -33,7 +35,7 @@ impl Faulty {
     pub(crate) fn new(fault: impl FnMut(usize, &Call) -> Option<Errno> + Send + 'static) -> Faulty {
         let state =
             State { fault: Box::new(fault), ran: Vec::new(), open_fault: Box::new(|_, _| None), opened: Vec::new() };
-        Faulty { inner: None, state: Mutex::new(state) }
+        Faulty { inner: None, takes: usize::MAX, state: Mutex::new(state) }
     }
 
     /// The same, where also the open of a directory may fail.
@@ -49,6 +51,11 @@ impl Faulty {
 
     pub(crate) fn over(self, inner: Option<Arc<dyn Interpreter>>) -> Faulty {
         Faulty { inner, ..self }
+    }
+
+    /// One whose writes take at most so many bytes, and nothing else fails.
+    pub(crate) fn short(takes: usize) -> Faulty {
+        Faulty { takes, ..Faulty::new(|_, _| None) }
     }
 
     /// Every call so far, also those that failed.
@@ -99,7 +106,13 @@ impl Faulty {
                 job.file = done.file;
                 done.report.fate_of(call)
             }
-            _ => calls::run_one(call, job),
+            _ => match call {
+                Call::Write { range, sync } => {
+                    let range = range.start..range.end.min(range.start.saturating_add(self.takes));
+                    calls::run_one(&Call::Write { range, sync: *sync }, job)
+                }
+                call => calls::run_one(call, job),
+            },
         }
     }
 }
@@ -109,9 +122,11 @@ impl Interpreter for Faulty {
         let mut run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
         while let Some(stage) = run.next_stage() {
             let mut fates: Vec<Fate> = Vec::new();
+            let mut failed = false;
             for call in &stage {
-                let failed = fates.last().is_some_and(|fate| !matches!(fate, Fate::Done(_)));
-                fates.push(if failed { Fate::Skipped } else { self.pass(call, &mut job) });
+                let fate = if failed { Fate::Skipped } else { self.pass(call, &mut job) };
+                failed = !matches!(fate, Fate::Done(_)) || unwritten(call, &fate).is_some();
+                fates.push(fate);
             }
             run.record(stage, fates);
         }

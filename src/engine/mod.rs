@@ -26,12 +26,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-
 use crate::dir::{Dir, make_in};
 use crate::error::Result;
+use crate::payload::Payload;
 use crate::plan::{Call, Plan};
 use crate::report::{Fate, Report};
+use crate::sys;
 
 #[cfg(test)]
 pub(crate) use faulty::Faulty;
@@ -147,7 +147,9 @@ pub(crate) struct Job {
     pub(crate) temp: CString,
     /// Where a file is moved from.
     pub(crate) source: Option<(Arc<Dir>, CString)>,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Payload,
+    /// The extended attributes that it is to have.
+    pub(crate) attributes: Arc<sys::Attributes>,
     /// The open temporary file, where it exists before the plan begins.
     pub(crate) file: Option<OwnedFd>,
     /// Set as soon as the sync of a directory is seen to fail, before anyone else can be told of a success.
@@ -162,7 +164,8 @@ impl Job {
             name: CString::default(),
             temp: CString::default(),
             source: None,
-            bytes: Bytes::new(),
+            bytes: Payload::new(),
+            attributes: Arc::default(),
             file: None,
             poisoned: Arc::clone(poisoned),
         }

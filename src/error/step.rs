@@ -26,6 +26,10 @@ pub enum Step {
     List,
     /// Creating the temporary file.
     CreateTemp,
+    /// Setting the owner and the group of the temporary file.
+    SetOwner,
+    /// Setting the extended attributes of the temporary file.
+    SetAttributes,
     /// Setting the mode of the temporary file.
     SetMode,
     /// Writing the temporary file.
@@ -63,6 +67,8 @@ impl fmt::Display for Step {
             Step::Read => "read",
             Step::List => "listing",
             Step::CreateTemp => "creation of the temporary file",
+            Step::SetOwner => "fchown of the temporary file",
+            Step::SetAttributes => "fsetxattr of the temporary file",
             Step::SetMode => "fchmod of the temporary file",
             Step::Write => "write of the temporary file",
             Step::Stamp => "futimens of the temporary file",

@@ -58,6 +58,9 @@ pub(super) struct Content {
     pub(super) len: u8,
     pub(super) version: Option<Version>,
     pub(super) mode: u32,
+    /// Owner and attributes, if they were taken over from another file.
+    pub(super) owner: Option<u32>,
+    pub(super) attributes: bool,
 }
 
 impl Content {
@@ -68,7 +71,8 @@ impl Content {
         self == Content::DIRECTORY
     }
 
-    pub(super) const EMPTY: Content = Content { bytes: [0; BLOCKS], len: 0, version: None, mode: 0o600 };
+    pub(super) const EMPTY: Content =
+        Content { bytes: [0; BLOCKS], len: 0, version: None, mode: 0o600, owner: None, attributes: false };
 
     pub(super) fn of(bytes: &[u8]) -> Content {
         let mut content = Content::EMPTY;
@@ -210,6 +214,12 @@ impl Disk {
                 }
                 self.add(temp, hands.file, Content { mode: *mode, ..Content::EMPTY });
             }
+            Call::SetOwner(owner) => {
+                let content = &mut self.inode(hands)?.now;
+                content.owner = Some(owner.uid);
+                content.mode &= !0o6000;
+            }
+            Call::SetAttributes => self.inode(hands)?.now.attributes = true,
             Call::SetMode { mode } => self.inode(hands)?.now.mode = *mode,
             Call::Write { range, sync } => {
                 let content = &mut self.inode(hands)?.now;

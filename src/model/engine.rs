@@ -125,7 +125,7 @@ impl Model {
         let mut state = self.lock();
         let to = Place { dir: self.dir(&job.dir), name: state.name(&job.name) };
         let mut bytes = [0; BLOCKS];
-        bytes[..job.bytes.len()].copy_from_slice(&job.bytes);
+        bytes[..job.bytes.len()].copy_from_slice(&job.bytes.chunks().concat());
         let source = job.source.as_ref().map(|(dir, name)| Place { dir: self.dir(dir), name: state.name(name) });
         let file = job.file.as_ref().map_or(FileId::MAX, |file| state.number(file));
         let mut hands = Hands { to, temp: state.name(&job.temp), source, bytes, file };

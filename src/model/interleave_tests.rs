@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::disk::{Disk, Filesystem};
 use super::interleave::{Scenario, Summary};
 use super::machine::Links;
-use super::operation::{A, B, BETWEEN, Batch, FREE, Operation, PUT, Put, disk, version};
+use super::operation::{A, B, BETWEEN, Batch, FREE, OWNER, Operation, PUT, Put, disk, version};
 use crate::plan::{Call, Existing, FileSync};
 
 /// Makes an operation whose temporary files have this number, and perhaps the fifth after it.
@@ -14,7 +14,7 @@ fn expecting() -> Put {
 }
 
 /// What keeps its promise on every filesystem.
-const PUTS: [(&str, Make); 12] = [
+const PUTS: [(&str, Make); 14] = [
     ("put", |id| Operation::put(id, A, PUT)),
     ("fused put", |id| Operation::put(id, A, Put { fuse: true, ..PUT })),
     ("put with mode and version", |id| {
@@ -24,6 +24,8 @@ const PUTS: [(&str, Make); 12] = [
     ("create", |id| Operation::put(id, FREE, Put { existing: Existing::Refuse, ..PUT })),
     ("fused create", |id| Operation::put(id, FREE, Put { existing: Existing::Refuse, fuse: true, ..PUT })),
     ("put if", |id| Operation::put(id, A, expecting())),
+    ("put like the old", |id| Operation::put(id, A, Put { mode: Some(0o6755), like: Some(OWNER), ..PUT })),
+    ("commit like the old", |id| Operation::commit(id, A, Put { mode: Some(0o640), like: Some(OWNER), ..PUT })),
     ("commit", |id| Operation::commit(id, A, Put { mode: Some(0o640), stamp: Some(version(12)), ..PUT })),
     ("delete", |_| Operation::delete(A, None)),
     ("delete if", |_| Operation::delete(A, Some(version(1)))),

@@ -1,7 +1,7 @@
 use super::disk::Filesystem;
 use super::interleave::Scenario;
 use super::machine::Links;
-use super::operation::{A, B, BETWEEN, Batch, FREE, Operation, PUT, Put, disk, version};
+use super::operation::{A, B, BETWEEN, Batch, FREE, OWNER, Operation, PUT, Put, disk, version};
 use crate::engine::Mutant;
 use crate::plan::{Call, Existing, FileSync, Plan, stage_is_safe};
 
@@ -30,7 +30,7 @@ const BATCH_ROW: [[Found; 3]; 4] = [[Caught; 3], [Caught; 3], [Same; 3], [Caught
 /// Where nothing but the journal is relied upon, there is no sync of a file to be replaced.
 const JOURNAL_ROW: [[Found; 3]; 4] = [[Lost, Lost, Caught], [Lost, Lost, Caught], [Same; 3], [Same; 3]];
 
-const TABLE: [Row; 11] = [
+const TABLE: [Row; 12] = [
     ("put", || Operation::put(0, A, PUT), PUT_ROW),
     ("fused put", || Operation::put(0, A, Put { fuse: true, ..PUT }), PUT_ROW),
     (
@@ -38,6 +38,7 @@ const TABLE: [Row; 11] = [
         || Operation::put(0, A, Put { mode: Some(0o644), stamp: Some(version(9)), ..PUT }),
         PUT_ROW,
     ),
+    ("put like the old", || Operation::put(0, A, Put { mode: Some(0o644), like: Some(OWNER), ..PUT }), PUT_ROW),
     ("create", || Operation::put(0, FREE, Put { existing: Existing::Refuse, ..PUT }), PUT_ROW),
     ("commit", || Operation::commit(0, A, PUT), PUT_ROW),
     ("delete", || Operation::delete(A, None), DELETE_ROW),
@@ -118,8 +119,15 @@ fn a_rename_that_syncs_first_what_loses_the_name_is_caught() {
 /// What is set on a file after its sync is as little durable as what is written after it.
 #[test]
 fn a_mode_or_a_version_after_the_sync_is_caught() {
-    for late in [Call::SetMode { mode: 0o644 }, Call::Stamp { version: version(9) }] {
-        let put = Put { mode: Some(0o644), stamp: Some(version(9)), ..PUT };
+    let stamped = Put { mode: Some(0o644), stamp: Some(version(9)), ..PUT };
+    let like = Put { mode: Some(0o644), like: Some(OWNER), ..PUT };
+    for (late, put) in [
+        (Call::SetMode { mode: 0o644 }, stamped),
+        (Call::Stamp { version: version(9) }, stamped),
+        (Call::SetOwner(OWNER), like),
+        (Call::SetAttributes, like),
+        (Call::SetMode { mode: 0o644 }, like),
+    ] {
         let wrong = with(Operation::put(0, A, put), " late", |plans| {
             let mut calls: Vec<Call> = flat(&plans[0].1).into_iter().filter(|call| *call != late).collect();
             let sync = calls.iter().position(|call| *call == Call::SyncFile).unwrap();

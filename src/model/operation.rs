@@ -6,7 +6,7 @@ use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, Hands, Name, Place}
 use super::machine::Program;
 use super::promise::Effect;
 use crate::engine::Mutant;
-use crate::plan::{Call, Existing, FileSync, Plan, Replace};
+use crate::plan::{Call, Existing, FileSync, Owner, Plan, Replace};
 use crate::put_options::PutOptions;
 use crate::report::Fate;
 use crate::version::Version;
@@ -33,10 +33,15 @@ pub(super) struct Put {
     pub(super) stamp: Option<Version>,
     pub(super) sync: FileSync,
     pub(super) fuse: bool,
+    /// Takes over owner and attributes.
+    pub(super) like: Option<Owner>,
 }
 
 pub(super) const PUT: Put =
-    Put { existing: Existing::Replace, mode: None, stamp: None, sync: FileSync::Fsync, fuse: false };
+    Put { existing: Existing::Replace, mode: None, stamp: None, sync: FileSync::Fsync, fuse: false, like: None };
+
+/// Another user than the one who writes.
+pub(super) const OWNER: Owner = Owner { uid: 7, gid: 7 };
 
 impl Put {
     fn options(self) -> PutOptions {
@@ -50,7 +55,8 @@ impl Put {
     /// What is to be found of it.
     fn content(self, bytes: [u8; BLOCKS]) -> Content {
         let whole = Content::of(&bytes);
-        Content { version: self.stamp, mode: self.mode.unwrap_or(whole.mode), ..whole }
+        let (owner, attributes) = (self.like.map(|owner| owner.uid), self.like.is_some());
+        Content { version: self.stamp, mode: self.mode.unwrap_or(whole.mode), owner, attributes, ..whole }
     }
 }
 
@@ -77,8 +83,11 @@ impl Operation {
     pub(super) fn put(id: u8, to: Place, put: Put) -> Operation {
         let hands = hands(to, id);
         let effect = Effect::Put { place: to, content: put.content(hands.bytes), existing: put.existing };
-        let mut operation =
-            Operation::new(format!("put{id} {to:?}"), vec![hands], Plan::replace(put.replace()), effect);
+        let plan = match put.like {
+            Some(owner) => Plan::replace_like(put.replace(), owner),
+            None => Plan::replace(put.replace()),
+        };
+        let mut operation = Operation::new(format!("put{id} {to:?}"), vec![hands], plan, effect);
         operation.program.cleans = true;
         // Only a store compares versions.
         operation.locked = matches!(put.existing, Existing::Match(_));
@@ -87,7 +96,10 @@ impl Operation {
 
     /// A file that was written through a guard.
     pub(super) fn commit(id: u8, to: Place, put: Put) -> Operation {
-        let plan = Plan::commit(put.options(), put.stamp, put.sync);
+        let plan = match put.like {
+            Some(owner) => Plan::commit_like(put.options(), owner, put.sync),
+            None => Plan::commit(put.options(), put.stamp, put.sync),
+        };
         let mut operation = Operation::put(id, to, put);
         operation.label = format!("commit{id} {to:?}");
         operation.program.plans = vec![(0, plan)];

@@ -67,7 +67,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use crate::{Reader, Store, Version};
+use crate::{Payload, Reader, Store, Version};
 use blocking::blocking;
 use error::{explain, explain_create, explain_source, not_implemented, precondition, unsupported_version};
 pub use reader::RingboltReader;
@@ -109,11 +109,11 @@ impl RingboltStore {
     async fn copy(&self, from: &Path, to: &Path, mode: CopyMode) -> Result<Copied> {
         let (store, from, to) = (Arc::clone(&self.store), from.clone(), to.clone());
         blocking(move || {
-            let (mut source, original) = get::open_version(&store.reader(), &from)?;
+            let (source, original) = get::open_version(&store.reader(), &from)?;
             let attributes = attributes::read(&source, &from)?;
             let options = crate::PutOptions::new().create_new(mode == CopyMode::Create);
             let mut target = store.writer(to.as_ref(), options).map_err(|error| explain_create(&store, error, &to))?;
-            std::io::copy(&mut source, &mut target).map_err(|error| error::of_io(error, &to))?;
+            target.copy_from(&source).map_err(|error| error::of_io(error, &to))?;
             attributes::write(target.as_file(), &attributes, &to)?;
             let copy = target.commit().map_err(|error| explain_create(&store, error.into(), &to))?;
             Ok(Copied { original, copy })
@@ -205,8 +205,7 @@ impl ObjectStore for RingboltStore {
         let is_update = matches!(opts.mode, PutMode::Update(_));
         let put = match opts.attributes.is_empty() {
             true => {
-                let bytes = Bytes::from(payload);
-                let put = self.store.put_with_async(location.as_ref(), bytes, options);
+                let put = self.store.put_with_async(location.as_ref(), Payload::from_iter(payload), options);
                 match put.await {
                     Err(error) if error.is_already_exists() => {
                         let (store, location) = (Arc::clone(&self.store), location.clone());

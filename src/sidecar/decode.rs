@@ -7,7 +7,7 @@ use base64::{DecodeError, Engine};
 
 use super::error::{SidecarError, quoted};
 use super::json::{Field, Node};
-use super::{ActiveKeys, FILE_MAX, KeyId, Location, Purpose, Sidecar, SidecarKey};
+use super::{ActiveKeys, FILE_MAX, KeyId, Location, Purpose, Sidecar, SidecarKey, WrappedKey};
 
 const U64: (u64, &str) = (u64::MAX, "an integer from 0 to 18446744073709551615");
 const U32: (u64, &str) = (u32::MAX as u64, "an integer from 0 to 4294967295");
@@ -91,10 +91,14 @@ fn key(id: KeyId, key: &Node<'_>, version: u32) -> Result<SidecarKey, SidecarErr
         purpose: Purpose::from_name(&name).ok_or_else(|| {
             SidecarError::UnknownPurpose { at: at.clone(), id, found: quoted(&name) }.at(purpose.position())
         })?,
-        wrapped: STANDARD
-            .decode(wrapped.string()?)
-            .map_err(|error| SidecarError::BadBase64 { at, id, why: without_text(&error) }.at(wrapped.position()))?
-            .into(),
+        wrapped: match wrapped.is_null() {
+            // What Go writes for a nil slice.
+            true => WrappedKey::default(),
+            false => STANDARD
+                .decode(wrapped.string()?)
+                .map_err(|error| SidecarError::BadBase64 { at, id, why: without_text(&error) }.at(wrapped.position()))?
+                .into(),
+        },
         created: fields.get("created")?.string()?,
         local_epoch: fields.integer("local_epoch", U16)? as u16,
     })

@@ -39,7 +39,9 @@
 //! Reading is stricter than Go's decoder, on purpose. That takes names of fields in any case, the last of two equal
 //! fields, and drops fields that it does not know; it takes base64 with stray bits at its end. Here all of that is an error that
 //! names line and column: a file that is damaged, or of a later version, must not be taken for something else and written back
-//! as that. White space is not looked at, and `"keys": null`, which Go writes for a nil map, is an empty map; `"wrapped": null` is none.
+//! as that. White space is ignored. `"keys": null` and `"wrapped": null`, which Go writes for a nil map and a nil slice, are read as no keys
+//! and as zero bytes. They are written back as Go writes an empty map and an empty slice that are not nil: `"keys": {}` and `"wrapped": ""`.
+//! An open [`SidecarStore`] writes that with its next change. `null` is an error everywhere else.
 //! (Go before 1.22 writes two control characters in another way, U+0008 and U+000C; all else is the same.)
 //!
 //! There is no checksum: a bit that flips in the middle of a number is not noticed. A file like this is as good as its disk.

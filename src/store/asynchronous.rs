@@ -3,11 +3,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{Store, put_version};
 use crate::commit::{Answer, Change, Unit};
 use crate::error::Result;
+use crate::payload::Payload;
 use crate::put_options::PutOptions;
 use crate::version::Version;
 
@@ -34,44 +33,44 @@ use crate::version::Version;
 /// ```
 impl Store {
     /// As [`put`](Store::put).
-    pub fn put_async<K: AsRef<str>, B: Into<Bytes>>(
+    pub fn put_async<K: AsRef<str>, B: Into<Payload>>(
         &self,
         key: K,
         bytes: B,
     ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
-        let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new()));
+        let made = self.make_async(Change::put(key.as_ref(), bytes, PutOptions::new()));
         async move { made.await.map(put_version) }
     }
 
     /// As [`put_new`](Store::put_new).
-    pub fn put_new_async<K: AsRef<str>, B: Into<Bytes>>(
+    pub fn put_new_async<K: AsRef<str>, B: Into<Payload>>(
         &self,
         key: K,
         bytes: B,
     ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
-        let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new().create_new(true)));
+        let made = self.make_async(Change::put(key.as_ref(), bytes, PutOptions::new().create_new(true)));
         async move { made.await.map(put_version) }
     }
 
     /// As [`put_if`](Store::put_if).
-    pub fn put_if_async<K: AsRef<str>, B: Into<Bytes>>(
+    pub fn put_if_async<K: AsRef<str>, B: Into<Payload>>(
         &self,
         key: K,
         expected: Version,
         bytes: B,
     ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
-        let made = self.make_async(Change::put(key.as_ref(), bytes.into(), PutOptions::new().expect_version(expected)));
+        let made = self.make_async(Change::put(key.as_ref(), bytes, PutOptions::new().expect_version(expected)));
         async move { made.await.map(put_version) }
     }
 
     /// As [`put_with`](Store::put_with).
-    pub fn put_with_async<K: AsRef<str>, B: Into<Bytes>>(
+    pub fn put_with_async<K: AsRef<str>, B: Into<Payload>>(
         &self,
         key: K,
         bytes: B,
         options: PutOptions,
     ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
-        let made = self.make_async(Change::put(key.as_ref(), bytes.into(), options));
+        let made = self.make_async(Change::put(key.as_ref(), bytes, options));
         async move { made.await.map(put_version) }
     }
 

@@ -28,6 +28,7 @@ use crate::batch::Batch;
 use crate::commit::{Applied, Change, Committer};
 use crate::engine::EngineInfo;
 use crate::error::{Error, ErrorKind, Rejected, Result, Step};
+use crate::payload::Payload;
 use crate::put_options::PutOptions;
 use crate::stats::Stats;
 use crate::version::Version;
@@ -111,7 +112,7 @@ impl Store {
     ///
     /// An [`Error`] that names the failed step. [`Error::outcome`] tells whether the old content is still there; after
     /// [`Outcome::Unknown`](crate::Outcome::Unknown) this store refuses further writes until it is reopened.
-    pub fn put(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> Result<Version> {
+    pub fn put(&self, key: impl AsRef<str>, bytes: impl Into<Payload>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new())
     }
 
@@ -120,7 +121,7 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::is_already_exists`] if there is such a key; otherwise as [`put`](Store::put).
-    pub fn put_new(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> Result<Version> {
+    pub fn put_new(&self, key: impl AsRef<str>, bytes: impl Into<Payload>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new().create_new(true))
     }
 
@@ -131,7 +132,7 @@ impl Store {
     ///
     /// [`Error::is_version_mismatch`] if it has another or is not there; [`Error::is_unsupported_version`] on a filesystem
     /// that does not keep times exactly enough; otherwise as [`put`](Store::put).
-    pub fn put_if(&self, key: impl AsRef<str>, expected: Version, bytes: impl Into<Bytes>) -> Result<Version> {
+    pub fn put_if(&self, key: impl AsRef<str>, expected: Version, bytes: impl Into<Payload>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new().expect_version(expected))
     }
 
@@ -140,8 +141,8 @@ impl Store {
     /// # Errors
     ///
     /// As [`put`](Store::put).
-    pub fn put_with(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>, options: PutOptions) -> Result<Version> {
-        self.shared.committer.make(Change::put(key.as_ref(), bytes.into(), options)).map(put_version)
+    pub fn put_with(&self, key: impl AsRef<str>, bytes: impl Into<Payload>, options: PutOptions) -> Result<Version> {
+        self.shared.committer.make(Change::put(key.as_ref(), bytes, options)).map(put_version)
     }
 
     /// Changes of several keys, committed together: one barrier, and an answer for each. See [`Batch`].

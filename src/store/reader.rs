@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 use std::ops::{Bound, RangeBounds};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use super::metadata::{Metadata, version};
 use super::threads::Threads;
 use super::tree;
 use crate::dir::Dir;
-use crate::format;
 use crate::error::{Error, Result, Step};
+use crate::format;
 use crate::key::Key;
 use crate::version::Version;
 use crate::{regular, sys};

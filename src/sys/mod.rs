@@ -1,8 +1,10 @@
 //! What differs from one Unix to the next, in whole files: how a path is opened beneath a directory, how a file and a
-//! directory are synced, how a rename refuses to replace.
+//! directory are synced, how a rename refuses to replace, how extended attributes are read.
 
 #[cfg(target_vendor = "apple")]
 mod apple;
+#[cfg(any(target_vendor = "apple", target_os = "linux"))]
+mod attributes;
 #[cfg(target_os = "linux")]
 mod journal;
 #[cfg(target_os = "linux")]
@@ -15,6 +17,8 @@ mod walk;
 
 #[cfg(target_vendor = "apple")]
 pub(crate) use apple::*;
+#[cfg(any(target_vendor = "apple", target_os = "linux"))]
+pub(crate) use attributes::*;
 #[cfg(all(feature = "bench", target_os = "linux"))]
 pub(crate) use journal::{ext4_has_journal, fast_commits};
 #[cfg(target_os = "linux")]

@@ -1,6 +1,6 @@
 //! Any other Unix: POSIX and nothing more.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -70,4 +70,16 @@ pub(crate) fn no_syncfs(_: impl AsFd) -> Option<String> {
 
 pub(crate) fn no_journal(_: impl AsFd) -> Option<String> {
     Some("the journal barrier needs sync_file_range, which Linux alone has".into())
+}
+
+/// Names and values of extended attributes.
+pub(crate) type Attributes = Vec<(CString, Vec<u8>)>;
+
+/// There are no such calls here.
+pub(crate) fn attributes(_: impl AsFd) -> nix::Result<Attributes> {
+    Ok(Attributes::new())
+}
+
+pub(crate) fn set_attributes(_: impl AsFd, _: &Attributes) -> nix::Result<()> {
+    Ok(())
 }

@@ -57,11 +57,10 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::dir::Dir;
 use crate::engine::no_ring;
 use crate::error::Result;
+use crate::payload::Payload;
 use crate::put_options::PutOptions;
 use crate::write::{file_name, parent};
 pub(crate) use replace::replace;
@@ -75,7 +74,7 @@ pub(crate) use replace::replace;
 /// # Panics
 ///
 /// As [`WriteOptions::write`].
-pub async fn write(path: impl AsRef<Path>, bytes: impl Into<Bytes>) -> Result<()> {
+pub async fn write(path: impl AsRef<Path>, bytes: impl Into<Payload>) -> Result<()> {
     WriteOptions::new().write(path, bytes).await
 }
 
@@ -122,7 +121,7 @@ impl WriteOptions {
     /// # Panics
     ///
     /// When it is polled outside of a runtime of `tokio-uring`, as everything of that crate.
-    pub async fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Bytes>) -> Result<()> {
+    pub async fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Payload>) -> Result<()> {
         let name = file_name(path.as_ref())?;
         let dir = Arc::new(Dir::open(parent(path.as_ref()))?);
         replace(&dir, &name, &bytes.into(), self.put).await

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::tokio_uring::fs::{File, OpenOptions, rename};
-use bytes::Bytes;
 use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
+use crate::payload::Payload;
 use crate::plan::{Call, Existing, FileSync, Plan, Replace};
 use crate::put_options::PutOptions;
 use crate::report::{Fate, Report, Verdict, certainly_not_created};
@@ -29,7 +29,7 @@ use crate::writer::{NAME_ATTEMPTS, Temp, perhaps_renamed, unchanged};
 const DESCRIPTORS: &str = "/proc/self/fd";
 
 /// Durably replaces `name` in `dir`.
-pub(crate) async fn replace(dir: &Arc<Dir>, name: &CStr, bytes: &Bytes, options: PutOptions) -> Result<()> {
+pub(crate) async fn replace(dir: &Arc<Dir>, name: &CStr, bytes: &Payload, options: PutOptions) -> Result<()> {
     for attempt in 1.. {
         let plan = Replace { len: bytes.len(), options, stamp: None, sync: FileSync::Fsync, fuse: false };
         let temp = Temporary { dir: Arc::clone(dir), name: temp::name(Maker::Single, name, attempt), to_remove: false };
@@ -89,7 +89,7 @@ struct Work<'a> {
     temp: Temporary,
     file: Option<File>,
     name: &'a CStr,
-    bytes: &'a Bytes,
+    bytes: &'a Payload,
 }
 
 impl Work<'_> {
@@ -130,7 +130,11 @@ impl Work<'_> {
             }
             Call::Write { range, sync: false } => {
                 let file = self.file.as_ref().ok_or(Errno::EBADF)?;
-                let (result, _) = file.write_at(self.bytes.slice(range.clone()), range.start as u64).submit().await;
+                let offset = range.start as u64;
+                let result = match self.bytes.contiguous() {
+                    Some(bytes) => file.write_at(bytes.slice(range.clone()), offset).submit().await.0,
+                    None => file.writev_at(self.bytes.buffers(range.clone()), offset).await.0,
+                };
                 result.map_err(errno)
             }
             Call::SyncFile => done(self.file.as_ref().ok_or(Errno::EBADF)?.sync_all().await),

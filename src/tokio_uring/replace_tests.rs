@@ -14,7 +14,7 @@ fn a_directory_that_cannot_be_synced_leaves_the_new_content_and_says_unknown() {
     let place = tempfile::tempdir().unwrap();
     let dir = Arc::new(Dir::open_unsyncable(place.path()));
     on_ring(async {
-        let error = replace(&dir, c"f", &Bytes::from("new"), PutOptions::new()).await.unwrap_err();
+        let error = replace(&dir, c"f", &"new".into(), PutOptions::new()).await.unwrap_err();
         assert_eq!((error.outcome(), error.step()), (Outcome::Unknown, Step::SyncDir), "{error}");
         assert!(error.is_unsupported_filesystem() && error.path() == place.path(), "{error}");
         assert_eq!(fs::read(place.path().join("f")).unwrap(), b"new");
@@ -33,7 +33,7 @@ fn a_rename_that_is_said_to_have_failed_is_believed_only_while_its_source_is_the
         if there {
             fs::write(place.path().join("temp"), "").unwrap();
         }
-        let work = Work { temp, file: None, name: c"f", bytes: &Bytes::new() };
+        let work = Work { temp, file: None, name: c"f", bytes: &Payload::new() };
         assert_eq!(work.settle(failed).unwrap_err().outcome(), outcome);
         assert!(!place.path().join("temp").exists());
     }

@@ -37,7 +37,10 @@ fn no_version_where_two_contents_could_share_it() {
         // Nor after the writer is gone, in any state.
         for _ in 0..3 {
             assert_eq!(Reader::open(&at).unwrap().metadata("k").unwrap().version, None);
-            assert_eq!(Store::builder(&at).create_if_missing(true).open().unwrap().metadata("k").unwrap().version, None);
+            assert_eq!(
+                Store::builder(&at).create_if_missing(true).open().unwrap().metadata("k").unwrap().version,
+                None
+            );
         }
     });
 }

@@ -18,6 +18,7 @@ mod cli_sidecar_kept;
 mod clocks;
 #[cfg(target_os = "linux")]
 mod coarse;
+mod copies;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod devices;
@@ -35,6 +36,8 @@ mod limits;
 mod mounts;
 #[cfg(feature = "object_store")]
 mod objects;
+mod payloads;
+mod preserved;
 mod reads;
 #[cfg(target_os = "linux")]
 mod refusals;

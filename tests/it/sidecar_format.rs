@@ -79,6 +79,11 @@ fn the_bytes_are_those_of_the_go_program() {
         assert_eq!(Sidecar::from_json(bytes).unwrap(), sidecar);
     }
     assert_eq!(Sidecar::from_json(data!("v1_nil_map")).unwrap(), empty());
+    let nil = data!("v1_nil_slice");
+    let read = Sidecar::from_json(nil).unwrap();
+    assert_eq!(read, Sidecar { keys: [(id(1), storage(0)), (id(2), raft(0))].into(), ..empty() });
+    let written = std::str::from_utf8(nil).unwrap().replace(r#""wrapped": null"#, r#""wrapped": """#);
+    assert_eq!(String::from_utf8(read.to_json().unwrap()).unwrap(), written);
 }
 
 /// The fixture of version 2, with one piece of its text replaced.

@@ -114,6 +114,21 @@ fn no_change_is_no_write() {
     });
 }
 
+/// A nil slice of Go's is an empty key; the first change writes it as one, also a change that changes nothing.
+#[test]
+fn a_nil_slice_is_written_back_as_an_empty_one() {
+    each(|options, _, path| {
+        drop(options.create(path, fixture()).unwrap());
+        let nil = fs::read_to_string(path).unwrap().replace(r#""AQIDBA==""#, "null");
+        fs::write(path, &nil).unwrap();
+        let store = options.open(path).unwrap();
+        assert_eq!(store.get().keys[&id(305_419_896)].wrapped.as_bytes(), b"");
+        assert_eq!(fs::read_to_string(path).unwrap(), nil);
+        store.update(|_| ()).unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap(), nil.replace("null", r#""""#));
+    });
+}
+
 #[test]
 fn a_snapshot_stays_what_it_was() {
     let dir = dir();

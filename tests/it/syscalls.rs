@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use ringbolt::{Engine, Store};
+use bytes::Bytes;
+use ringbolt::{Engine, Payload, Store};
 
 use crate::help::*;
 
@@ -72,5 +73,62 @@ fn a_put_makes_no_call_that_the_protocol_does_not_need() {
             added.into_iter().partition(|(name, _)| ["brk", "mmap", "munmap", "madvise", "mprotect"].contains(name));
         assert_eq!(calls, expected, "{engine:?}");
         assert!(memory.values().sum::<i64>() < 20, "{engine:?}: {memory:?}");
+    });
+}
+
+/// The child: puts three chunks, through the store and through the trait of object_store.
+#[test]
+fn chunks_for_strace() {
+    let Some(dir) = std::env::var_os("RINGBOLT_TEST_CHUNKS") else { return };
+    let engine = match std::env::var("RINGBOLT_TEST_ENGINE").unwrap().as_str() {
+        "Uring" => Engine::Uring,
+        _ => Engine::Portable,
+    };
+    let store = open(Path::new(&dir), engine);
+    store.put("k", three().collect::<Payload>()).unwrap();
+    put_object(store);
+}
+
+fn three() -> impl Iterator<Item = Bytes> {
+    ["one", "two", "three"].into_iter().map(Bytes::from)
+}
+
+#[cfg(feature = "object_store")]
+fn put_object(store: Store) {
+    use object_store::{ObjectStore, PutPayload, path::Path};
+
+    let store = ringbolt::object_store::RingboltStore::from(store);
+    let at = Path::from("o");
+    let put = store.put_opts(&at, three().collect::<PutPayload>(), Default::default());
+    futures::executor::block_on(put).unwrap();
+}
+
+#[cfg(not(feature = "object_store"))]
+fn put_object(store: Store) {
+    store.put("o", three().collect::<Payload>()).unwrap();
+}
+
+/// Three chunks are three slices of one call: nobody makes one buffer of them.
+#[test]
+fn chunks_are_written_by_one_call() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("chunks of a put", "strace is not installed");
+    }
+    each_engine(|engine, dir| {
+        let (at, log) = (dir.join("store"), dir.join("strace"));
+        Store::builder(&at).create().unwrap().put("k", "before").unwrap();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=pwritev,pwritev2,pwrite64", "-o"]).arg(&log);
+        strace.arg(std::env::current_exe().unwrap());
+        strace.args(["syscalls::chunks_for_strace", "--exact", "--test-threads=1"]);
+        strace.env("RINGBOLT_TEST_CHUNKS", &at).env("RINGBOLT_TEST_ENGINE", format!("{engine:?}"));
+        assert!(strace.output().unwrap().status.success());
+        let log = std::fs::read_to_string(&log).unwrap();
+        let calls: Vec<&str> = log.lines().filter(|line| line.contains("pwrite")).collect();
+        assert_eq!(calls.len(), 2, "{engine:?}: {log}");
+        assert!(calls.iter().all(|call| call.contains("pwritev(") && call.ends_with("], 3, 0) = 11")), "{log}");
+        for key in ["k", "o"] {
+            assert_eq!(std::fs::read(at.join(key)).unwrap(), b"onetwothree");
+        }
     });
 }

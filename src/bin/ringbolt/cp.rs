@@ -76,8 +76,12 @@ fn copy(store: &Store, task: &Task, interrupt: &Interrupt, bar: &ProgressBar) ->
     let mut input = Input::open_file("cp", &task.from)?;
     let mode = input.mode().map_err(Problem::before("cp", "look", &task.from))?;
     let options = PutOptions::new().mode(mode);
+    let copy = Copy { verb: "cp", store, key: &task.key, options, interrupt };
+    if let Some(source) = input.large() {
+        return copy.pass(source, &task.from, |bytes| bar.inc(bytes));
+    }
     let begin = input.read(interrupt)?;
-    Copy { verb: "cp", store, key: &task.key, options, interrupt }.run(begin, input, |bytes| bar.inc(bytes as u64))?;
+    copy.run(begin, input, |bytes| bar.inc(bytes as u64))?;
     Ok(())
 }
 

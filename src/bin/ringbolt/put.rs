@@ -16,6 +16,9 @@ use crate::problem::{self, Problem};
 /// Content up to this many bytes is read whole and put at once.
 const WHOLE_MAX: usize = 1 << 20;
 
+/// How many bytes of a large file are copied between two looks for a signal.
+const PIECE: u64 = 16 << 20;
+
 pub(crate) fn run(args: &PutArgs) -> Result<(), Problem> {
     let PutArgs { dir, key, file, mode, new, if_version, adopt, writing } = args;
     // Before anything is read or created.
@@ -80,6 +83,27 @@ impl Copy<'_> {
     }
 }
 
+impl Copy<'_> {
+    /// Puts what a large file has, which the kernel copies.
+    pub(crate) fn pass(self, source: &File, from: &Path, progress: impl Fn(u64)) -> Result<(), Problem> {
+        let Copy { verb, store, key, options, interrupt } = self;
+        let mut file = store.writer(key, options).map_err(Problem::write(verb, key))?;
+        loop {
+            interrupt.check()?;
+            let copied = file.copy_at_most(source, PIECE);
+            // A failure may be either file's: the one that still fails to be read has failed.
+            if copied.is_err() {
+                (&*source).read(&mut [0]).map_err(Problem::before(verb, "read", from))?;
+            }
+            progress(*copied.as_ref().unwrap_or(&0));
+            // The guard remembers a failure, and the commit tells of it with step and path.
+            if !copied.is_ok_and(|copied| copied == PIECE) {
+                return file.commit().map(drop).map_err(Problem::write(verb, key));
+            }
+        }
+    }
+}
+
 /// A buffer, and how much of it is filled: all of it, unless the input has ended.
 pub(crate) struct Piece {
     buffer: Vec<u8>,
@@ -126,6 +150,16 @@ impl<'a> Input<'a> {
             return Err(fail(io::ErrorKind::IsADirectory.into()));
         }
         Ok(Input { verb, path, source: Source::File(file) })
+    }
+
+    /// The file, if it is a regular one that is not put in one piece.
+    pub(crate) fn large(&self) -> Option<&File> {
+        match &self.source {
+            Source::File(file) => {
+                file.metadata().is_ok_and(|found| found.is_file() && found.len() > WHOLE_MAX as u64).then_some(file)
+            }
+            Source::Stdin(_) => None,
+        }
     }
 
     pub(crate) fn mode(&self) -> io::Result<u32> {

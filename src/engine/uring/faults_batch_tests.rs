@@ -38,7 +38,7 @@ fn key(i: usize) -> String {
 }
 
 fn put(i: usize) -> Change {
-    Change::put(&key(i), Bytes::from_static(NEW), PutOptions { mode: None, existing: Existing::Replace })
+    Change::put(&key(i), NEW, PutOptions { mode: None, existing: Existing::Replace })
 }
 
 impl Store {

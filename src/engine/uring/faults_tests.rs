@@ -3,7 +3,6 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 
-use bytes::Bytes;
 use nix::errno::Errno;
 
 use super::faults::{Fault, Faults, Seen};
@@ -135,7 +134,7 @@ impl Rig<'_> {
         let stamp = (self.kind == Kind::Stamped).then_some(Version::MIN);
         match self.kind {
             Kind::Fused | Kind::Stamped => {
-                let content = Content { bytes: Bytes::from_static(NEW), options, stamp, sync: FileSync::Fsync };
+                let content = Content { bytes: NEW.into(), options, stamp, sync: FileSync::Fsync };
                 writer.put(dir, name, &content)
             }
             Kind::Delete => writer.delete(dir, name, Plan::delete(None)),

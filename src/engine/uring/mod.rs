@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use super::select::Examined;
 use super::select::NoEngine;
 use super::{Done, Interpreter, Job, calls};
-use crate::plan::{Call, Plan};
+use crate::plan::{Call, Plan, Stage};
 use crate::process::Process;
 use crate::report::Report;
 use crate::run::Run;
@@ -98,7 +98,8 @@ impl Uring {
         while let Some(stage) = run.next_stage() {
             // What the ring opens, only the ring can use, and it closes it in the end.
             let opens = stage.iter().any(|call| matches!(call, Call::CreateTemp { .. }));
-            if has_request(&stage) && (!opens || run.closes_before(|stage| !has_request(stage), &stage)) {
+            let on_ring = |stage: &Stage| has_request(stage, &job.bytes);
+            if on_ring(&stage) && (!opens || run.closes_before(|stage| !on_ring(stage), &stage)) {
                 run.put_back(stage);
                 let (reply, answer) = sync_channel(1);
                 return match self.inbox.put(Passage { run, job, reply }) {

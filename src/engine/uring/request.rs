@@ -7,15 +7,18 @@ use io_uring::{opcode, types};
 use nix::libc;
 
 use crate::engine::{Job, calls};
+use crate::payload::Payload;
 use crate::plan::{Call, Existing, Stage};
 
 /// Whether every call of the stage is a request that this ring makes. The rest are plain calls on the caller's thread:
-/// there is no request for `fchmod`, `futimens` or `syncfs`, and a link or the removal of a temporary file is too rare to be
-/// worth one.
-pub(super) fn has_request(stage: &Stage) -> bool {
+/// there is no request for `fchown`, `fchmod`, `futimens` or `syncfs`, and a link or the removal of a temporary file is too rare to be
+/// worth one. Nor is there one for a write of several chunks, which would need a list of them that outlives it.
+pub(super) fn has_request(stage: &Stage, content: &Payload) -> bool {
     stage.iter().all(|call| match call {
-        Call::CreateTemp { .. } | Call::Write { .. } | Call::SyncFile | Call::CloseFile => true,
+        Call::Write { .. } => content.contiguous().is_some(),
+        Call::CreateTemp { .. } | Call::SyncFile | Call::CloseFile => true,
         Call::Publish { .. } | Call::Move | Call::Unlink | Call::SyncDir | Call::SyncSourceDir => true,
+        Call::SetOwner(_) | Call::SetAttributes => false,
         Call::SetMode { .. } | Call::Stamp { .. } | Call::StartSync | Call::SyncRange | Call::Compare { .. } => false,
         Call::SyncFilesystem | Call::PublishByLink | Call::ClearName { .. } | Call::RemoveTemp => false,
     })
@@ -33,7 +36,7 @@ pub(super) fn request(call: &Call, job: &Job, slot: u32) -> Entry {
             opcode::OpenAt::new(dir, job.temp.as_ptr()).flags(flags).mode(*mode).file_index(Some(slot)).build()
         }
         Call::Write { range, sync } => {
-            let data = &job.bytes[range.clone()];
+            let data = &job.bytes.contiguous().expect("has_request says so")[range.clone()];
             let (data, len, offset) = (data.as_ptr(), data.len() as u32, range.start as u64);
             let flags = if *sync { libc::RWF_SYNC } else { 0 };
             match file {

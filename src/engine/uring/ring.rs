@@ -282,7 +282,8 @@ impl Ring {
             let fates = flight.fates.drain(..).map(|fate| fate.expect("every request has completed")).collect();
             flight.passage.run.record(stage, fates);
             if !retired {
-                if let Some(stage) = flight.passage.run.next_stage_if(has_request) {
+                let Passage { run, job, .. } = &mut flight.passage;
+                if let Some(stage) = run.next_stage_if(|stage| has_request(stage, &job.bytes)) {
                     return self.launch(slot, stage, false);
                 }
                 if flight.slot_open {

@@ -96,6 +96,10 @@ func golden(dir string) {
 		"2": {"storage", ramp(60), day, 0},
 		"3": {"raft", ramp(4096), day, 0},
 	}})
+	write(at("v1_nil_slice.json"), version1{head: head{Version: 1}, Keys: map[string]key{
+		"1": {"storage", nil, day, 0},
+		"2": {"raft", []byte{}, day, 0},
+	}})
 }
 
 func copyOf(path string) {
