@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use nix::dir::{Dir as Entries, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{SFlag, fstatat};
+use nix::sys::stat::{FileStat, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::dir::Dir;
@@ -24,8 +24,12 @@ use crate::sys;
 /// EISDIR if there is anything but directories in it, EEXIST if it is not a directory and `existing` must be refused, or
 /// whatever else the kernel says: EBUSY for a mount point.
 pub(crate) fn clear_name(dir: &Dir, name: &CStr, existing: Existing) -> nix::Result<()> {
-    if !is_directory(dir, name)? {
-        return if existing == Existing::Refuse { Err(Errno::EEXIST) } else { Ok(()) };
+    match fstatat(dir.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) if is_directory(&stat) => {}
+        Ok(_) if existing == Existing::Refuse => return Err(Errno::EEXIST),
+        // Gone or replaced meanwhile.
+        Ok(_) | Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => return Err(errno),
     }
     let root = name.to_str().map_err(|_| Errno::EISDIR)?.to_owned();
     // Each before those in it. All are read before the first is removed, so that a file anywhere leaves them as they are.
@@ -39,12 +43,8 @@ pub(crate) fn clear_name(dir: &Dir, name: &CStr, existing: Existing) -> nix::Res
     found.iter().rev().try_for_each(|path| remove(dir, path))
 }
 
-fn is_directory(dir: &Dir, name: &CStr) -> nix::Result<bool> {
-    match fstatat(dir.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR),
-        Err(Errno::ENOENT) => Ok(false),
-        Err(errno) => Err(errno),
-    }
+fn is_directory(stat: &FileStat) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
 }
 
 /// The directories in a directory; EISDIR if there is anything else.
@@ -70,8 +70,7 @@ fn directories(dir: &Dir, path: &str) -> nix::Result<Vec<String>> {
         }
     }
     for (name, path) in untyped {
-        let stat = fstatat(&entries, &*name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR {
+        if !is_directory(&fstatat(&entries, &*name, AtFlags::AT_SYMLINK_NOFOLLOW)?) {
             return Err(Errno::EISDIR);
         }
         found.push(path);

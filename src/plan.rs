@@ -193,6 +193,8 @@ pub(crate) type Stage = Vec<Call>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) stages: VecDeque<Stage>,
+    /// Whether an empty directory gives way to a file of its name: in a store, where it is what deleted keys have left.
+    pub(crate) clears_names: bool,
 }
 
 /// What one replace is to be.
@@ -258,7 +260,7 @@ impl Plan {
         }
         calls.extend(stamp.map(|version| Call::Stamp { version }));
         stages.extend(split(calls));
-        Plan { stages }
+        Plan { stages, clears_names: false }
     }
 
     /// Syncs and closes a temporary file that is written.
@@ -329,7 +331,7 @@ impl Plan {
     }
 
     fn of(stages: impl IntoIterator<Item = Stage>) -> Plan {
-        Plan { stages: stages.into_iter().collect() }
+        Plan { stages: stages.into_iter().collect(), clears_names: false }
     }
 
     /// The same calls, each in a stage of its own.

@@ -12,19 +12,20 @@ use crate::report::{Fate, Report, is_failed_sync, unwritten};
 #[derive(Debug)]
 pub(crate) struct Run {
     stages: VecDeque<Stage>,
+    clears_names: bool,
     log: Vec<(Call, Fate)>,
 }
 
 impl Run {
     pub(crate) fn new(plan: Plan) -> Run {
         debug_assert!(plan.stages.iter().all(|stage| stage_is_safe(stage)), "{plan:?}");
-        Run { stages: plan.stages, log: Vec::new() }
+        Run { stages: plan.stages, clears_names: plan.clears_names, log: Vec::new() }
     }
 
     /// A run of a plan that may be wrong.
     #[cfg(test)]
     pub(crate) fn unchecked(plan: Plan) -> Run {
-        Run { stages: plan.stages, log: Vec::new() }
+        Run { stages: plan.stages, clears_names: plan.clears_names, log: Vec::new() }
     }
 
     /// The calls to run now, in order; `None` when the plan is finished or has failed.
@@ -77,7 +78,8 @@ impl Run {
     /// Whether a directory took the name, which goes if it is empty. Tried once; and not after a failed sync of a directory,
     /// which must not be repeated.
     fn may_clear_name(&self, call: &Call, errno: Errno, behind: &VecDeque<(Call, Fate)>) -> bool {
-        call.meets_directory(errno)
+        self.clears_names
+            && call.meets_directory(errno)
             && !behind.iter().any(is_failed_sync)
             && !self.log.iter().any(|(call, _)| matches!(call, Call::ClearName { .. }))
     }

@@ -223,7 +223,7 @@ mod tests {
         assert!((9..=11).contains(&raised), "{raised}");
         assert!(clock.bound().0 <= durable.get());
         // What cannot be raised gives no version, and the next one tries again.
-        let late = durable.get() + 1;
+        let late = durable.get() + 10 * STEP_NS;
         assert_eq!(clock.after(late, |_| Err("full")), Err("full"));
         assert!(clock.after(late, |_| Ok::<(), ()>(())).unwrap().0 >= late / STEP_NS * STEP_NS);
     }

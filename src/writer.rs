@@ -50,12 +50,17 @@ impl Writer {
         Writer { engine, maker, poisoned: Arc::default(), stuck: Arc::default(), process: Process::current() }
     }
 
-    /// Refuses in a forked child, and after a directory sync has failed. `place` is named in the error. The one check of every
-    /// way to write.
+    /// Refuses in a forked child, and after a directory sync has failed. `place` is named in the error. Every way to write
+    /// begins with this.
     pub(crate) fn check(&self, place: &Dir) -> Result<()> {
         if !self.is_ours() {
             return Err(Error::new(ErrorKind::Forked, Step::Check, place.path()));
         }
+        self.check_poison(place)
+    }
+
+    /// Refuses after a directory sync has failed.
+    pub(crate) fn check_poison(&self, place: &Dir) -> Result<()> {
         if self.poisoned.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Poisoned, Step::Check, place.path()));
         }
@@ -283,7 +288,7 @@ impl Writer {
     }
 
     pub(crate) fn job(&self, plan: Plan, dir: &Arc<Dir>) -> Job {
-        Job::new(plan, dir, &self.poisoned)
+        Job::new(Plan { clears_names: self.maker == Maker::Store, ..plan }, dir, &self.poisoned)
     }
 
     /// The engines distrust a directory where they see its sync fail, before anyone is told of a success. (Of two plain

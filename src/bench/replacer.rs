@@ -147,7 +147,7 @@ impl Replacer {
         calls: [plan::Call; N],
         file: Option<OwnedFd>,
     ) -> std::result::Result<(Option<OwnedFd>, Duration), String> {
-        let plan = Plan { stages: calls.into_iter().map(|call| vec![call]).collect() };
+        let plan = Plan { stages: calls.into_iter().map(|call| vec![call]).collect(), ..Plan::empty() };
         let job = self.job(plan, file);
         let begin = Instant::now();
         let done = self.writer.engine.interpreter.run(job);
@@ -202,7 +202,8 @@ mod tests {
     fn a_failing_call_is_named_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let replacer = Replacer::new(dir.path(), Engine::Auto, vec![7]).unwrap();
-        std::fs::create_dir(dir.path().join("target")).unwrap();
+        std::fs::create_dir_all(dir.path().join("target/held")).unwrap();
+        std::fs::write(dir.path().join("target/held/file"), "").unwrap();
         let error = replacer.call(Call::Rename).unwrap_err().to_string();
         assert!(error.starts_with("renameat: "), "{error}");
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);

@@ -9,17 +9,16 @@ use nix::errno::Errno;
 
 use super::auto::Choice;
 use super::staged::{File, Made, Need};
-use super::{Answer, Applied, Change, Core, PoisonOnPanic, Unit, What};
+use super::work::Work;
+use super::{Answer, Applied, Core, PoisonOnPanic, Unit};
 use crate::barrier::BarrierKind;
 use crate::dir::Dir;
 use crate::engine::{Done, Job};
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::key::Key;
-use crate::plan::{Call, Existing, Plan};
+use crate::plan::{Call, Plan};
 use crate::queue::{self, Entry, Load};
 use crate::report::{Fate, Report};
 use crate::stats::Part;
-use crate::version::Version;
 use crate::{sys, trace};
 
 /// The most that is committed at once; a caller's own batch may be larger.
@@ -84,37 +83,6 @@ struct Place {
     entry: usize,
     group: usize,
     bytes: usize,
-}
-
-/// A change that is to be staged, for whichever thread does it.
-struct Work {
-    core: Arc<Core>,
-    kind: BarrierKind,
-    /// The version of what it puts.
-    version: Option<Result<Version>>,
-    change: Change,
-}
-
-impl Work {
-    fn new(core: &Arc<Core>, kind: BarrierKind, change: Change) -> Work {
-        let version = change.is_put().then(|| core.version());
-        Work { core: Arc::clone(core), kind, version, change }
-    }
-
-    fn stage(self) -> Result<Made> {
-        Made::stage(&self.core, self.kind, self.version, self.change)
-    }
-
-    /// Whether it can be staged beside others, in any order. A delete or a rename may look for a directory that a change before it
-    /// makes, and so may a put that expects a version, unless its directory is there already.
-    fn is_independent(&self) -> bool {
-        match (&self.change.what, &self.change.key) {
-            (What::Put { options, .. }, Ok(key)) if matches!(options.existing, Existing::Match(_)) => {
-                Key::parse(key).is_ok_and(|key| self.core.find(&key).is_ok())
-            }
-            (what, _) => matches!(what, What::Put { .. }),
-        }
-    }
 }
 
 enum State {

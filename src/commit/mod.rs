@@ -11,6 +11,7 @@ mod change;
 mod scout;
 mod staged;
 mod versions;
+mod work;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -286,9 +287,13 @@ impl Core {
         self.writer.check(self.dirs.root())
     }
 
+    fn check_poison(&self) -> Result<()> {
+        self.writer.check_poison(self.dirs.root())
+    }
+
     /// The directory of a key, created if need be.
     pub(crate) fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
-        self.dirs.ensure(self.engine(), key, |error| self.writer.latch(error), || self.check())
+        self.dirs.ensure(self.engine(), key, |error| self.writer.latch(error), || self.check_poison())
     }
 
     /// The directory of a key, if it exists.
@@ -311,7 +316,7 @@ impl Core {
         match options.existing {
             Existing::Match(_) => {
                 let dir = self.find(key).map_err(has_no_version)?;
-                self.check().map(|()| dir)
+                self.check_poison().map(|()| dir)
             }
             Existing::Replace | Existing::Refuse => self.ensure(key),
         }

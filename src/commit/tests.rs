@@ -343,3 +343,6 @@ fn a_panic_is_told_to_everybody() {
 
 #[path = "order_tests.rs"]
 mod order;
+
+#[path = "edge_tests.rs"]
+mod edges;

@@ -28,25 +28,18 @@ struct State {
     fault: Box<Fault>,
     ran: Vec<Call>,
     open_fault: Box<OpenFault>,
-    opened: Vec<String>,
+    opened: usize,
 }
 
 impl Faulty {
     pub(crate) fn new(fault: impl FnMut(usize, &Call) -> Option<Errno> + Send + 'static) -> Faulty {
-        let state =
-            State { fault: Box::new(fault), ran: Vec::new(), open_fault: Box::new(|_, _| None), opened: Vec::new() };
+        let state = State { fault: Box::new(fault), ran: Vec::new(), open_fault: Box::new(|_, _| None), opened: 0 };
         Faulty { inner: None, takes: usize::MAX, state: Mutex::new(state) }
     }
 
-    /// The same, where also the open of a directory may fail.
-    pub(crate) fn opening(self, fault: impl FnMut(usize, &str) -> Option<Errno> + Send + 'static) -> Faulty {
+    /// Lets the open of a directory fail, too.
+    pub(crate) fn set_opening(&self, fault: impl FnMut(usize, &str) -> Option<Errno> + Send + 'static) {
         self.lock().open_fault = Box::new(fault);
-        self
-    }
-
-    /// The directories that were to be opened so far.
-    pub(crate) fn opened(&self) -> Vec<String> {
-        self.lock().opened.clone()
     }
 
     pub(crate) fn over(self, inner: Option<Arc<dyn Interpreter>>) -> Faulty {
@@ -93,7 +86,7 @@ impl Faulty {
         );
         match &self.inner {
             Some(inner) if waits => {
-                let plan = Plan { stages: [vec![call.clone()]].into() };
+                let plan = Plan { stages: [vec![call.clone()]].into(), ..Plan::empty() };
                 let part = Job {
                     plan,
                     name: job.name.clone(),
@@ -149,8 +142,8 @@ impl Interpreter for Faulty {
 
     fn open_dir(&self, root: &Dir, path: &str) -> nix::Result<Dir> {
         let mut state = self.lock();
-        let n = state.opened.len();
-        state.opened.push(path.to_owned());
+        let n = state.opened;
+        state.opened += 1;
         match (state.open_fault)(n, path) {
             Some(errno) => Err(errno),
             None => root.open_beneath(path),

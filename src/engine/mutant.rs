@@ -48,7 +48,8 @@ impl Mutant {
 
     /// The same plan by this protocol.
     pub(crate) fn plan(self, plan: Plan) -> Plan {
-        let calls: Vec<Call> = plan.stages.into_iter().flatten().collect();
+        let Plan { stages, clears_names } = plan;
+        let calls: Vec<Call> = stages.into_iter().flatten().collect();
         let publishes = calls.iter().any(|call| matches!(call, Call::Publish { .. }));
         let mut stages: VecDeque<Stage> = VecDeque::new();
         let mut late = Vec::new();
@@ -69,7 +70,7 @@ impl Mutant {
             }
         }
         stages.extend(late);
-        Plan { stages }
+        Plan { stages, clears_names }
     }
 
     /// What becomes of a call by this protocol; `None` if it is left out.

@@ -32,6 +32,10 @@ impl Tree {
         if self.has_inner() { self } else { self.only(|place| place.dir != INNER) }
     }
 
+    pub(super) fn has_temporaries(&self) -> bool {
+        self.0.iter().any(|(place, _)| place.is_temp())
+    }
+
     pub(super) fn has_inner(&self) -> bool {
         self.0.iter().any(|(_, content)| content.is_directory())
     }

@@ -1,11 +1,12 @@
 //! A model of power cuts: a filesystem in memory that runs the calls of real plans, and knows for every moment what a cut
 //! could leave. Under test only, on every Unix.
 //!
-//! `disk.rs`, `crash.rs`: the filesystem, and what is left of it. `machine.rs`, `operation.rs`: a real `Run` as a machine that
+//! `content.rs`, `disk.rs`, `crash.rs`: the filesystem, and what is left of it. `machine.rs`, `operation.rs`: a real `Run` as a machine that
 //! takes one call at a time. `interleave.rs`: every order of the calls of some operations, with or without a failure.
 //! `promise.rs`: what may be found after a cut. `recovery.rs`: what opening does, and a cut in the midst of it. `engine.rs`,
 //! `history.rs`: an engine that mirrors what a real committer does, and the look at all that it leaves.
 
+mod content;
 mod crash;
 mod disk;
 mod engine;
@@ -20,6 +21,9 @@ mod recovery;
 #[cfg(test)]
 #[path = "commit_tests.rs"]
 mod commit_tests;
+#[cfg(test)]
+#[path = "emptied_tests.rs"]
+mod emptied_tests;
 #[cfg(test)]
 #[path = "interleave_tests.rs"]
 mod interleave_tests;

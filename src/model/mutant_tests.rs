@@ -94,7 +94,7 @@ fn a_rename_linked_behind_an_fsync_is_caught() {
         with(Operation::put(0, A, PUT), " in one chain", |plans| {
             let calls = flat(&plans[0].1);
             assert!(!stage_is_safe(&calls));
-            plans[0].1 = Plan { stages: [calls].into() };
+            plans[0].1 = Plan { stages: [calls].into(), ..Plan::empty() };
         })
     };
     for filesystem in Filesystem::ALL {
@@ -110,7 +110,10 @@ fn a_rename_linked_behind_an_fsync_is_caught() {
 
 #[test]
 fn a_rename_that_syncs_first_what_loses_the_name_is_caught() {
-    let wrong = with(Operation::rename(A, BETWEEN), " backwards", |plans| plans[0].1.stages.swap(2, 3));
+    let wrong = with(Operation::rename(A, BETWEEN), " backwards", |plans| {
+        plans[0].1 =
+            Plan { stages: [vec![Call::Move], vec![Call::SyncSourceDir], vec![Call::SyncDir]].into(), ..Plan::empty() };
+    });
     assert_eq!(flat(&wrong.program.plans[0].1).last(), Some(&Call::SyncDir));
     let text = explore(Filesystem::Lazy, Links::Checked, false, wrong).unwrap_err();
     assert!(text.contains("SyncSourceDir -> Done(0)"), "{text}");
@@ -132,7 +135,7 @@ fn a_mode_or_a_version_after_the_sync_is_caught() {
             let mut calls: Vec<Call> = flat(&plans[0].1).into_iter().filter(|call| *call != late).collect();
             let sync = calls.iter().position(|call| *call == Call::SyncFile).unwrap();
             calls.insert(sync + 1, late.clone());
-            plans[0].1 = Plan { stages: calls.into_iter().map(|call| vec![call]).collect() };
+            plans[0].1 = Plan { stages: calls.into_iter().map(|call| vec![call]).collect(), ..Plan::empty() };
         });
         for filesystem in Filesystem::ALL {
             explore(filesystem, Links::Checked, false, wrong.clone()).unwrap_err();

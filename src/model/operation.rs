@@ -94,6 +94,14 @@ impl Operation {
         operation
     }
 
+    /// The same in a store, where an empty directory gives way.
+    pub(super) fn clearing(mut self) -> Operation {
+        self.program.plans.iter_mut().for_each(|(_, plan)| plan.clears_names = true);
+        // A store changes names one at a time.
+        self.locked = true;
+        self
+    }
+
     /// A file that was written through a guard.
     pub(super) fn commit(id: u8, to: Place, put: Put) -> Operation {
         let plan = match put.like {
@@ -126,7 +134,7 @@ impl Operation {
         let put = Put { sync: if barrier == Batch::PerFile { FileSync::Fsync } else { FileSync::Range }, ..PUT };
         let items: Vec<(usize, u8, Place)> =
             (0..).zip(groups).flat_map(|(group, items)| items.iter().map(move |(id, to)| (group, *id, *to))).collect();
-        let one = |call: Call| Plan { stages: [vec![call]].into() };
+        let one = |call: Call| Plan { stages: [vec![call]].into(), ..Plan::empty() };
         let all = 0..items.len();
         let mut plans: Vec<(usize, Plan)> = Vec::new();
         plans.extend(all.clone().map(|i| (i, Plan::stage(put.replace()))));

@@ -93,7 +93,7 @@ proptest! {
         let wanted = |key: &&String| key.starts_with(&*prefix) && after.as_ref().is_none_or(|after| *key > after);
         let expected: Vec<String> = all.iter().filter(wanted).take(limit.unwrap_or(usize::MAX)).cloned().collect();
         prop_assert_eq!(&keys(walk(dir.path(), &options, names_max), limit), &expected);
-        let list = || Reader::open(dir.path()).unwrap().list_with(options.clone()).unwrap();
+        let list = || reader(dir.path()).list_with(options.clone()).unwrap();
         prop_assert_eq!(&list().collect::<Result<Vec<_>, _>>().unwrap(), &expected);
         let entries: Vec<_> = list().with_metadata().map(Result::unwrap).collect();
         prop_assert!(entries.iter().all(|entry| entry.metadata.len == entry.key.len() as u64));
@@ -196,7 +196,7 @@ fn what_is_deleted_before_it_is_looked_at_is_left_out() {
     let (dir, _) = tree(10);
     let entries = |prefix: &str, limit| {
         let options = ListOptions::new().prefix(prefix).limit(limit);
-        Reader::open(dir.path()).unwrap().list_with(options).unwrap().with_metadata()
+        reader(dir.path()).list_with(options).unwrap().with_metadata()
     };
     let rest = |entries: Entries| entries.map(|entry| entry.unwrap().key).collect::<Vec<_>>();
     // The directory is read when the listing begins; a key that is left out does not count.
@@ -231,9 +231,9 @@ fn deep_trees_need_few_descriptors() {
         }
         at += "m/";
     }
-    let mut listed: List = Reader::open(dir.path()).unwrap().list("").unwrap();
+    let mut listed: List = reader(dir.path()).list("").unwrap();
     assert_eq!(listed.by_ref().map(Result::unwrap).collect::<BTreeSet<_>>(), expected);
-    let mut listed = Reader::open(dir.path()).unwrap().list("").unwrap().with_metadata();
+    let mut listed = reader(dir.path()).list("").unwrap().with_metadata();
     let mut found = Vec::new();
     while let Some(entry) = listed.next() {
         found.push(entry.unwrap().key);
@@ -272,4 +272,9 @@ fn keys_that_stay_are_listed_once_whatever_else_changes() {
         }
         drop(running);
     });
+}
+
+/// A reader of any directory, without a store in it.
+fn reader(path: &std::path::Path) -> Reader {
+    Reader::new(Arc::new(Dir::open(path).unwrap()), true)
 }

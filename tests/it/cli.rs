@@ -123,9 +123,9 @@ fn what_fails_says_what_where_and_what_is_still_there() {
 #[test]
 fn a_second_writer_is_told_who_is_the_first() {
     let dir = dir();
-    let store = ringbolt::Store::open(dir.path()).unwrap();
+    let store = ringbolt::Store::create(dir.path()).unwrap();
     let text = fails(1, run(dir.path(), &["put", ".", "k", "-"]));
-    assert!(text.contains(&format!("open in another writer (process {})", std::process::id())), "{text}");
+    assert!(text.contains(&format!("another writer has it open (process {})", std::process::id())), "{text}");
     store.put("k", "x").unwrap();
     assert_eq!(ok(dir.path(), &["get", ".", "k"]), "x");
 }
@@ -133,7 +133,7 @@ fn a_second_writer_is_told_who_is_the_first() {
 #[test]
 fn a_closed_pipe_is_no_error() {
     let dir = dir();
-    let store = ringbolt::Store::open(dir.path()).unwrap();
+    let store = ringbolt::Store::create(dir.path()).unwrap();
     store.put("large", pattern(4 << 20)).unwrap();
     for args in [&["get", ".", "large"][..], &["man"], &["completions", "bash"], &["ls", ".", "--json"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -151,7 +151,7 @@ fn ctrl_c_discards_what_is_not_complete() {
         engines().into_iter().flat_map(|engine| [(engine, Signal::SIGINT), (engine, Signal::SIGTERM)])
     {
         let dir = dir();
-        ringbolt::Store::open(dir.path()).unwrap().put("k", "old").unwrap();
+        ringbolt::Store::create(dir.path()).unwrap().put("k", "old").unwrap();
         let mut command = ringbolt(dir.path());
         command.args(["put", ".", "k", "--engine", &format!("{engine:?}").to_lowercase()]);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();

@@ -72,7 +72,7 @@ fn a_running_node_is_not_disturbed() {
         [&["sidecar", "set-active", "k", "raft", "none"][..], &["sidecar", "upgrade", "k"], &["sidecar", "init", "l"]]
     {
         let text = fails(1, run(dir, args));
-        assert!(text.contains("open in another writer") && text.contains("nothing was changed"), "{text}");
+        assert!(text.contains("another writer has it open") && text.contains("nothing was changed"), "{text}");
     }
     ok(dir, &["sidecar", "show", "k"]);
     ok(dir, &["sidecar", "check", "k"]);

@@ -49,9 +49,8 @@ fn no_version_where_two_contents_could_share_it() {
 fn a_reader_finds_out_by_itself() {
     with_mounts("fine times", |dir| {
         let Some(at) = disk(dir, EXT4, "defaults") else { return };
-        std::fs::write(at.join("foreign"), "x").unwrap();
         // No store has been here.
-        assert_eq!(Reader::open(&at).unwrap().metadata("foreign").unwrap().version, None);
+        assert!(Reader::open(&at).unwrap_err().is_not_a_store());
         let version = Store::builder(&at).create_if_missing(true).open().unwrap().put("k", "1").unwrap();
         for _ in 0..20 {
             let store = Store::builder(&at).create_if_missing(true).open().unwrap();
@@ -63,8 +62,6 @@ fn a_reader_finds_out_by_itself() {
         let format = std::fs::File::open(at.join(".ringbolt/format")).unwrap();
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_700_000_000_123);
         format.set_modified(time).unwrap();
-        assert_eq!(Reader::open(&at).unwrap().metadata("k").unwrap().version, None);
-        std::fs::remove_dir_all(at.join(".ringbolt")).unwrap();
         assert_eq!(Reader::open(&at).unwrap().metadata("k").unwrap().version, None);
     });
 }

@@ -183,6 +183,7 @@ fn files_on_another_filesystem_within_are_synced_by_themselves() {
         with_mounts("a mount within a store", |dir| {
             let Some(disk) = disk(dir, EXT4, "rw") else { return };
             tmpfs(disk.join("within"), "size=16m");
+            Store::builder(&disk).adopt(true).create().unwrap().close().unwrap();
             let store = open(&disk, engine, Barrier::Journal).unwrap();
             store.put("within/k", "1").unwrap();
             store.put("k", "1").unwrap();

@@ -24,7 +24,10 @@ mod crowd;
 mod devices;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod doctor;
+mod emptied;
 mod examples;
+#[cfg(target_os = "linux")]
+mod forked;
 mod help;
 #[cfg(target_os = "linux")]
 mod journal;

@@ -44,9 +44,9 @@ fn chunks_without_number_are_one_content() {
             let chunks = cut(&vec![3; count]);
             let (whole, payload) = (chunks.concat(), Payload::from(chunks));
             assert_eq!(payload.chunks().len(), count);
+            let store = open(dir, engine);
             WriteOptions::new().engine(engine).write(dir.join("f"), payload.clone()).unwrap();
             assert_eq!(fs::read(dir.join("f")).unwrap(), whole);
-            let store = open(dir, engine);
             store.put("k", payload).unwrap();
             assert_eq!(store.get("k").unwrap(), whole);
         }

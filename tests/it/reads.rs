@@ -189,6 +189,7 @@ fn is_static<T: Send + 'static>(_: &T) {}
 #[test]
 fn a_future_that_is_not_polled_does_nothing() {
     let dir = dir();
+    open(dir.path(), Engine::Auto).close().unwrap();
     let reader = Reader::open(dir.path()).unwrap();
     let read = reader.get_async("k");
     is_static(&read);
@@ -270,6 +271,7 @@ fn a_directory_that_may_not_be_read_hides_its_own_keys_only() {
         fs::write(dir.path().join(name).join("k"), "x").unwrap();
         fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
+    Store::builder(dir.path()).adopt(true).create().unwrap().close().unwrap();
     let reader = Reader::open(dir.path()).unwrap();
     let listed = std::thread::scope(|scope| {
         let list = || {

@@ -8,6 +8,7 @@ use ringbolt::{Engine, Store};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use crate::help::*;
+use crate::mounts::{EXT4, disk, run, with_mounts};
 
 /// Runs `test` on a thread for which this system call fails with this errno. The filter dies with the thread.
 pub(crate) fn refusing<T: Send>(call: i64, errno: i32, test: impl FnOnce() -> T + Send) -> T {
@@ -34,12 +35,13 @@ fn io_uring_refused_by_seccomp_is_told_in_words() {
             assert!(error.is_engine_unavailable(), "{error}");
             assert!(error.to_string().contains("refused by this container's seccomp profile"), "{error}");
             if cfg!(feature = "portable") {
-                let store = Store::open(dir.path()).unwrap();
+                let store = Store::builder(dir.path()).create_if_missing(true).open().unwrap();
                 assert_eq!(store.engine().kind, ringbolt::EngineKind::Portable);
-                assert!(store.engine().reason.contains("seccomp"), "{}", store.engine());
+                let error = ringbolt::probe_uring().unwrap_err();
+                assert!(error.is_engine_unavailable() && error.to_string().contains("seccomp"), "{error}");
                 store.put("k", "x").unwrap();
             } else {
-                assert!(Store::open(dir.path()).unwrap_err().is_engine_unavailable());
+                assert!(Store::create(dir.path()).unwrap_err().is_engine_unavailable());
             }
         });
     }
@@ -80,7 +82,7 @@ fn without_openat2_no_link_is_followed_either() {
 /// procfs cannot sync a directory; neither can many network and FUSE filesystems.
 #[test]
 fn a_filesystem_that_cannot_sync_directories_is_refused() {
-    let error = Store::open("/proc").unwrap_err();
+    let error = Store::builder("/proc").adopt(true).create().unwrap_err();
     assert!(error.is_unsupported_filesystem(), "{error}");
     assert_eq!(error.step(), ringbolt::Step::SyncDir);
     assert!(error.to_string().contains("cannot make a directory durable"), "{error}");
@@ -138,4 +140,68 @@ fn a_read_only_directory_is_told() {
         drop(store);
         assert_eq!(open(dir, engine).get("k").unwrap(), "old");
     });
+}
+
+/// ext2 shares the magic number of ext4, but its syncfs flushes no cache of the device.
+#[test]
+fn ext2_is_not_taken_for_ext4() {
+    with_mounts("an ext2", |dir| {
+        let Some(image) = disk(dir, "mkfs.ext2 -q -F", "rw").map(|_| dir.join("backing/image")) else { return };
+        let at = dir.join("ext2");
+        std::fs::create_dir(&at).unwrap();
+        run(std::process::Command::new("umount").arg(dir.join("disk")));
+        let mounted =
+            std::process::Command::new("mount").args(["-t", "ext2", "-o", "loop"]).arg(&image).arg(&at).status();
+        if !mounted.unwrap().success() {
+            return skip("an ext2", "this kernel has no driver of that name");
+        }
+        let refused = Store::builder(&at).barrier(ringbolt::Barrier::Filesystem).create().unwrap_err();
+        assert!(refused.is_unsupported_barrier(), "{refused}");
+        let store = Store::create(&at).unwrap();
+        assert!(store.stats().barrier.reason.contains("ext4, xfs and btrfs only"), "{}", store.stats().barrier.reason);
+        store.put("k", "1").unwrap();
+    });
+}
+
+/// A directory that may be searched and written but not read cannot be opened to sync what is made in it.
+#[test]
+fn the_name_of_a_store_is_durable_or_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    if !nix::unistd::geteuid().is_root() {
+        return skip("a directory that may not be read", "needs root");
+    }
+    for (what, make) in [("ext4", Some(EXT4)), ("a filesystem without a proven syncfs", None)] {
+        with_mounts(what, |dir| {
+            let at = match make {
+                Some(make) => disk(dir, make, "rw").unwrap(),
+                // The magic of ramfs is on no list.
+                None => {
+                    let at = dir.join("ramfs");
+                    std::fs::create_dir(&at).unwrap();
+                    run(std::process::Command::new("mount").args(["-t", "ramfs", "ramfs"]).arg(&at));
+                    at
+                }
+            };
+            let drop_box = at.join("drop-box");
+            std::fs::create_dir(&drop_box).unwrap();
+            std::fs::set_permissions(&drop_box, std::fs::Permissions::from_mode(0o333)).unwrap();
+            std::fs::create_dir(drop_box.join("store")).unwrap();
+            std::os::unix::fs::chown(drop_box.join("store"), Some(65534), None).unwrap();
+            let held = std::fs::File::open(drop_box.join("store")).unwrap();
+            let created = std::thread::scope(|scope| {
+                let create = || {
+                    nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+                    Store::builder_at(&held).and_then(ringbolt::StoreBuilder::create).map(drop)
+                };
+                scope.spawn(create).join().unwrap()
+            });
+            match make {
+                Some(_) => created.unwrap(),
+                None => {
+                    let error = created.unwrap_err();
+                    assert!(error.is_permission_denied() && error.to_string().contains("must be readable"), "{error}");
+                }
+            }
+        });
+    }
 }

@@ -122,7 +122,8 @@ fn a_delete_and_a_rename_move_names_and_nothing_else() {
         assert!(unchanged(store.delete("x"), dir).is_a_directory());
         assert!(unchanged(store.rename("x", "z"), dir).is_a_directory());
         store.put("a", "3").unwrap();
-        assert!(unchanged(store.rename("a", "x"), dir).is_a_directory());
+        store.rename("a", "x").unwrap(); // the directories beneath it are empty
+        store.rename("x", "a").unwrap();
         assert!(unchanged(store.delete("a/b"), dir).is_not_found());
         assert_eq!(store.get("a").unwrap(), "3");
     });
@@ -309,9 +310,20 @@ fn a_store_has_one_writer_and_many_readers() {
 
     // A file that is still being written keeps the store locked: its temporary must not be swept.
     let file = store.writer("k", PutOptions::new()).unwrap();
-    store.close().unwrap();
+    let clone = store.clone();
+    let rejected = store.close().unwrap_err();
+    assert!(rejected.error().is_in_use() && rejected.to_string().contains("2 other"), "{rejected}");
+    let store = rejected.into_value().unwrap();
+    drop(clone);
+    assert!(store.close().unwrap_err().error().is_in_use());
     assert!(Store::open(dir.path()).unwrap_err().is_locked());
     file.commit().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    // A future that was polled to its end, or never, holds it no longer than it lives.
+    let unpolled = store.put_async("k", "2");
+    let store = store.close().unwrap_err().into_value().unwrap();
+    drop(unpolled);
+    store.close().unwrap();
     Store::open(dir.path()).unwrap();
     assert_eq!(reader.get("k").unwrap(), "");
 }
@@ -386,10 +398,22 @@ fn a_guard_that_is_not_committed_leaves_nothing() {
         assert!(unchanged(store.writer("k", PutOptions::new().create_new(true)), dir).is_already_exists());
         let file = store.writer("n", PutOptions::new().create_new(true)).unwrap();
         fs::write(dir.join("n"), "first").unwrap();
-        assert!(unchanged(file.commit(), dir).is_already_exists());
+        let mut file = file;
+        file.write_all(b"second").unwrap();
+        let rejected = file.commit().unwrap_err();
+        assert!(rejected.error().is_already_exists());
+        assert_eq!((fs::read(dir.join("n")).unwrap(), temporaries(dir).len()), (b"first".to_vec(), 1));
+        let file = rejected.into_value().unwrap().with_options(PutOptions::new());
+        file.commit().unwrap();
+        assert_eq!((fs::read(dir.join("n")).unwrap(), temporaries(dir).len()), (b"second".to_vec(), 0));
         let file = store.writer("d", PutOptions::new()).unwrap();
-        fs::create_dir(dir.join("d")).unwrap();
-        assert!(unchanged(file.commit(), dir).is_a_directory());
+        fs::create_dir_all(dir.join("d/e")).unwrap();
+        fs::write(dir.join("d/e/f"), "in the way").unwrap();
+        let (error, file) = file.commit().unwrap_err().into_parts();
+        assert!(error.is_a_directory() && error.outcome() == ringbolt::Outcome::Unchanged, "{error}");
+        assert_eq!(temporaries(dir).len(), 1);
+        fs::remove_file(dir.join("d/e/f")).unwrap();
+        file.unwrap().commit().unwrap();
         assert_eq!(store.get("k").unwrap(), "old");
     });
 }

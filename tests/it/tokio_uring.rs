@@ -205,7 +205,7 @@ fn a_runtime_that_ends_leaves_the_old_content_or_the_new() {
                 assert!(name.starts_with(".ringbolt-w"), "{name}");
             }
             // A store there sees only the file.
-            let store = ringbolt::Store::open(&dir).unwrap();
+            let store = ringbolt::Store::builder(&dir).adopt(true).create_if_missing(true).open().unwrap();
             assert_eq!(store.list("").unwrap().map(Result::unwrap).collect::<Vec<_>>(), ["f"]);
         });
     }

@@ -180,10 +180,14 @@ fn a_guard_is_committed_only_on_its_version() {
         };
         let (winner, loser) = (begin("winner"), begin("loser"));
         winner.commit().unwrap();
-        assert!(unchanged(loser.commit(), dir).is_version_mismatch());
+        let rejected = loser.commit().unwrap_err();
+        assert!(rejected.error().is_version_mismatch());
+        drop(rejected);
+        assert!(temporaries(dir).is_empty());
         assert_eq!(store.get("k").unwrap(), "winner");
         let missing = store.writer("none", PutOptions::new().expect_version(first)).unwrap();
-        assert!(unchanged(missing.commit(), dir).is_version_mismatch());
+        assert!(missing.commit().unwrap_err().error().is_version_mismatch());
+        assert!(temporaries(dir).is_empty());
         assert!(!dir.join("none").exists());
         // Of many at once, one.
         let now = store.metadata("k").unwrap().version.unwrap();

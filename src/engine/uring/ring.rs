@@ -252,8 +252,9 @@ impl Ring {
             return;
         };
         let fate = match (&flight.stage[index], fate(result)) {
-            // As for a plain close: the descriptor is gone, and its data was synced before. (close(2))
-            (Call::CloseFile, Fate::Failed(Errno::EINTR)) => Fate::Done(0),
+            // As for a plain close: the descriptor is gone, and its data was synced before. (close(2)) What is linked behind it was
+            // cancelled, though.
+            (Call::CloseFile, Fate::Failed(Errno::EINTR)) if index + 1 == flight.stage.len() => Fate::Done(0),
             (_, fate) => fate,
         };
         match (&flight.stage[index], &fate) {

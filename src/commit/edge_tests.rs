@@ -1,0 +1,75 @@
+use super::*;
+
+/// A directory that is there at one look and not at the next, or cannot be opened for want of descriptors: each caller gets the
+/// answer to its own change.
+#[test]
+fn a_directory_that_comes_and_goes_mixes_up_no_answers() {
+    for errno in [Errno::ENOENT, Errno::EMFILE] {
+        // Which opens of that directory fail, by their number.
+        for failing in 0..16_u32 {
+            let rig = rig(BarrierKind::PerFile, Box::new(|_, _| None));
+            fs::create_dir(rig.path("d")).unwrap();
+            fs::write(rig.path("d/k"), OLD).unwrap();
+            let version = Version::of(&nix::sys::stat::stat(&rig.path("d/k")).unwrap());
+            let mut opens = 0;
+            rig.engine.set_opening(move |_, path| {
+                let hit = path == "d" && failing >> opens & 1 == 1;
+                opens += u32::from(path == "d");
+                hit.then_some(errno)
+            });
+            let expecting = || put("d/k", PutOptions::new().expect_version(version));
+            let changes = vec![
+                put("a/k0", PutOptions::new()),
+                expecting(),
+                put("b/k0", PutOptions::new()),
+                Change::delete("a/k1", None),
+                put("a/n0", PutOptions::new()),
+                put("a/n1", PutOptions::new()),
+                Change::delete("b/missing", None),
+                put("a/n2", PutOptions::new()),
+                put("a/n3", PutOptions::new()),
+            ];
+            let answers = rig.committer.commit(Unit::of(vec![changes]));
+            let what = format!("{errno}, {failing:04b}: {answers:?}");
+            assert_eq!(answers.len(), 9, "{what}");
+            for at in [0, 2, 4, 5, 7, 8] {
+                assert!(matches!(answers[at], Ok(Applied::Put(_))), "{at} of {what}");
+            }
+            assert!(matches!(answers[3], Ok(Applied::Deleted)), "{what}");
+            assert!(answers[6].as_ref().is_err_and(Error::is_not_found), "{what}");
+            for (at, key) in [(0, "a/k0"), (2, "b/k0"), (4, "a/n0"), (5, "a/n1"), (7, "a/n2"), (8, "a/n3")] {
+                let found = Version::of(&nix::sys::stat::stat(&rig.path(key)).unwrap());
+                assert_eq!(answers[at].as_ref().unwrap().version(), Some(found), "{key} of {what}");
+            }
+            let replaced = fs::read(rig.path("d/k")).unwrap() == NEW;
+            assert_eq!(replaced, answers[1].is_ok(), "{what}");
+            assert_eq!(rig.temporaries(), 0, "{what}");
+        }
+    }
+}
+
+/// The put of a destructor while a panic unwinds is a put like any other; a panic in the midst of a change closes the store.
+#[test]
+fn only_a_panic_within_a_change_closes_the_store() {
+    struct PutAtTheEnd<'a>(&'a Rig);
+    impl Drop for PutAtTheEnd<'_> {
+        fn drop(&mut self) {
+            self.0.committer.make(put("a/k0", PutOptions::new())).unwrap();
+        }
+    }
+    let unrelated = |rig: &Rig| {
+        let _guard = PutAtTheEnd(rig);
+        panic!("on purpose");
+    };
+    let rig = self::rig(BarrierKind::PerFile, Box::new(|_, _| None));
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| unrelated(&rig)));
+    assert!(unwound.is_err() && !rig.is_poisoned());
+    rig.committer.make(put("a/k1", PutOptions::new())).unwrap();
+
+    let rig =
+        self::rig(BarrierKind::PerFile, Box::new(|_, call| if is_publish(call) { panic!("on purpose") } else { None }));
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        rig.committer.make(put("a/k0", PutOptions::new())).map(drop)
+    }));
+    assert!(unwound.is_err() && rig.is_poisoned());
+}

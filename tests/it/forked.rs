@@ -1,0 +1,108 @@
+//! Children that were forked with a store open: they read, and nothing else, and their parent does not notice them.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use fork::{Fork, WEXITSTATUS, WIFEXITED, fork, waitpid};
+use ringbolt::{AtomicFile, ErrorKind, PutOptions, Store};
+
+use crate::help::*;
+
+/// Forks, and waits until the child has done `act`.
+fn in_child(act: impl FnOnce()) {
+    match fork().unwrap() {
+        Fork::Child => {
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+            std::process::exit(i32::from(done.is_err()));
+        }
+        Fork::Parent(child) => {
+            let status = waitpid(child).unwrap();
+            assert!(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child failed: {status:#x}");
+        }
+    }
+}
+
+/// Every way to change something is refused, by one kind.
+fn refused(store: &Store, version: ringbolt::Version) {
+    let kinds = [
+        store.put("k", "child").map(drop),
+        store.put_new("new/k", "child").map(drop),
+        store.put_if("k", version, "child").map(drop),
+        store.delete("k"),
+        store.rename("k", "l"),
+        store.writer("k", PutOptions::new()).map(drop),
+        futures::executor::block_on(store.put_async("k", "child")).map(drop),
+        {
+            let mut batch = store.batch();
+            batch.put("k", "child").put("l", "child");
+            batch.commit().into_result().map(drop)
+        },
+    ];
+    for (way, refused) in kinds.into_iter().enumerate() {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Forked, "{way}");
+    }
+}
+
+#[test]
+fn a_child_reads_and_changes_nothing() {
+    each_engine(|engine, dir| {
+        let store = open(dir, engine);
+        let version = store.put("k", "parent").unwrap();
+        // With all of its threads: the committing one, those that stage and sync, that of the ring.
+        crowd(&store);
+        let mut guard = store.writer("guard", PutOptions::new()).unwrap();
+        guard.write_all(b"parent").unwrap();
+        let mut single = AtomicFile::create(dir.join("single")).unwrap();
+        single.write_all(b"parent").unwrap();
+        let before = listing(dir);
+
+        in_child(|| {
+            assert_eq!(store.get("k").unwrap(), "parent");
+            refused(&store, version);
+            assert_eq!(store.clone().close().unwrap_err().kind(), ErrorKind::Forked);
+        });
+        // Dropping everything neither hangs, nor unlocks, nor removes what the parent still writes.
+        let mut all = Some((store, guard, single));
+        in_child(|| drop(all.take()));
+        let (store, guard, single) = all.unwrap();
+        assert_eq!(listing(dir), before);
+        assert!(Store::open(dir).unwrap_err().is_locked());
+        in_child(|| assert!(Store::open(dir).unwrap_err().is_locked()));
+
+        let next = store.put_if("k", version, "parent again").unwrap();
+        assert!(next > version);
+        guard.commit().unwrap();
+        single.commit().unwrap();
+        crowd(&store);
+        store.close().unwrap();
+        assert_eq!(Store::open(dir).unwrap().get("guard").unwrap(), "parent");
+        assert_eq!(fs::read(dir.join("single")).unwrap(), b"parent");
+    });
+}
+
+/// What a child opens itself is none of its parent's business.
+#[test]
+fn a_single_write_of_a_child_is_its_own() {
+    let dir = dir();
+    in_child(|| ringbolt::write(dir.path().join("f"), "child").unwrap());
+    assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"child");
+}
+
+fn crowd(store: &Store) {
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            scope.spawn(move || (0..20).for_each(|i| _ = store.put(format!("crowd/{writer}/{i}"), "x").unwrap()));
+        }
+    });
+}
+
+fn listing(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .chain(fs::read_dir(dir.join(".ringbolt")).unwrap())
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
