@@ -32,18 +32,19 @@ use super::{Error, ErrorKind};
 /// ```
 pub struct Rejected<T> {
     error: Error,
-    value: Option<T>,
+    // Boxed: a `Result` of it costs little on the good path.
+    value: Option<Box<T>>,
 }
 
 impl<T> Rejected<T> {
     pub(crate) fn new(error: Error, value: Option<T>) -> Rejected<T> {
-        Rejected { error, value }
+        Rejected { error, value: value.map(Box::new) }
     }
 
     /// Gives the value back if the error says that its content was kept, and drops it otherwise.
     pub(crate) fn of(error: Error, value: T) -> Rejected<T> {
         let value = error.content_kept().then_some(value);
-        Rejected { error, value }
+        Rejected::new(error, value)
     }
 
     /// Why the call failed.
@@ -58,12 +59,12 @@ impl<T> Rejected<T> {
 
     /// The value, if the call can be tried again.
     pub fn into_value(self) -> Option<T> {
-        self.value
+        self.value.map(|value| *value)
     }
 
     /// Both.
     pub fn into_parts(self) -> (Error, Option<T>) {
-        (self.error, self.value)
+        (self.error, self.value.map(|value| *value))
     }
 }
 

@@ -65,6 +65,7 @@ fn what_could_not_be_copied_is_not_published() {
     assert_eq!(left, "old");
 }
 
+#[cfg(any(feature = "cli", feature = "object_store"))]
 /// That a child copies in the kernel, and writes no content itself.
 #[cfg(target_os = "linux")]
 fn copies(child: std::process::Command, log: &std::path::Path) {

@@ -26,6 +26,8 @@ pub enum Operation {
     Delete,
     /// Renames, within a directory and between two, to fresh names and taken ones.
     Rename,
+    /// Keys in place of the directories that deletes have emptied, and in them again.
+    Emptied,
     /// Batches of all these.
     Batch,
     /// Batches of ordered groups: files, then the manifest that names them.
@@ -38,12 +40,13 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Operation; 9] = [
+    pub const ALL: [Operation; 10] = [
         Operation::Write,
         Operation::Open,
         Operation::Put,
         Operation::Delete,
         Operation::Rename,
+        Operation::Emptied,
         Operation::Batch,
         Operation::Groups,
         Operation::Crowd,
@@ -70,6 +73,7 @@ impl fmt::Display for Operation {
             Operation::Put => "put",
             Operation::Delete => "delete",
             Operation::Rename => "rename",
+            Operation::Emptied => "emptied directory",
             Operation::Batch => "batch",
             Operation::Groups => "ordered groups",
             Operation::Crowd => "4 writers",
@@ -100,6 +104,7 @@ pub(super) fn run(operation: Operation, at: Setting<'_>, count: usize, rng: &mut
         Operation::Put => work.put(count),
         Operation::Delete => work.delete(count),
         Operation::Rename => work.rename(count),
+        Operation::Emptied => work.emptied(count),
         Operation::Batch => work.batch(count),
         Operation::Groups => work.groups(count),
         Operation::Crowd => work.crowd(count),
@@ -210,6 +215,23 @@ impl Work<'_, '_> {
             };
             let content: Arc<[u8]> = store.get(from)?.to_vec().into();
             self.one("rename", vec![(from.clone(), None), put(&to, &content)], || store.rename(from, &to))?;
+        }
+        Ok(store.close()?)
+    }
+
+    fn emptied(&mut self, count: usize) -> Result<()> {
+        let store = self.at.store()?;
+        self.seed(&store, &["other"])?;
+        for n in 0..count.div_ceil(4) {
+            let place = format!("e{}", n % 3);
+            let key = format!("{place}/deep/er");
+            let inside = content(self.rng, &key);
+            self.one("put into a directory", vec![put(&key, &inside)], || store.put(&key, inside.to_vec()))?;
+            self.one("delete that empties it", vec![(key.clone(), None)], || store.delete(&key))?;
+            let instead = content(self.rng, &place);
+            let create = || store.put_with(&place, instead.to_vec(), PutOptions::new().create_new(n % 2 == 1));
+            self.one("put in its place", vec![put(&place, &instead)], create)?;
+            self.one("delete", vec![(place.clone(), None)], || store.delete(&place))?;
         }
         Ok(store.close()?)
     }
