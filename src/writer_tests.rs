@@ -85,6 +85,20 @@ fn a_failure_at_every_call_of_a_rename() {
     }
 }
 
+/// A sync that succeeds after another's failed on the same descriptor proves nothing, in either of the two directories.
+#[test]
+fn a_rename_between_directories_asks_both() {
+    for distrusted in [0, 1] {
+        let (dir, held, _, writer) = writer(|_, _| None);
+        fs::create_dir(dir.path().join("d")).unwrap();
+        let other = Arc::new(held.open_beneath("d").unwrap());
+        [&held, &other][distrusted].distrust();
+        let source = (Arc::clone(&held), c"k".into());
+        let error = writer.rename(source, &other, c"moved", Plan::rename(true)).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Unknown);
+    }
+}
+
 /// After an error of the device nobody knows whether a change of names was made; but a temporary that is still there was
 /// not renamed.
 #[test]

@@ -65,7 +65,7 @@ fn batch(from: i64, rows: i64) -> RecordBatch {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_written_and_read_back() -> std::result::Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
-    let store: Arc<dyn ObjectStore> = Arc::new(RingboltStore::open(dir.path())?);
+    let store: Arc<dyn ObjectStore> = Arc::new(RingboltStore::from(ringbolt::Store::create(dir.path())?));
     let path = Path::from("table/part-0.parquet");
     let writer = BufWriter::with_capacity(Arc::clone(&store), path.clone(), PART);
     let mut writer = AsyncArrowWriter::try_new(writer, batch(0, 1).schema(), None)?;

@@ -31,7 +31,8 @@ async fn open(store: Arc<dyn ObjectStore>) -> Result<Db> {
 }
 
 fn ringbolt(dir: &FsPath) -> Result<Arc<dyn ObjectStore>> {
-    Ok(Arc::new(RingboltStore::open(dir)?))
+    let store = ringbolt::Store::builder(dir).create_if_missing(true).open()?;
+    Ok(Arc::new(RingboltStore::from(store)))
 }
 
 /// The child: puts ever higher numbers under a few keys, and tells of each when it is durable.

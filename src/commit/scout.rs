@@ -107,6 +107,10 @@ mod tests {
         }
         assert!(scout.finds_quiet(Duration::MAX));
         assert!(matches!(*lock(&scout.news), News::None));
+        // Its thread, and the descriptor that it holds, do not outlive the store.
+        assert!(!scout.finds_quiet(Duration::ZERO));
+        scout.end();
+        assert!(!matches!(*lock(&scout.news), News::Away) && lock(&scout.thread).is_none());
         // One that took too long is not heard, and no other follows at once.
         let now = Instant::now();
         *lock(&scout.news) = News::Back { took: Duration::from_secs(100), at: now };

@@ -7,7 +7,7 @@ use ringbolt::{Engine, Outcome, PutOptions, Store, WriteOptions};
 use crate::trace::*;
 
 fn open(dir: &Path) -> Store {
-    Store::builder(dir).create_if_missing(true).engine(Engine::Portable).open().unwrap()
+    Store::builder(dir).create_if_missing(true).adopt(true).engine(Engine::Portable).open().unwrap()
 }
 
 fn options() -> WriteOptions {

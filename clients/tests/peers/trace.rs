@@ -13,7 +13,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use tempfile::TempDir;
 
-const CALLS: &str = "trace=openat,write,pwrite64,fsync,fdatasync,sync_file_range,syncfs,rename,renameat,renameat2,\
+const CALLS: &str = "trace=openat,write,pwrite64,copy_file_range,fsync,fdatasync,sync_file_range,syncfs,rename,renameat,renameat2,\
                      link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat,setxattr,lsetxattr,fsetxattr,io_uring_enter";
 const DIR: &str = "RINGBOLT_TEST_PEER";
 const MODE: u32 = 0o604;
@@ -209,7 +209,7 @@ fn between(log: &str, root: &Path) -> Vec<String> {
         } else if line.starts_with("openat(") && line.contains("/end\"") {
             break;
         } else if let Some(call) = words(&line, root)
-            && (calls.last() != Some(&call) || !call.starts_with("write "))
+            && (calls.last() != Some(&call) || !["write ", "copy "].iter().any(|call_of| call.starts_with(call_of)))
         {
             calls.push(call);
         }
@@ -238,6 +238,7 @@ fn words(line: &str, root: &Path) -> Option<String> {
         "openat" if arguments.contains("O_TRUNC") => format!("truncate {}", short(&names, 0)?),
         "openat" if arguments.contains("O_CREAT") => format!("open {}", short(&names, 0)?),
         "write" | "pwrite64" => format!("write {}", short(&open, 0)?),
+        "copy_file_range" => format!("copy {}", short(&open, 1)?),
         "fsync" => format!("sync {}", short(&open, 0)?),
         "fdatasync" | "sync_file_range" | "syncfs" | "io_uring_enter" => format!("{name} {}", short(&open, 0)?),
         "rename" | "renameat" | "renameat2" => {
