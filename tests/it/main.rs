@@ -28,6 +28,7 @@ mod emptied;
 mod examples;
 #[cfg(target_os = "linux")]
 mod forked;
+mod guards;
 mod help;
 #[cfg(target_os = "linux")]
 mod journal;
@@ -39,6 +40,7 @@ mod limits;
 mod mounts;
 #[cfg(feature = "object_store")]
 mod objects;
+mod opening;
 mod payloads;
 mod preserved;
 mod reads;
