@@ -35,7 +35,7 @@ use nix::sys::stat::fstatat;
 ///     writeln!(file, "{row}")?;
 /// }
 /// let version = file.commit()?;
-/// assert_eq!(store.metadata("exports/2026")?.version, version);
+/// assert_eq!(store.metadata("exports/2026")?.version, Some(version));
 /// # Ok(())
 /// # }
 /// ```
