@@ -68,7 +68,7 @@ pub enum ErrorKind {
     ReadOnly,
     /// No space or quota left (`ENOSPC`, `EDQUOT`).
     StorageFull,
-    /// A symbolic link stands in the path, or where a file was expected. Links are never followed.
+    /// A symbolic link stands in the path, or where a file was expected, and was not followed; or links form a loop.
     Symlink,
     /// No file descriptor left, in the process or in the system (`EMFILE`, `ENFILE`).
     TooManyOpenFiles,
@@ -93,7 +93,7 @@ impl ErrorKind {
                 "the engine or the committing thread ended after a kernel error or a panic; reopen the store"
             }
             ErrorKind::NotAFile => "not a regular file",
-            ErrorKind::Symlink => "a symbolic link stands in the way, and links are never followed",
+            ErrorKind::Symlink => "a symbolic link stands in the way, and is not followed",
             ErrorKind::UnsupportedFilesystem => {
                 "this filesystem cannot make a directory durable, so no file in it can be"
             }

@@ -49,9 +49,9 @@ use session::Session;
 ///
 /// Keys are relative paths of normal components, such as `a/b/c`: any UTF-8, each component at most 255 bytes, none that
 /// begins with `.ringbolt`, at most 4095 bytes in all. Two keys are the same file where the filesystem says so (one that
-/// ignores case, for example). Missing directories on the way are created and made durable; empty ones stay. Symbolic
-/// links beneath the root are never followed. The directory is the store's own: moving things about in it while a store
-/// is open is not supported.
+/// ignores case, for example). Missing directories on the way are created and made durable; empty ones stay until a key needs
+/// the name of one. Symbolic links beneath the root are never followed. The directory is the store's own: moving things about
+/// in it while a store is open is not supported.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -178,7 +178,8 @@ impl Store {
         self.shared.reader.metadata(key)
     }
 
-    /// Durably removes `key`; also a symbolic link or special file of that name, which is no key. Directories that become empty stay.
+    /// Durably removes `key`; also a symbolic link or special file of that name, which is no key. A directory that becomes
+    /// empty stays until a key needs its name.
     ///
     /// # Errors
     ///

@@ -126,7 +126,8 @@ pub(crate) struct LsArgs {
 
 /// Durably remove keys.
 ///
-/// All go in one commit, in order. A key that fails does not stop the others; the status is then 1. Directories stay.
+/// All go in one commit, in order. A key that fails does not stop the others; the status is then 1. Directories stay
+/// until a key needs the name of an empty one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RmArgs {
     /// The directory of the store
