@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Shared, Store, put_version};
 use crate::commit::{Change, What, Written};
+use crate::dir::Dir;
 use crate::draft::{Draft, write_to_draft};
 use crate::error::{Error, Rejected, Result, Step};
 use crate::key::Key;
@@ -13,7 +14,7 @@ use crate::put_options::PutOptions;
 use crate::version::Version;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
-use nix::sys::stat::fstatat;
+use nix::sys::stat::{SFlag, fstatat};
 
 /// New content of a key, written piece by piece and invisible until [`commit`](StoreFile::commit): [`Store::writer`].
 ///
@@ -62,15 +63,19 @@ impl Store {
         let key = Key::parse(key.as_ref())?;
         let draft = core.again_if_moved(&[&key], || {
             let dir = core.directory(&key, options)?;
-            if options.existing == Existing::Refuse
-                && fstatat(dir.fd(), &*key.name(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
-            {
+            if options.existing == Existing::Refuse && is_taken(&dir, &key) {
                 return Err(Error::from_errno(Errno::EEXIST, Step::Rename, dir.path_of(&key.name())));
             }
             Draft::begin(&core.writer, dir, key.name(), options)
         })?;
         Ok(StoreFile { store: Arc::clone(&self.shared), key: key.as_str().to_owned(), draft })
     }
+}
+
+/// Whether there is something that a commit could not replace. An empty directory gives way to it.
+fn is_taken(dir: &Dir, key: &Key<'_>) -> bool {
+    let found = fstatat(dir.fd(), &*key.name(), AtFlags::AT_SYMLINK_NOFOLLOW);
+    found.is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR)
 }
 
 impl StoreFile {

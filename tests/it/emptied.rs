@@ -1,6 +1,7 @@
 //! Directories that deletes have emptied: they do not keep a key from having their name.
 
 use std::fs;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -13,7 +14,7 @@ use crate::help::*;
 fn a_key_takes_the_place_of_an_emptied_directory() {
     each_way(|way, dir| {
         let store = way.open(dir);
-        for round in 0..3 {
+        for round in 0..4 {
             store.put("a/b/c", "1").unwrap();
             store.put("a/d", "2").unwrap();
             store.delete("a/d").unwrap();
@@ -25,6 +26,11 @@ fn a_key_takes_the_place_of_an_emptied_directory() {
             match round {
                 0 => _ = store.put("a", "3").unwrap(),
                 1 => _ = store.put_new("a", "3").unwrap(),
+                2 => {
+                    let mut file = store.writer("a", PutOptions::new().create_new(true)).unwrap();
+                    file.write_all(b"3").unwrap();
+                    file.commit().unwrap();
+                }
                 _ => {
                     store.put("x", "3").unwrap();
                     store.rename("x", "a").unwrap();
