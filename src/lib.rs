@@ -14,10 +14,8 @@
 //! # let dir = tmp.path().join("demo");
 //! use ringbolt::{ErrorKind, ListOptions, Store};
 //!
-//! // A store is created once, in a missing or empty directory, and opened from then on.
-//! let store = Store::create(&dir)?;
-//! store.close()?;
-//! let store = Store::open(&dir)?;
+//! // `Store::create` makes a store in a missing or empty directory, `Store::open` opens one; this does whichever is needed.
+//! let store = Store::builder(&dir).create_if_missing(true).open()?;
 //!
 //! let first = store.put("volumes/7/meta", "size=10")?; // durable when this returns
 //! let second = store.put_if("volumes/7/meta", first, "size=20")?; // compare and swap

@@ -64,7 +64,7 @@ struct Inner {
     content_kept: bool,
 }
 
-/// What is true of the target after an error.
+/// What is true of the target after an error: one of these two, and there will be no third.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The target is what it was before the call, and no temporary file is left (if one could not be removed,

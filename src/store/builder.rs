@@ -131,20 +131,23 @@ impl StoreBuilder {
 
 impl Store {
     /// Opens an existing store with the defaults of [`Store::builder`]. It never turns a directory into a store:
-    /// [`Store::create`] does.
+    /// [`Store::create`] does, and `Store::builder(path).create_if_missing(true).open()` does either.
     ///
     /// # Errors
     ///
-    /// As [`StoreBuilder::open`].
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such directory, [`NotAStore`](crate::ErrorKind::NotAStore) if it
+    /// is not a store, [`Locked`](crate::ErrorKind::Locked) if another writer has it open; otherwise as [`StoreBuilder::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Store> {
         Store::builder(path).open()
     }
 
-    /// Creates a store in a directory that is missing or empty, with the defaults of [`Store::builder`].
+    /// Creates a store in a directory that is missing or empty, with the defaults of [`Store::builder`]. Of several processes that
+    /// do this at the same time, one succeeds.
     ///
     /// # Errors
     ///
-    /// As [`StoreBuilder::create`].
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if it is a store,
+    /// [`DirectoryNotEmpty`](crate::ErrorKind::DirectoryNotEmpty) if it holds other files; otherwise as [`StoreBuilder::create`].
     pub fn create(path: impl AsRef<Path>) -> Result<Store> {
         Store::builder(path).create()
     }

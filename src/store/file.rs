@@ -7,7 +7,7 @@ use super::{Shared, Store, put_version};
 use crate::commit::{Change, What, Written};
 use crate::dir::Dir;
 use crate::draft::{Draft, write_to_draft};
-use crate::error::{Error, Rejected, Result, Step};
+use crate::error::{Error, ErrorKind, Rejected, Result, Step};
 use crate::key::Key;
 use crate::plan::Existing;
 use crate::put_options::PutOptions;
@@ -17,6 +17,8 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{SFlag, fstatat};
 
 /// New content of a key, written piece by piece and invisible until [`commit`](StoreFile::commit): [`Store::writer`].
+///
+/// A commit whose name is refused gives the file back: see the example of [`Rejected`].
 ///
 /// It is a temporary file in the directory of the key. Dropping it, or [`discard`](StoreFile::discard), removes that and leaves
 /// the key alone. The store stays open, and locked, as long as one of these is there.
@@ -64,7 +66,8 @@ impl Store {
         let draft = core.again_if_moved(&[&key], || {
             let dir = core.directory(&key, options)?;
             if options.existing == Existing::Refuse && is_taken(&dir, &key) {
-                return Err(Error::from_errno(Errno::EEXIST, Step::Rename, dir.path_of(&key.name())));
+                let error = Error::from_errno(Errno::EEXIST, Step::Check, dir.path_of(&key.name()));
+                return Err(error.with_kind(ErrorKind::AlreadyExists));
             }
             Draft::begin(&core.writer, dir, key.name(), options)
         })?;

@@ -110,8 +110,11 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// An [`Error`] that names the failed step. [`Error::outcome`] tells whether the old content is still there; after
-    /// [`Outcome::Unknown`](crate::Outcome::Unknown) this store refuses further writes until it is reopened.
+    /// An [`Error`] that names the failed step: [`InvalidKey`](ErrorKind::InvalidKey), [`IsADirectory`](ErrorKind::IsADirectory) if
+    /// there are keys beneath this one, [`NotADirectory`](ErrorKind::NotADirectory) if a key stands in its path,
+    /// [`StorageFull`](ErrorKind::StorageFull), or any other failed call. [`Error::outcome`] tells whether the old content is
+    /// still there; after [`Outcome::Unknown`](crate::Outcome::Unknown) this store refuses further writes
+    /// ([`Poisoned`](ErrorKind::Poisoned)) until it is reopened.
     pub fn put(&self, key: impl AsRef<str>, bytes: impl Into<Payload>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new())
     }
@@ -231,7 +234,8 @@ impl Store {
     ///
     /// [`InUse`](crate::ErrorKind::InUse) if something else holds the store: a clone, a [`StoreFile`], a [`Batch`], or a future
     /// that has not ended. The store comes back, and stays open. [`Poisoned`](crate::ErrorKind::Poisoned) if a directory sync
-    /// has failed since it was opened; [`Forked`](crate::ErrorKind::Forked) in a child process. The handle is gone then.
+    /// has failed since it was opened: the store is closed all the same, and can be reopened.
+    /// [`Forked`](crate::ErrorKind::Forked) in a child process, whose parent keeps the store.
     pub fn close(self) -> Result<(), Rejected<Store>> {
         if !self.shared.committer.core().writer.is_ours() {
             return Err(Rejected::new(self.shared.committer.core().check().unwrap_err(), None));
@@ -244,7 +248,7 @@ impl Store {
             }
             Err(shared) => {
                 let others = Arc::strong_count(&shared).saturating_sub(1).max(1);
-                let what = format!("{others} other handles, files, batches or futures hold it");
+                let what = format!("other handles, files, batches or futures hold it ({others})");
                 let error = Error::new(ErrorKind::InUse, Step::Check, shared.committer.core().dirs.root().path());
                 Err(Rejected::new(error.with_detail(what), Some(Store { shared })))
             }

@@ -312,7 +312,7 @@ fn a_store_has_one_writer_and_many_readers() {
     let file = store.writer("k", PutOptions::new()).unwrap();
     let clone = store.clone();
     let rejected = store.close().unwrap_err();
-    assert!(rejected.error().is_in_use() && rejected.to_string().contains("2 other"), "{rejected}");
+    assert!(rejected.error().is_in_use() && rejected.to_string().contains("hold it (2)"), "{rejected}");
     let store = rejected.into_value().unwrap();
     drop(clone);
     assert!(store.close().unwrap_err().error().is_in_use());
