@@ -75,6 +75,12 @@ fn a_put_makes_no_call_that_the_protocol_does_not_need() {
         let (process, calls): (BTreeMap<_, _>, BTreeMap<_, _>) =
             calls.into_iter().partition(|(name, _)| *name == "getpid");
         assert!(process.values().sum::<i64>() <= 1000, "{engine:?}: {process:?}");
+        // Now and then the ceiling of versions is raised: open, stamp, sync and close of one file.
+        let raised = calls["utimensat"] - 1000;
+        assert!((0..=100).contains(&raised), "{engine:?}: {calls:?}");
+        let of_a_raise = |name: &str| name != "pwrite64" && name != "renameat";
+        let calls: BTreeMap<_, _> =
+            calls.into_iter().map(|(name, n)| (name, if of_a_raise(name) { n - raised } else { n })).collect();
         assert_eq!(calls, expected, "{engine:?}");
         assert!(memory.values().sum::<i64>() < 20, "{engine:?}: {memory:?}");
     });
