@@ -60,7 +60,7 @@ impl From<NoEngine> for Error {
 /// Starts the engine asked for.
 ///
 /// `Auto` is the portable engine wherever it is built: alone, puts through a ring measured 0.93 to 1.04 of the speed of plain
-/// calls on the caller's thread, with five times the context switches; in a crowd no faster (`benches/load`, README). So
+/// calls on the caller's thread, with five times the context switches; in a crowd no faster (`docs/performance.md`). So
 /// io_uring is not even probed before somebody asks; some sandboxes kill a process that tries.
 pub(crate) fn select(engine: Engine) -> Result<Selected> {
     let selected = match engine {
