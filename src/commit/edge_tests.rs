@@ -73,3 +73,25 @@ fn only_a_panic_within_a_change_closes_the_store() {
     }));
     assert!(unwound.is_err() && rig.is_poisoned());
 }
+
+/// A delete whose directory gives way to a key of the same batch finds no such key.
+#[test]
+fn a_delete_in_a_directory_that_gives_way_finds_nothing() {
+    let rig = rig(BarrierKind::PerFile, Box::new(|_, _| None));
+    fs::create_dir(rig.path("d")).unwrap();
+    let answers = rig.committer.commit(Unit::of(vec![vec![put("d", PutOptions::new()), Change::delete("d/k", None)]]));
+    assert!(matches!(answers[0], Ok(Applied::Put(_))), "{answers:?}");
+    assert!(answers[1].as_ref().is_err_and(Error::is_not_found), "{answers:?}");
+    assert_eq!(fs::read(rig.path("d")).unwrap(), NEW);
+}
+
+/// The same as for a caller who is alone: a sync beside another's that failed proves nothing, in either directory.
+#[test]
+fn a_rename_between_directories_in_a_batch_asks_both() {
+    for distrusted in ["a/k0", "b/k0"] {
+        let rig = rig(BarrierKind::PerFile, Box::new(|_, _| None));
+        rig.committer.core().find(&Key::parse(distrusted).unwrap()).unwrap().distrust();
+        let answers = rig.committer.commit(Unit::of(vec![vec![Change::rename("a/k0", "b/new")]]));
+        assert_eq!(outcomes(&answers), [UNKNOWN], "{distrusted}: {answers:?}");
+    }
+}

@@ -9,7 +9,7 @@ use super::{Answer, Applied, Change, Core, What};
 use crate::barrier::BarrierKind;
 use crate::dir::Dir;
 use crate::engine::Job;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::key::Key;
 use crate::plan::{Call, FileSync, Plan};
 use crate::report::{Fate, Report};
@@ -234,7 +234,11 @@ impl Made {
         let settled = writer.settle_in_place(&report, &job.dir, &job.name);
         if call == Call::Unlink {
             let key = Key::parse(&key)?;
-            settled.map_err(|error| explain_delete(error, &job.dir, &key))?;
+            settled.map_err(|error| match error.is_directory_removed() && !key.parent().is_empty() {
+                // Another change of this batch took the place of its directory, which was empty.
+                true => error.with_kind(ErrorKind::NotFound),
+                false => explain_delete(error, &job.dir, &key),
+            })?;
             return Ok(Applied::Deleted);
         }
         settled?;
