@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::draft::{Draft, write_to_draft};
 use crate::error::{Rejected, Result};
-use crate::plan::{FileSync, Plan};
 use crate::preserved::Preserved;
+use crate::protocol::{Medium, Plan};
 use crate::write::WriteOptions;
 use crate::writer::Writer;
 
@@ -82,11 +83,15 @@ impl AtomicFile {
             Err(error) => return Err(Rejected::of(error, self)),
         };
         let Draft { dir, name, temp, options, .. } = &self.draft;
+        let names = (name.as_c_str(), temp.as_c_str());
         let committed = match &self.like {
-            Some(like) => self.writer.complete_like(dir, (name, temp), file, *options, like),
+            Some(like) => {
+                let plan = Plan::commit_like(like.options(*options), like.owner, Medium::FSYNC);
+                self.writer.complete(dir, names, file, &like.attributes, plan)
+            }
             None => {
-                let plan = Plan::commit(*options, None, FileSync::Fsync);
-                self.writer.complete(dir, name, temp, Some(file), plan)
+                let plan = Plan::commit(*options, None, Medium::FSYNC);
+                self.writer.complete(dir, names, file, &Arc::default(), plan)
             }
         };
         self.draft.settle(committed).map_err(|error| Rejected::of(error, self))

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::libc;
-use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::sys;
@@ -92,6 +92,12 @@ impl Dir {
     /// Whether it has an entry of this name.
     pub(crate) fn has(&self, name: &CStr) -> bool {
         fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// The type of the entry `name`, without following a symbolic link.
+    pub(crate) fn look(&self, name: &CStr) -> nix::Result<SFlag> {
+        let stat = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT)
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {

@@ -13,8 +13,8 @@ use nix::sys::stat::Mode;
 
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::protocol::certainly_not_created;
 use crate::put_options::PutOptions;
-use crate::report::certainly_not_created;
 use crate::temp;
 use crate::writer::{NAME_ATTEMPTS, Temp, Writer};
 

@@ -10,7 +10,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::dir::Dir;
 use crate::key;
-use crate::plan::Existing;
+use crate::protocol::Existing;
 use crate::sys;
 
 /// Removes the directory `name` in `dir` and all directories beneath it, provided that there is nothing else in them.

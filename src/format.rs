@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, fstat, fstatat, futimens};
 
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::plan::FileSync;
+use crate::protocol::Medium;
 use crate::put_options::PutOptions;
 use crate::sys;
 use crate::version::Version;
@@ -68,7 +68,7 @@ impl Format {
 pub(crate) fn create(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Result<()> {
     let bytes = Bytes::from_static(TEXT.as_bytes());
     let content =
-        Content { bytes: bytes.into(), options: PutOptions::new(), stamp: Some(ceiling), sync: FileSync::Fsync };
+        Content { bytes: bytes.into(), options: PutOptions::new(), stamp: Some(ceiling), medium: Medium::FSYNC };
     writer.put(own, NAME, &content)
 }
 

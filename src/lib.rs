@@ -101,15 +101,13 @@ mod model;
 #[cfg(feature = "object_store")]
 pub mod object_store;
 mod payload;
-mod plan;
 mod pool;
 mod preserved;
 mod process;
+mod protocol;
 mod put_options;
 mod queue;
 mod regular;
-mod report;
-mod run;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
 mod stats;

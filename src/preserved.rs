@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 
 use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
-use crate::plan::Owner;
+use crate::protocol::Owner;
 use crate::put_options::PutOptions;
 use crate::{regular, sys};
 

@@ -1,6 +1,6 @@
 //! What a put is to leave behind.
 
-use crate::plan::Existing;
+use crate::protocol::Existing;
 use crate::version::Version;
 
 /// How one file is put: [`Store::put_with`](crate::Store::put_with), [`Store::create`](crate::Store::create).

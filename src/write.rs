@@ -11,8 +11,8 @@ use crate::draft::Draft;
 use crate::engine::{Engine, select};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::payload::Payload;
-use crate::plan::FileSync;
 use crate::preserved::Preserved;
+use crate::protocol::Medium;
 use crate::put_options::PutOptions;
 use crate::temp::Maker;
 use crate::writer::{Content, Writer};
@@ -189,7 +189,7 @@ impl WriteOptions {
     /// `SIGXFSZ`: the signal's default ends the process.
     pub fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Payload>) -> Result<()> {
         let (writer, dir, name, like) = self.prepare(path.as_ref())?;
-        let content = Content { bytes: bytes.into(), options: self.put, stamp: None, sync: FileSync::Fsync };
+        let content = Content { bytes: bytes.into(), options: self.put, stamp: None, medium: Medium::FSYNC };
         match like {
             Some(like) => writer.put_like(&dir, &name, &content, &like),
             None => writer.put(&dir, &name, &content),

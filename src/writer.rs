@@ -1,7 +1,7 @@
 //! One writer: an engine, and what it has learnt to distrust. Each operation goes down once, as a plan and what it works
 //! on, and comes up once, as a verdict; what the verdict means for the caller is settled here.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 
 use crate::dir::Dir;
-use crate::engine::{Done, Job, Selected};
+use crate::engine::{Job, Selected};
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::payload::Payload;
-use crate::plan::{FileSync, Plan, Replace};
 use crate::preserved::Preserved;
 use crate::process::Process;
+use crate::protocol::{Medium, Phase, Plan, Replace, Verdict, is_ambiguous};
 use crate::put_options::PutOptions;
-use crate::report::{Report, Verdict, is_ambiguous};
 use crate::sys::Attributes;
 use crate::temp::{self, Maker};
 use crate::version::Version;
@@ -30,7 +29,7 @@ pub(crate) struct Content {
     pub(crate) bytes: Payload,
     pub(crate) options: PutOptions,
     pub(crate) stamp: Option<Version>,
-    pub(crate) sync: FileSync,
+    pub(crate) medium: Medium,
 }
 
 /// An engine and the latch of the writes that go through it.
@@ -72,14 +71,6 @@ impl Writer {
         self.process.is_current()
     }
 
-    /// Takes the verdict of a report, and notes what it leaves to be swept.
-    pub(crate) fn judge(&self, report: &Report) -> Verdict {
-        if report.left_temp() {
-            self.stuck.store(true, Ordering::Release);
-        }
-        report.verdict()
-    }
-
     /// The latch of temporary files that could not be removed.
     pub(crate) fn stuck(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stuck)
@@ -101,17 +92,16 @@ impl Writer {
         self.poisoned.store(true, Ordering::Release);
     }
 
-    /// One durable replace of `name` in `dir`.
+    /// Durably replaces `name` in `dir`.
     pub(crate) fn put(&self, dir: &Arc<Dir>, name: &CStr, content: &Content) -> Result<()> {
         self.put_by(dir, name, content, Plan::replace)
     }
 
-    /// The same with owner, mode and attributes of another file.
+    /// The same with the owner, mode and attributes of another file.
     pub(crate) fn put_like(&self, dir: &Arc<Dir>, name: &CStr, content: &Content, like: &Preserved) -> Result<()> {
         let content = Content { options: like.options(content.options), ..content.clone() };
         let plan = |replace| Plan::replace_like(replace, like.owner);
-        let (done, temp) = self.write(dir, name, &content, &like.attributes, plan);
-        self.settle(self.judge(&done.report), dir, name, &temp)
+        self.settle(&self.write(dir, name, &content, &like.attributes, plan, Phase::Settle))
     }
 
     /// The same by a plan of the caller's.
@@ -122,95 +112,66 @@ impl Writer {
         content: &Content,
         plan: impl Fn(Replace) -> Plan,
     ) -> Result<()> {
-        let (done, temp) = self.write(dir, name, content, &Arc::default(), plan);
-        self.settle(self.judge(&done.report), dir, name, &temp)
+        self.settle(&self.write(dir, name, content, &Arc::default(), plan, Phase::Settle))
     }
 
-    /// Writes a temporary file that is still to be synced and published; its name, and the open file.
-    pub(crate) fn stage(&self, dir: &Arc<Dir>, name: &CStr, content: &Content) -> Result<(CString, OwnedFd)> {
-        let (done, temp) = self.write(dir, name, content, &Arc::default(), Plan::stage);
-        self.settle(self.judge(&done.report), dir, name, &temp)?;
-        let file = done.file.ok_or_else(|| Error::from_errno(Errno::EBADF, Step::Write, dir.path_of(&temp)))?;
-        Ok((temp, file))
-    }
-
-    /// Runs a plan that begins with a temporary file; under another name if the first is taken.
-    fn write(
+    /// Runs a plan that begins with a temporary file, through the phase `until`. Tries another name if the first is taken.
+    pub(crate) fn write(
         &self,
         dir: &Arc<Dir>,
         name: &CStr,
         content: &Content,
         attributes: &Arc<Attributes>,
         plan: impl Fn(Replace) -> Plan,
-    ) -> (Done, CString) {
-        let Content { bytes, options, stamp, sync } = content;
+        until: Phase,
+    ) -> Job {
+        let Content { bytes, options, stamp, medium } = content;
         for attempt in 1.. {
             // A ring has no request that writes several chunks.
             let fuse = self.engine.interpreter.links() && dir.sync_writes() && bytes.contiguous().is_some();
-            let plan = plan(Replace { len: bytes.len(), options: *options, stamp: *stamp, sync: *sync, fuse });
-            let temp = temp::name(self.maker, name, attempt);
-            let job = self.job(plan, dir);
-            let job = Job { name: name.into(), temp: temp.clone(), bytes: bytes.clone(), ..job };
-            let job = Job { attributes: Arc::clone(attributes), ..job };
-            let done = self.engine.interpreter.run(job);
-            if done.report.sync_write_refused() {
+            let plan = plan(Replace { len: bytes.len(), options: *options, stamp: *stamp, medium: *medium, fuse });
+            let job = Job {
+                name: name.into(),
+                temp: temp::name(self.maker, name, attempt),
+                bytes: bytes.clone(),
+                attributes: Arc::clone(attributes),
+                ..self.job(plan, dir)
+            };
+            let job = self.run(job, until);
+            if job.run.report().sync_write_refused() {
                 dir.refuse_sync_writes();
             }
-            let verdict = done.report.verdict();
-            if attempt >= NAME_ATTEMPTS || !self.is_worth_another_try(verdict, dir, &temp) {
-                return (done, temp);
+            if attempt >= NAME_ATTEMPTS || !self.is_worth_another_try(&job) {
+                return job;
             }
         }
         unreachable!("the last attempt returns")
     }
 
-    /// Publishes a file that was written through a guard and is still open, by [`Plan::commit`].
-    pub(crate) fn complete(
-        &self,
-        dir: &Arc<Dir>,
-        name: &CStr,
-        temp: &CStr,
-        file: Option<OwnedFd>,
-        plan: Plan,
-    ) -> Result<()> {
-        let job = Job { name: name.into(), temp: temp.into(), file, ..self.job(plan, dir) };
-        let done = self.engine.interpreter.run(job);
-        self.settle_guard(self.judge(&done.report), dir, name, temp)
+    /// Runs the calls of a job through the phase `until`.
+    pub(crate) fn run(&self, mut job: Job, until: Phase) -> Job {
+        job.run.allow(until);
+        self.engine.interpreter.run(job)
     }
 
-    /// The same with owner, mode and attributes of another file.
-    pub(crate) fn complete_like(
+    /// Publishes a file that was written through a guard and is still open, by [`Plan::commit`] or [`Plan::commit_like`].
+    pub(crate) fn complete(
         &self,
         dir: &Arc<Dir>,
         (name, temp): (&CStr, &CStr),
         file: OwnedFd,
-        options: PutOptions,
-        like: &Preserved,
+        attributes: &Arc<Attributes>,
+        plan: Plan,
     ) -> Result<()> {
-        let plan = Plan::commit_like(like.options(options), like.owner, FileSync::Fsync);
-        let job = Job { name: name.into(), temp: temp.into(), file: Some(file), ..self.job(plan, dir) };
-        let done = self.engine.interpreter.run(Job { attributes: Arc::clone(&like.attributes), ..job });
-        self.settle_guard(self.judge(&done.report), dir, name, temp)
-    }
-
-    /// Durably removes `name` from `dir`.
-    pub(crate) fn delete(&self, dir: &Arc<Dir>, name: &CStr, plan: Plan) -> Result<()> {
-        let job = Job { name: name.into(), ..self.job(plan, dir) };
-        self.settle_in_place(&self.engine.interpreter.run(job).report, dir, name)
-    }
-
-    /// Durably renames `source` to `name` in `dir`, replacing what is there.
-    pub(crate) fn rename(&self, source: (Arc<Dir>, CString), dir: &Arc<Dir>, name: &CStr, plan: Plan) -> Result<()> {
-        let from = Arc::clone(&source.0);
-        let job = Job { name: name.into(), source: Some(source), ..self.job(plan, dir) };
-        self.settle_in_place(&self.engine.interpreter.run(job).report, dir, name)?;
-        self.confirm(&from)
+        let (name, temp, attributes) = (name.into(), temp.into(), Arc::clone(attributes));
+        let job = Job { name, temp, attributes, file: Some(file), ..self.job(plan, dir) };
+        self.settle_guard(&self.run(job, Phase::Settle))
     }
 
     /// Durably gives an open file another time stamp. If its sync fails, nobody knows which one it will have.
     pub(crate) fn stamp(&self, dir: &Arc<Dir>, name: &CStr, file: OwnedFd, version: Version) -> Result<()> {
         let job = Job { name: name.into(), file: Some(file), ..self.job(Plan::stamp(version), dir) };
-        match self.engine.interpreter.run(job).report.verdict() {
+        match self.run(job, Phase::Settle).run.report().verdict() {
             Verdict::Durable => Ok(()),
             Verdict::Unchanged { step, errno, .. } | Verdict::Unknown { step, errno } => {
                 if step != Step::Stamp {
@@ -221,10 +182,19 @@ impl Writer {
         }
     }
 
-    pub(crate) fn settle_in_place(&self, report: &Report, dir: &Dir, name: &CStr) -> Result<()> {
-        match report.verdict() {
-            Verdict::Durable => self.confirm(dir),
+    /// Turns the report of a delete or a rename into the caller's result.
+    pub(crate) fn settle_in_place(&self, job: &Job) -> Result<()> {
+        let Job { dir, name, source, .. } = job;
+        match job.run.report().verdict() {
+            Verdict::Durable => {
+                self.confirm(dir)?;
+                source.as_ref().map_or(Ok(()), |(source, _)| self.confirm(source))
+            }
             Verdict::Unchanged { step, errno, .. } => {
+                let (dir, name) = match source {
+                    Some((dir, name)) if step == Step::OpenFile => (dir, name),
+                    _ => (dir, name),
+                };
                 let error = Error::from_errno(errno, step, dir.path_of(name));
                 Err(if errno == Errno::ENOENT { error.with_kind(dir.not_found()) } else { error })
             }
@@ -232,24 +202,29 @@ impl Writer {
         }
     }
 
-    /// [`settle`](Writer::settle) for a file that was written through a guard: where only its name was refused, the content is
+    /// [`settle`](Writer::settle) for a file that was written through a guard. If only its name was refused, the content is
     /// whole, and stays for another try.
-    pub(crate) fn settle_guard(&self, verdict: Verdict, dir: &Arc<Dir>, name: &CStr, temp: &CStr) -> Result<()> {
-        match verdict {
-            // With an ambiguous error only the removal of the temporary file tells whether the rename happened.
+    pub(crate) fn settle_guard(&self, job: &Job) -> Result<()> {
+        match job.run.report().verdict() {
+            // With an ambiguous error only the removal of the temporary file shows whether the rename happened.
             Verdict::Unchanged { step: step @ (Step::Compare | Step::Rename), errno, .. }
-                if !is_ambiguous(errno) && dir.has(temp) =>
+                if !is_ambiguous(errno) && job.dir.has(&job.temp) =>
             {
-                Err(unchanged((step, errno), Temp::Kept, dir, name, temp))
+                Err(unchanged((step, errno), Temp::Kept, &job.dir, &job.name, &job.temp))
             }
-            verdict => self.settle(verdict, dir, name, temp),
+            _ => self.settle(job),
         }
     }
 
-    /// Turns a verdict into the caller's result. A failure before the rename leaves nothing behind; a failure after it
-    /// touches nothing, since the target is then the only copy.
-    pub(crate) fn settle(&self, verdict: Verdict, dir: &Arc<Dir>, name: &CStr, temp: &CStr) -> Result<()> {
-        let (step, errno, temp_left) = match verdict {
+    /// Turns the report of a put into the caller's result. A failure before the rename leaves nothing behind; after the rename
+    /// nothing is undone, since the target is then the only copy.
+    pub(crate) fn settle(&self, job: &Job) -> Result<()> {
+        let Job { dir, name, temp, .. } = job;
+        let report = job.run.report();
+        if report.left_temp() {
+            self.stuck.store(true, Ordering::Release);
+        }
+        let (step, errno, temp_left) = match report.verdict() {
             Verdict::Durable => return self.confirm(dir),
             Verdict::Unknown { step, errno } => return Err(self.unknown(step, errno, dir)),
             Verdict::Unchanged { step, errno, temp_left } => (step, errno, temp_left),
@@ -261,23 +236,22 @@ impl Writer {
         Err(unchanged((step, errno), removed, dir, name, temp))
     }
 
-    /// The name is taken, and the file not ours, or stale; or the call was interrupted, and has perhaps made one.
-    fn is_worth_another_try(&self, verdict: Verdict, dir: &Arc<Dir>, temp: &CStr) -> bool {
-        match verdict {
-            Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EEXIST, .. } if self.maker == Maker::Locked => {
-                self.remove_temp(dir, temp) != Temp::Stuck
+    /// Whether the name of the temporary file is taken by a file that is not ours or is stale, or the call was interrupted and may
+    /// have created one.
+    fn is_worth_another_try(&self, job: &Job) -> bool {
+        let is_free = || self.remove_temp(&job.dir, &job.temp) != Temp::Stuck;
+        match job.run.report().verdict() {
+            Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EEXIST, .. } => {
+                self.maker != Maker::Locked || is_free()
             }
-            Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EEXIST, .. } => true,
-            Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EINTR, .. } => {
-                self.remove_temp(dir, temp) != Temp::Stuck
-            }
+            Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EINTR, .. } => is_free(),
             _ => false,
         }
     }
 
     pub(crate) fn remove_temp(&self, dir: &Arc<Dir>, temp: &CStr) -> Temp {
         let job = Job { temp: temp.into(), ..self.job(Plan::remove_temp(), dir) };
-        match self.engine.interpreter.run(job).report.verdict() {
+        match self.run(job, Phase::Settle).run.report().verdict() {
             Verdict::Durable => Temp::Gone,
             Verdict::Unchanged { errno: Errno::ENOENT, .. } => Temp::WasGone,
             _ => {
@@ -288,7 +262,8 @@ impl Writer {
     }
 
     pub(crate) fn job(&self, plan: Plan, dir: &Arc<Dir>) -> Job {
-        Job::new(Plan { clears_names: self.maker == Maker::Store, ..plan }, dir, &self.poisoned)
+        let plan = Plan { clears_names: self.maker == Maker::Store, ..plan };
+        Job::new(self.engine.start(plan), dir, &self.poisoned)
     }
 
     /// The engines distrust a directory where they see its sync fail, before anyone is told of a success. (Of two plain

@@ -15,7 +15,7 @@ use nix::unistd::close;
 use super::turn::{Latencies, Pace, Subject, nanos};
 use crate::dir::Dir;
 use crate::engine::Selected;
-use crate::plan::{FileSync, Plan, Replace};
+use crate::protocol::{Medium, Plan, Replace};
 use crate::put_options::PutOptions;
 use crate::sys;
 use crate::temp::Maker;
@@ -107,7 +107,7 @@ pub(super) struct Whole {
 impl Whole {
     pub(super) fn new(name: &str, dir: &Path, engine: Selected, way: Way, bytes: Bytes) -> Result<Whole, String> {
         let dir = open(dir)?;
-        let content = Content { bytes: bytes.into(), options: PutOptions::new(), stamp: None, sync: FileSync::Fsync };
+        let content = Content { bytes: bytes.into(), options: PutOptions::new(), stamp: None, medium: Medium::FSYNC };
         let writer = Writer::new(engine, Maker::Single);
         let dir = Arc::new(dir);
         if way == Way::Itself && name.ends_with("-chain") {
@@ -130,7 +130,10 @@ impl Subject for Whole {
         let plan = match self.way {
             Way::Itself => Plan::replace,
             Way::TwoStages => |replace| Plan::replace(Replace { fuse: false, ..replace }),
-            Way::Awaited => |replace| Plan::replace(Replace { fuse: false, ..replace }).one_by_one(),
+            Way::Awaited => |replace| {
+                let plan = Plan::replace(Replace { fuse: false, ..replace });
+                Plan::one_by_one(plan.stages.into_iter().flatten())
+            },
         };
         while let Some(start) = pace.next() {
             let name = &self.names[self.done % TARGETS];

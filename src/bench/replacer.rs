@@ -12,15 +12,14 @@ use crate::dir::Dir;
 use crate::engine::{Engine, EngineInfo, Job, select};
 use crate::error::Result;
 use crate::payload::Payload;
-use crate::plan::{self, Existing, FileSync, Plan};
+use crate::protocol::{self, Existing, Fate, Medium, Phase, Plan, Verdict};
 use crate::put_options::PutOptions;
-use crate::report::{Fate, Verdict};
 use crate::temp::Maker;
 use crate::writer::{Content, Writer};
 
 const TARGET: &CStr = c"target";
 const TEMP: &CStr = c"temporary";
-const CREATE: plan::Call = plan::Call::CreateTemp { mode: 0o600 };
+const CREATE: protocol::Call = protocol::Call::CreateTemp { mode: 0o600 };
 
 /// One call of a durable replace, or two that do not come apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,7 +80,7 @@ impl Replacer {
     /// The directory cannot be opened, or the engine not be started.
     pub fn new(dir: impl AsRef<Path>, engine: Engine, bytes: impl Into<Payload>) -> Result<Replacer> {
         let dir = Arc::new(Dir::open(dir.as_ref())?);
-        let content = Content { bytes: bytes.into(), options: PutOptions::new(), stamp: None, sync: FileSync::Fsync };
+        let content = Content { bytes: bytes.into(), options: PutOptions::new(), stamp: None, medium: Medium::FSYNC };
         Ok(Replacer { writer: Writer::new(select(engine)?, Maker::Single), dir, content })
     }
 
@@ -111,14 +110,14 @@ impl Replacer {
         let result = if call == Call::OpenClose { self.open_close() } else { self.replace_around(call) };
         result.map_err(|why| {
             // It may be there or not; what is told is the failure.
-            let _ = self.plainly(&plan::Call::RemoveTemp, None);
+            let _ = self.plainly(&protocol::Call::RemoveTemp, None);
             BenchError::Failed { series: call.to_string(), why }
         })
     }
 
     fn open_close(&self) -> std::result::Result<Duration, String> {
-        let (_, took) = self.through_engine([CREATE, plan::Call::CloseFile], None)?;
-        self.plainly(&plan::Call::RemoveTemp, None)?;
+        let (_, took) = self.through_engine([CREATE, protocol::Call::CloseFile], None)?;
+        self.plainly(&protocol::Call::RemoveTemp, None)?;
         Ok(took)
     }
 
@@ -126,11 +125,11 @@ impl Replacer {
         let mut file = self.plainly(&CREATE, None)?;
         let mut took = Duration::ZERO;
         for (step, call) in [
-            (Call::Write, plan::Call::Write { range: 0..self.content.bytes.len(), sync: false }),
-            (Call::Fsync, plan::Call::SyncFile),
-            (Call::Close, plan::Call::CloseFile),
-            (Call::Rename, plan::Call::Publish { existing: Existing::Replace }),
-            (Call::FsyncDir, plan::Call::SyncDir),
+            (Call::Write, protocol::Call::Write { range: 0..self.content.bytes.len(), sync: false }),
+            (Call::Fsync, protocol::Call::SyncFile),
+            (Call::Close, protocol::Call::CloseFile),
+            (Call::Rename, protocol::Call::Publish { existing: Existing::Replace }),
+            (Call::FsyncDir, protocol::Call::SyncDir),
         ] {
             if step == timed {
                 (file, took) = self.through_engine([call], file)?;
@@ -144,21 +143,20 @@ impl Replacer {
     /// Each call is submitted by itself, and the next one when it has succeeded.
     fn through_engine<const N: usize>(
         &self,
-        calls: [plan::Call; N],
+        calls: [protocol::Call; N],
         file: Option<OwnedFd>,
     ) -> std::result::Result<(Option<OwnedFd>, Duration), String> {
-        let plan = Plan { stages: calls.into_iter().map(|call| vec![call]).collect(), ..Plan::empty() };
-        let job = self.job(plan, file);
+        let job = self.job(Plan::one_by_one(calls), file);
         let begin = Instant::now();
-        let done = self.writer.engine.interpreter.run(job);
+        let job = self.writer.run(job, Phase::Settle);
         let took = begin.elapsed();
-        match done.report.verdict() {
-            Verdict::Durable => Ok((done.file, took)),
+        match job.run.report().verdict() {
+            Verdict::Durable => Ok((job.file, took)),
             Verdict::Unchanged { errno, .. } | Verdict::Unknown { errno, .. } => Err(errno.desc().to_owned()),
         }
     }
 
-    fn plainly(&self, call: &plan::Call, file: Option<OwnedFd>) -> std::result::Result<Option<OwnedFd>, String> {
+    fn plainly(&self, call: &protocol::Call, file: Option<OwnedFd>) -> std::result::Result<Option<OwnedFd>, String> {
         let mut job = self.job(Plan::empty(), file);
         match self.writer.engine.interpreter.call(call, &mut job) {
             Fate::Done(_) => Ok(job.file),

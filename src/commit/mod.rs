@@ -6,12 +6,11 @@
 //! change.
 
 mod auto;
-mod batch;
 mod change;
+mod in_flight;
+mod round;
 mod scout;
-mod staged;
 mod versions;
-mod work;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,11 +23,11 @@ use crate::barrier::{Allowed, Barrier, BarrierKind};
 use crate::block::block_on;
 use crate::dir::Dir;
 use crate::dirs::Dirs;
-use crate::engine::Interpreter;
+use crate::engine::{Interpreter, Job};
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::key::Key;
-use crate::plan::{Existing, FileSync};
 use crate::pool::Pool;
+use crate::protocol::{Call, Existing};
 use crate::put_options::PutOptions;
 use crate::queue::{Handle, Load, Queue, Submission};
 use crate::stats::{Part, QueueStats, Recorder, Stats};
@@ -36,8 +35,8 @@ use crate::version::Version;
 use crate::writer::Writer;
 use crate::{sys, trace};
 use auto::Auto;
-use change::has_no_version;
 pub(crate) use change::{Change, Unit, What, Written};
+use in_flight::{has_no_version, make_alone};
 use scout::Scout;
 pub(crate) use versions::Versions;
 
@@ -137,7 +136,7 @@ impl Committer {
         let begin = Instant::now();
         let guard = PoisonOnPanic::new(core);
         let bytes = change.content_len();
-        let answer = core.make_alone(change);
+        let answer = make_alone(core, change);
         drop((guard, alone));
         core.recorder.alone.add(1);
         core.note(&answer, bytes);
@@ -246,8 +245,8 @@ fn work(core: &Arc<Core>) {
 
 /// Commits what comes, until the queue is closed and empty.
 fn serve(core: &Arc<Core>) {
-    while let Some(entries) = core.queue.wait(batch::MOST) {
-        batch::run(core, entries);
+    while let Some(entries) = core.queue.wait(round::MOST) {
+        round::run(core, entries);
     }
 }
 
@@ -322,9 +321,24 @@ impl Core {
         }
     }
 
-    /// How files in a directory are made durable: not by the journal's shortcut where another filesystem is mounted within.
-    fn file_sync(&self, dir: &Dir) -> FileSync {
-        if self.is_journal && dir.device() == self.dirs.root().device() { FileSync::Range } else { FileSync::Fsync }
+    /// Refuses conditions on versions where versions are not kept.
+    pub(crate) fn supports(&self, options: PutOptions) -> Result<()> {
+        self.keeps(if let Existing::Match(version) = options.existing { Some(version) } else { None })
+    }
+
+    fn keeps(&self, expected: Option<Version>) -> Result<()> {
+        if expected.is_some() && !self.versions.are_kept {
+            return Err(Error::new(ErrorKind::UnsupportedVersion, Step::Compare, self.dirs.root().path()));
+        }
+        Ok(())
+    }
+
+    /// Counts the syncs that were made for one change only.
+    fn count(&self, job: &Job) {
+        let report = job.run.report();
+        self.recorder.files.add(report.made(|call| *call == Call::SyncFile));
+        self.recorder.ranges.add(report.made(|call| *call == Call::SyncRange));
+        self.recorder.directories.add(report.made(Call::is_dir_sync));
     }
 
     /// Does something in the directories of `keys`. Once more if one of them was held open and has been removed in the

@@ -12,8 +12,7 @@ use nix::sys::uio::pwritev;
 use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 
 use super::Job;
-use crate::plan::{Call, Existing, Owner};
-use crate::report::Fate;
+use crate::protocol::{Call, Existing, Fate, Owner};
 use crate::version::Version;
 use crate::{empty_dirs, sys};
 
@@ -21,26 +20,9 @@ use crate::{empty_dirs, sys};
 pub(super) const TEMP_FLAGS: OFlag =
     OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_EXCL).union(OFlag::O_NOFOLLOW);
 
-/// Runs the calls of a stage in order, up to the first that fails.
-pub(super) fn run_stage(stage: &[Call], job: &mut Job) -> Vec<Fate> {
-    let mut failed = false;
-    let fates = stage.iter().map(|call| {
-        if failed {
-            return Fate::Skipped;
-        }
-        let fate = run_one(call, job);
-        failed = match (&fate, call) {
-            (Fate::Done(n), Call::Write { range, .. }) => *n < range.len(),
-            (Fate::Done(_), _) => false,
-            _ => true,
-        };
-        fate
-    });
-    fates.collect()
-}
-
-pub(super) fn run_one(call: &Call, job: &mut Job) -> Fate {
-    let result = run(call, job);
+/// Makes one call.
+pub(super) fn run(call: &Call, job: &mut Job) -> Fate {
+    let result = make(call, job);
     job.watch(call, result.is_err());
     match result {
         Ok(n) => Fate::Done(n),
@@ -48,7 +30,7 @@ pub(super) fn run_one(call: &Call, job: &mut Job) -> Fate {
     }
 }
 
-fn run(call: &Call, job: &mut Job) -> nix::Result<usize> {
+fn make(call: &Call, job: &mut Job) -> nix::Result<usize> {
     match call {
         Call::CreateTemp { mode } => {
             job.file = Some(create(job, *mode)?);
@@ -66,10 +48,11 @@ fn run(call: &Call, job: &mut Job) -> nix::Result<usize> {
         }
         Call::StartSync => sys::start_sync(file(job)?).map(|()| 0),
         Call::SyncFile => sys::sync_file(file(job)?).map(|()| 0),
-        Call::SyncRange => sys::sync_range(file(job)?).map(|()| 0),
+        Call::WriteOut | Call::SyncRange => sys::sync_range(file(job)?).map(|()| 0),
         Call::SyncFilesystem => sys::sync_filesystem(job.dir.fd()).map(|()| 0),
         Call::CloseFile => close_file(job.file.take().ok_or(Errno::EBADF)?),
         Call::Compare { expected } => compare(job, *expected),
+        Call::CheckSource => check_source(job),
         Call::Publish { existing } => rename(job, *existing),
         Call::PublishByLink => linkat(job.dir.fd(), &*job.temp, job.dir.fd(), &*job.name, AtFlags::empty()).map(|()| 0),
         Call::Move => {
@@ -91,6 +74,15 @@ fn compare(job: &Job, expected: Version) -> nix::Result<usize> {
         Ok(stat) if Version::of(&stat) == expected => Ok(0),
         Ok(_) | Err(Errno::ENOENT) => Err(Errno::ESTALE),
         Err(errno) => Err(errno),
+    }
+}
+
+/// `Errno::EISDIR` if the source is a directory: a rename would succeed, and move every key in it.
+fn check_source(job: &Job) -> nix::Result<usize> {
+    let (source, name) = job.source.as_ref().ok_or(Errno::EBADF)?;
+    match source.look(name)? {
+        SFlag::S_IFDIR => Err(Errno::EISDIR),
+        _ => Ok(0),
     }
 }
 

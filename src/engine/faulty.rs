@@ -4,11 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 
-use super::{Done, Interpreter, Job, calls};
+use super::{Interpreter, Job, calls};
 use crate::dir::Dir;
-use crate::plan::{Call, Plan};
-use crate::report::{Fate, unwritten};
-use crate::run::Run;
+use crate::protocol::{Call, Fate, Plan, Run};
 
 /// Decides of the n-th call (from 0) whether it fails, and how: it does not run then.
 type Fault = dyn FnMut(usize, &Call) -> Option<Errno> + Send;
@@ -68,76 +66,38 @@ impl Faulty {
         (state.fault)(n, call)
     }
 
-    /// One call of a plan, through the engine within.
+    /// One call, through the inner engine if there is one and the call waits for the device.
     fn pass(&self, call: &Call, job: &mut Job) -> Fate {
         if let Some(errno) = self.meets(call) {
             job.watch(call, true);
             return Fate::Failed(errno);
         }
-        let waits = matches!(
-            call,
-            Call::SyncFile
-                | Call::CloseFile
-                | Call::Publish { .. }
-                | Call::Unlink
-                | Call::Move
-                | Call::SyncDir
-                | Call::SyncSourceDir
-        );
-        match &self.inner {
-            Some(inner) if waits => {
-                let plan = Plan { stages: [vec![call.clone()]].into(), ..Plan::empty() };
+        let waits = matches!(call, Call::SyncFile | Call::CloseFile) || call.is_visible() || call.is_dir_sync();
+        match (&self.inner, call) {
+            (Some(inner), call) if waits && *call != Call::PublishByLink => {
                 let part = Job {
-                    plan,
                     name: job.name.clone(),
                     temp: job.temp.clone(),
                     source: job.source.clone(),
                     file: job.file.take(),
-                    ..Job::new(Plan::empty(), &job.dir, &job.poisoned)
+                    ..Job::new(Run::new(Plan::of([call.clone()])), &job.dir, &job.poisoned)
                 };
                 let done = inner.run(part);
                 job.file = done.file;
-                done.report.fate_of(call)
+                done.run.report().fate_of(call)
             }
-            _ => match call {
-                Call::Write { range, sync } => {
-                    let range = range.start..range.end.min(range.start.saturating_add(self.takes));
-                    calls::run_one(&Call::Write { range, sync: *sync }, job)
-                }
-                call => calls::run_one(call, job),
-            },
+            (_, Call::Write { range, sync }) => {
+                let range = range.start..range.end.min(range.start.saturating_add(self.takes));
+                calls::run(&Call::Write { range, sync: *sync }, job)
+            }
+            (_, call) => calls::run(call, job),
         }
     }
 }
 
 impl Interpreter for Faulty {
-    fn run(&self, mut job: Job) -> Done {
-        let mut run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
-        while let Some(stage) = run.next_stage() {
-            let mut fates: Vec<Fate> = Vec::new();
-            let mut failed = false;
-            for call in &stage {
-                let fate = if failed { Fate::Skipped } else { self.pass(call, &mut job) };
-                failed = !matches!(fate, Fate::Done(_)) || unwritten(call, &fate).is_some();
-                fates.push(fate);
-            }
-            run.record(stage, fates);
-        }
-        Done { report: run.finish(), file: job.file }
-    }
-
-    fn run_all(&self, jobs: Vec<Job>) -> Vec<Done> {
-        jobs.into_iter().map(|job| self.run(job)).collect()
-    }
-
     fn call(&self, call: &Call, job: &mut Job) -> Fate {
-        match self.meets(call) {
-            Some(errno) => {
-                job.watch(call, true);
-                Fate::Failed(errno)
-            }
-            None => calls::run_one(call, job),
-        }
+        self.pass(call, job)
     }
 
     fn open_dir(&self, root: &Dir, path: &str) -> nix::Result<Dir> {
@@ -148,10 +108,6 @@ impl Interpreter for Faulty {
             Some(errno) => Err(errno),
             None => root.open_beneath(path),
         }
-    }
-
-    fn links(&self) -> bool {
-        false
     }
 }
 

@@ -29,8 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::dir::{Dir, make_in};
 use crate::error::Result;
 use crate::payload::Payload;
-use crate::plan::{Call, Plan};
-use crate::report::{Fate, Report};
+use crate::protocol::{Call, Fate, Run};
 use crate::sys;
 
 #[cfg(test)]
@@ -97,19 +96,28 @@ impl fmt::Display for EngineInfo {
     }
 }
 
-/// Interprets plans.
+/// Runs the calls of plans.
 pub(crate) trait Interpreter: Send + Sync + fmt::Debug {
-    /// Runs the plan to its end.
-    fn run(&self, job: Job) -> Done;
+    /// Runs the calls that the job's run allows.
+    fn run(&self, mut job: Job) -> Job {
+        self.run_plainly(&mut job);
+        job
+    }
 
-    /// Runs many plans that know nothing of one another, all at the same time as far as it can: what waits for the device
-    /// waits together. The results are in the order of the jobs.
-    fn run_all(&self, jobs: Vec<Job>) -> Vec<Done>;
+    /// Runs jobs that are independent of one another. What waits for the device waits together, as far as the engine can. The
+    /// results are in the order of the jobs.
+    fn run_all(&self, jobs: Vec<Job>) -> Vec<Job> {
+        jobs.into_iter().map(|job| self.run(job)).collect()
+    }
 
-    /// Runs a single call of a batch. Plain calls on the caller's thread, whatever the engine: renames and syncs of
-    /// directories through a ring measured slower.
+    /// Runs a job on the caller's thread by plain system calls, whatever the engine.
+    fn run_plainly(&self, job: &mut Job) {
+        drive(job, |call, job| self.call(call, job));
+    }
+
+    /// Makes a single plain system call on the caller's thread.
     fn call(&self, call: &Call, job: &mut Job) -> Fate {
-        calls::run_one(call, job)
+        calls::run(call, job)
     }
 
     /// Opens a directory beneath another.
@@ -123,32 +131,33 @@ pub(crate) trait Interpreter: Send + Sync + fmt::Debug {
     }
 
     /// Whether it submits a whole stage at once, so that one chain can carry a replace.
-    fn links(&self) -> bool;
+    fn links(&self) -> bool {
+        false
+    }
 }
 
-/// What became of a job.
-#[derive(Debug)]
-pub(crate) struct Done {
-    /// What happened, call by call.
-    pub(crate) report: Report,
-    /// The temporary file, if it is still open.
-    pub(crate) file: Option<OwnedFd>,
+/// Runs the calls that a job's run allows, one by one.
+pub(crate) fn drive(job: &mut Job, mut call: impl FnMut(&Call, &mut Job) -> Fate) {
+    while let Some(next) = job.run.next_call() {
+        let fate = call(&next, job);
+        job.run.complete(fate);
+    }
 }
 
-/// A plan and everything it works on. Whoever runs it owns it: nothing in it is borrowed from a caller, who may be
+/// A run and everything its calls work on. The engine that runs it owns it: nothing is borrowed from the caller, which may be
 /// gone before the kernel has finished.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) plan: Plan,
+    pub(crate) run: Run,
     pub(crate) dir: Arc<Dir>,
     /// The target's name in `dir`.
     pub(crate) name: CString,
     /// The temporary file's name in `dir`.
     pub(crate) temp: CString,
-    /// Where a file is moved from.
+    /// The directory and name that a file is moved from.
     pub(crate) source: Option<(Arc<Dir>, CString)>,
     pub(crate) bytes: Payload,
-    /// The extended attributes that it is to have.
+    /// The extended attributes for the temporary file.
     pub(crate) attributes: Arc<sys::Attributes>,
     /// The open temporary file, where it exists before the plan begins.
     pub(crate) file: Option<OwnedFd>,
@@ -157,9 +166,9 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    pub(crate) fn new(plan: Plan, dir: &Arc<Dir>, poisoned: &Arc<AtomicBool>) -> Job {
+    pub(crate) fn new(run: Run, dir: &Arc<Dir>, poisoned: &Arc<AtomicBool>) -> Job {
         Job {
-            plan,
+            run,
             dir: Arc::clone(dir),
             name: CString::default(),
             temp: CString::default(),
@@ -169,6 +178,13 @@ impl Job {
             file: None,
             poisoned: Arc::clone(poisoned),
         }
+    }
+
+    /// The same job as it is known when its engine was lost with it: nobody knows what it did.
+    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
+    pub(crate) fn if_lost(&self) -> Job {
+        let (name, temp, source) = (self.name.clone(), self.temp.clone(), self.source.clone());
+        Job { name, temp, source, ..Job::new(Run::lost(), &self.dir, &self.poisoned) }
     }
 
     /// Notices a failed sync of a directory.

@@ -6,22 +6,40 @@ use std::sync::Arc;
 
 use super::{Engine, EngineInfo, EngineKind, Interpreter};
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::protocol::{Plan, Run};
 
 /// An engine that was started.
 #[derive(Clone, Debug)]
 pub(crate) struct Selected {
     pub(crate) interpreter: Arc<dyn Interpreter>,
     info: EngineInfo,
+    /// A wrong protocol that every plan is rewritten to.
+    #[cfg(any(test, ringbolt_mutants))]
+    mutant: Option<super::Mutant>,
 }
 
 impl Selected {
-    fn new(interpreter: impl Interpreter + 'static, kind: EngineKind, reason: String) -> Selected {
-        Selected { interpreter: Arc::new(interpreter), info: EngineInfo { kind, reason } }
+    fn new(interpreter: Arc<dyn Interpreter>, kind: EngineKind, reason: String) -> Selected {
+        Selected {
+            interpreter,
+            info: EngineInfo { kind, reason },
+            #[cfg(any(test, ringbolt_mutants))]
+            mutant: super::Mutant::chosen(),
+        }
     }
 
     #[cfg(test)]
     pub(crate) fn for_test(interpreter: Arc<dyn Interpreter>, kind: EngineKind) -> Selected {
-        Selected { interpreter, info: EngineInfo { kind, reason: "under test".into() } }
+        Selected::new(interpreter, kind, "under test".into())
+    }
+
+    /// A run of this plan.
+    pub(crate) fn start(&self, plan: Plan) -> Run {
+        #[cfg(any(test, ringbolt_mutants))]
+        if let Some(mutant) = self.mutant {
+            return Run::unchecked(mutant.plan(plan));
+        }
+        Run::new(plan)
     }
 
     pub(crate) fn info(&self) -> &EngineInfo {
@@ -63,15 +81,12 @@ impl From<NoEngine> for Error {
 /// calls on the caller's thread, with five times the context switches; in a crowd no faster (`docs/performance.md`). So
 /// io_uring is not even probed before somebody asks; some sandboxes kill a process that tries.
 pub(crate) fn select(engine: Engine) -> Result<Selected> {
-    let selected = match engine {
+    Ok(match engine {
         Engine::Portable => portable("asked for")?,
         Engine::Uring => uring()?,
         Engine::Auto if cfg!(feature = "portable") => portable("plain calls measured faster than io_uring")?,
         Engine::Auto => uring()?,
-    };
-    #[cfg(any(test, ringbolt_mutants))]
-    let selected = Selected { interpreter: super::mutant::of(selected.interpreter), ..selected };
-    Ok(selected)
+    })
 }
 
 /// What is told where somebody else's ring could not be made.
@@ -132,7 +147,7 @@ pub(crate) fn examine_uring() -> Examined {
 
 #[cfg(feature = "portable")]
 fn portable(reason: &str) -> Result<Selected, NoEngine> {
-    Ok(Selected::new(super::portable::Portable::new(), EngineKind::Portable, reason.into()))
+    Ok(Selected::new(Arc::new(super::portable::Portable::new()), EngineKind::Portable, reason.into()))
 }
 
 #[cfg(not(feature = "portable"))]
@@ -143,7 +158,7 @@ fn portable(_: &str) -> Result<Selected, NoEngine> {
 #[cfg(all(feature = "uring", target_os = "linux"))]
 fn uring() -> Result<Selected, NoEngine> {
     let (uring, found) = super::uring::Uring::start()?;
-    Ok(Selected::new(uring, EngineKind::Uring, found))
+    Ok(Selected::new(Arc::new(uring), EngineKind::Uring, found))
 }
 
 #[cfg(not(all(feature = "uring", target_os = "linux")))]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nix::errno::Errno;
 
 pub(super) use super::content::{BLOCKS, Content, Name, Place};
-use crate::plan::{Call, Existing};
+use crate::protocol::{Call, Existing};
 
 pub(super) type FileId = u8;
 pub(super) type DirId = u8;
@@ -123,7 +123,7 @@ impl Disk {
 
     /// Runs a call; the bytes that a write took.
     pub(super) fn apply(&mut self, call: &Call, hands: &Hands) -> Result<usize, Errno> {
-        if self.dead && !matches!(call, Call::StartSync | Call::CloseFile | Call::Compare { .. }) {
+        if self.dead && !matches!(call, Call::StartSync | Call::CloseFile | Call::Compare { .. } | Call::CheckSource) {
             return Err(Errno::EROFS);
         }
         let temp = Place { dir: hands.to.dir, name: hands.temp };
@@ -157,7 +157,7 @@ impl Disk {
             Call::Stamp { version } => self.inode(hands)?.now.version = Some(*version),
             Call::StartSync | Call::CloseFile => {}
             Call::SyncFile => self.sync_file(hands.file),
-            Call::SyncRange => {
+            Call::WriteOut | Call::SyncRange => {
                 let Inode { now, tainted, .. } = *self.inode(hands)?;
                 if self.filesystem == Filesystem::Journaled && !tainted {
                     self.log.push(Record::WrittenOut(hands.file, now));
@@ -191,6 +191,11 @@ impl Disk {
                 let file = self.file_at(temp).ok_or(Errno::ENOENT)?;
                 self.change(vec![(hands.to, Some(file))]);
             }
+            Call::CheckSource => match self.file_at(hands.source.ok_or(Errno::EBADF)?) {
+                None => return Err(Errno::ENOENT),
+                Some(INNER_FILE) => return Err(Errno::EISDIR),
+                Some(_) => {}
+            },
             Call::Move => self.rename(hands.source.ok_or(Errno::EBADF)?, hands.to)?,
             Call::Unlink => self.remove(hands.to)?,
             Call::SyncDir => self.sync_dir(hands.to.dir),
@@ -203,7 +208,7 @@ impl Disk {
     /// A call that fails: what it spoils.
     pub(super) fn fail(&mut self, call: &Call, hands: &Hands, errno: Errno) {
         match call {
-            Call::SyncFile | Call::SyncRange => self.taint(hands.file),
+            Call::WriteOut | Call::SyncFile | Call::SyncRange => self.taint(hands.file),
             // Refused before anything was done.
             Call::Write { sync: true, .. } if errno == Errno::EOPNOTSUPP => {}
             // What it has written is in the cache; after an error of the device it is not to be had from there.

@@ -2,7 +2,7 @@ use super::crash::Tree;
 use super::disk::{Content, Disk, Filesystem, INNER, Place};
 use super::interleave::{Scenario, Summary};
 use super::operation::{A, FREE, Operation, PUT, Put, disk};
-use crate::plan::Existing;
+use crate::protocol::Existing;
 
 /// A key in the directory whose name is that of [`FREE`].
 const INSIDE: Place = Place { dir: INNER, name: super::disk::Name::Key(3) };

@@ -14,10 +14,8 @@ use super::disk::{BLOCKS, Content, DirId, Disk, FileId, Hands, Name, Place};
 use super::history::{History, Moment};
 use super::promise::{Effect, Progress, Standing, Unit};
 use crate::dir::Dir;
-use crate::engine::{Done, Faulty, Interpreter, Job};
-use crate::plan::{Call, Plan};
-use crate::report::Fate;
-use crate::run::Run;
+use crate::engine::{Faulty, Interpreter, Job};
+use crate::protocol::{Call, Fate};
 
 /// Decides of the n-th call (from 0) whether it fails, and how.
 pub(super) type Fault = Box<dyn FnMut(usize, &Call) -> Option<Errno> + Send>;
@@ -211,36 +209,13 @@ fn inode(file: impl AsFd) -> u64 {
 }
 
 fn is_sync(call: &Call) -> bool {
-    matches!(
-        call,
-        Call::StartSync | Call::SyncFile | Call::SyncRange | Call::SyncFilesystem | Call::SyncDir | Call::SyncSourceDir
-    )
+    let of_file = matches!(call, Call::StartSync | Call::WriteOut | Call::SyncRange | Call::SyncFile);
+    of_file || *call == Call::SyncFilesystem || call.is_dir_sync()
 }
 
 impl Interpreter for Model {
-    fn run(&self, mut job: Job) -> Done {
-        let mut run = Run::unchecked(std::mem::replace(&mut job.plan, Plan::empty()));
-        while let Some(stage) = run.next_stage() {
-            let mut fates: Vec<Fate> = Vec::new();
-            for call in &stage {
-                let failed = fates.last().is_some_and(|fate| !matches!(fate, Fate::Done(_)));
-                fates.push(if failed { Fate::Skipped } else { self.pass(call, &mut job) });
-            }
-            run.record(stage, fates);
-        }
-        Done { report: run.finish(), file: job.file }
-    }
-
-    fn run_all(&self, jobs: Vec<Job>) -> Vec<Done> {
-        jobs.into_iter().map(|job| self.run(job)).collect()
-    }
-
     fn call(&self, call: &Call, job: &mut Job) -> Fate {
         self.pass(call, job)
-    }
-
-    fn links(&self) -> bool {
-        false
     }
 }
 

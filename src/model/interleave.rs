@@ -10,8 +10,8 @@ use super::numbered::{Number, Numbered, QuickMap, QuickSet};
 use super::operation::{Operation, faults};
 use super::promise::{Effect, Progress, Standing, Unit, allowed};
 use super::recovery::{self, ORDERS, recover, recover_tree};
-use crate::plan::Call;
-use crate::report::{Fate, Verdict};
+use crate::protocol::Call;
+use crate::protocol::{Fate, Verdict};
 
 /// What is tried.
 #[derive(Clone, Debug)]

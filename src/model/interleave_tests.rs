@@ -3,8 +3,8 @@ use std::time::Instant;
 use super::disk::{Disk, Filesystem};
 use super::interleave::{Scenario, Summary};
 use super::machine::Links;
-use super::operation::{A, B, BETWEEN, Batch, FREE, OWNER, Operation, PUT, Put, disk, version};
-use crate::plan::{Call, Existing, FileSync};
+use super::operation::{A, B, BETWEEN, FREE, OWNER, Operation, PUT, Put, disk, version};
+use crate::protocol::{Call, Existing, Medium};
 
 /// Makes an operation whose temporary files have this number, and perhaps the fifth after it.
 type Make = fn(u8) -> Operation;
@@ -29,8 +29,8 @@ const PUTS: [(&str, Make); 14] = [
     ("commit", |id| Operation::commit(id, A, Put { mode: Some(0o640), stamp: Some(version(12)), ..PUT })),
     ("delete", |_| Operation::delete(A, None)),
     ("delete if", |_| Operation::delete(A, Some(version(1)))),
-    ("batch per file", |id| Operation::batch(&[&[(id, A), (id + 5, B)]], Batch::PerFile)),
-    ("batch by syncfs, in groups", |id| Operation::batch(&[&[(id, A)], &[(id + 5, B)]], Batch::Filesystem)),
+    ("batch per file", |id| Operation::batch(&[&[(id, A), (id + 5, B)]], Medium::PER_FILE_BATCH)),
+    ("batch by syncfs, in groups", |id| Operation::batch(&[&[(id, A)], &[(id + 5, B)]], Medium::FILESYSTEM_BATCH)),
 ];
 
 /// What needs renames that are whole.
@@ -42,9 +42,11 @@ const RENAMES: [(&str, Make); 3] = [
 
 /// What needs a journal.
 const JOURNAL: [(&str, Make); 3] = [
-    ("put by the journal", |id| Operation::put(id, A, Put { stamp: Some(version(13)), sync: FileSync::Range, ..PUT })),
-    ("commit by the journal", |id| Operation::commit(id, A, Put { sync: FileSync::Range, ..PUT })),
-    ("batch by the journal", |id| Operation::batch(&[&[(id, A), (id + 5, FREE)]], Batch::Journal)),
+    ("put by the journal", |id| {
+        Operation::put(id, A, Put { stamp: Some(version(13)), medium: Medium::JOURNAL, ..PUT })
+    }),
+    ("commit by the journal", |id| Operation::commit(id, A, Put { medium: Medium::JOURNAL, ..PUT })),
+    ("batch by the journal", |id| Operation::batch(&[&[(id, A), (id + 5, FREE)]], Medium::JOURNAL_BATCH)),
 ];
 
 fn catalogue(filesystem: Filesystem) -> Vec<(&'static str, Make)> {

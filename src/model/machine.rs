@@ -3,10 +3,9 @@
 
 use nix::errno::Errno;
 
+use super::disk::DirId;
 use super::numbered::QuickMap;
-use crate::plan::{Call, Plan};
-use crate::report::{Fate, Verdict};
-use crate::run::Run;
+use crate::protocol::{Call, Fate, Phase, Plan, Run, Verdict, schedule, shared_calls};
 use crate::writer::{Temp, perhaps_renamed};
 
 /// How an engine runs the calls of a stage.
@@ -18,12 +17,23 @@ pub(super) enum Links {
     Kernel,
 }
 
-/// Plans, each for a pair of hands, each begun when the one before is done.
+/// The plans of an operation, one for each pair of hands.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
-    pub(super) plans: Vec<(usize, Plan)>,
+    pub(super) plans: Vec<Plan>,
+    /// How the plans are committed together; one after the other, if they are not.
+    pub(super) batch: Option<Batched>,
     /// Whether a temporary file is removed when nothing has come of it.
     pub(super) cleans: bool,
+}
+
+/// What a batch needs to know of its plans to schedule them.
+#[derive(Clone, Debug)]
+pub(super) struct Batched {
+    /// The sizes of the groups, in order.
+    pub(super) groups: Vec<usize>,
+    /// The directory of each plan.
+    pub(super) dirs: Vec<DirId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,39 +92,69 @@ fn code(fate: &Fate) -> i64 {
 /// Runs a program again with these fates, up to what comes next.
 fn follow(program: &Program, links: Links, fates: &[Fate]) -> Next {
     let mut fates = fates.iter();
-    for (hands, plan) in &program.plans {
-        let mut run = Run::unchecked(plan.clone());
-        while let Some(stage) = run.next_stage() {
-            let (mut done, mut stopped) = (Vec::new(), false);
-            for call in &stage {
-                if stopped {
-                    done.push(Fate::Skipped);
-                    continue;
-                }
-                let Some(fate) = fates.next() else { return Next::Call { hands: *hands, call: call.clone() } };
-                stopped = !is_whole(call, fate) && (links == Links::Checked || call.severs());
-                done.push(fate.clone());
+    let mut runs: Vec<Run> = program.plans.iter().cloned().map(Run::unchecked).collect();
+    let phases: Vec<_> = match &program.batch {
+        Some(batch) => schedule(&batch.groups).collect(),
+        None => vec![(Phase::Settle, 0..runs.len())],
+    };
+    for (phase, hands) in phases {
+        if let Some(Batched { dirs, .. }) = &program.batch {
+            let waiting = hands.clone().filter_map(|at| {
+                let call = runs[at].front().filter(|call| call.is_shared() && call.phase() <= phase)?.clone();
+                let place = (call == Call::SyncDir).then_some(dirs[at]);
+                Some((at, call, place))
+            });
+            for (call, waiting) in shared_calls(waiting) {
+                let Some(fate) = fates.next() else { return Next::Call { hands: waiting[0], call } };
+                waiting.into_iter().for_each(|at| runs[at].share(fate.clone()));
             }
-            run.record(stage, done);
         }
-        match run.finish().verdict() {
-            Verdict::Durable => {}
-            Verdict::Unchanged { step, errno, temp_left: true } if program.cleans => {
-                let Some(fate) = fates.next() else { return Next::Call { hands: *hands, call: Call::RemoveTemp } };
-                let removed = match fate {
-                    Fate::Done(_) => Temp::Gone,
-                    Fate::Failed(Errno::ENOENT) => Temp::WasGone,
-                    _ => Temp::Stuck,
-                };
-                return Next::Over(match perhaps_renamed(step, errno, removed) {
-                    true => Verdict::Unknown { step, errno },
-                    false => Verdict::Unchanged { step, errno, temp_left: removed == Temp::Stuck },
-                });
+        for at in hands {
+            if let Some(call) = pass(&mut runs[at], phase, links, &mut fates) {
+                return Next::Call { hands: at, call };
             }
-            verdict => return Next::Over(verdict),
+            if !runs[at].is_over() {
+                continue;
+            }
+            match runs[at].report().verdict() {
+                Verdict::Durable => {}
+                Verdict::Unchanged { step, errno, temp_left: true } if program.cleans => {
+                    let Some(fate) = fates.next() else { return Next::Call { hands: at, call: Call::RemoveTemp } };
+                    let removed = match fate {
+                        Fate::Done(_) => Temp::Gone,
+                        Fate::Failed(Errno::ENOENT) => Temp::WasGone,
+                        _ => Temp::Stuck,
+                    };
+                    return Next::Over(match perhaps_renamed(step, errno, removed) {
+                        true => Verdict::Unknown { step, errno },
+                        false => Verdict::Unchanged { step, errno, temp_left: removed == Temp::Stuck },
+                    });
+                }
+                verdict => return Next::Over(verdict),
+            }
         }
     }
+    debug_assert!(runs.iter().all(Run::is_over));
     Next::Over(Verdict::Durable)
+}
+
+/// Runs one plan through a phase; the call of which nothing is known yet, if there is one.
+fn pass<'a>(run: &mut Run, phase: Phase, links: Links, fates: &mut impl Iterator<Item = &'a Fate>) -> Option<Call> {
+    run.allow(phase);
+    while let Some(stage) = run.next_stage() {
+        let (mut done, mut stopped) = (Vec::new(), false);
+        for call in &stage {
+            if stopped {
+                done.push(Fate::Skipped);
+                continue;
+            }
+            let Some(fate) = fates.next() else { return Some(call.clone()) };
+            stopped = !is_whole(call, fate) && (links == Links::Checked || call.severs());
+            done.push(fate.clone());
+        }
+        run.record(stage, done);
+    }
+    None
 }
 
 fn is_whole(call: &Call, fate: &Fate) -> bool {

@@ -1,9 +1,9 @@
 use super::disk::Filesystem;
 use super::interleave::Scenario;
 use super::machine::Links;
-use super::operation::{A, B, BETWEEN, Batch, FREE, OWNER, Operation, PUT, Put, disk, version};
+use super::operation::{A, B, BETWEEN, FREE, OWNER, Operation, PUT, Put, disk, version};
 use crate::engine::Mutant;
-use crate::plan::{Call, Existing, FileSync, Plan, stage_is_safe};
+use crate::protocol::{Call, Existing, Medium, Plan, stage_is_safe};
 
 /// What the model says of a wrong protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +25,12 @@ type Row = (&'static str, fn() -> Operation, [[Found; 3]; 4]);
 const PUT_ROW: [[Found; 3]; 4] = [[Caught; 3], [Caught; 3], [Caught; 3], [Caught, Caught, Holds]];
 const DELETE_ROW: [[Found; 3]; 4] = [[Caught; 3], [Same; 3], [Same; 3], [Same; 3]];
 const RENAME_ROW: [[Found; 3]; 4] = [[Lost, Caught, Caught], [Same; 3], [Same; 3], [Same; 3]];
-/// In a batch the sync of a file is a plan of its own, and cannot come late.
-const BATCH_ROW: [[Found; 3]; 4] = [[Caught; 3], [Caught; 3], [Same; 3], [Caught, Caught, Holds]];
+/// A journal makes durable with the name what was written out before it, so there the late sync of a file does no harm.
+const PER_FILE_ROW: [[Found; 3]; 4] = [[Caught; 3], [Caught; 3], [Caught, Caught, Holds], [Caught, Caught, Holds]];
+/// The late close of a file does no harm: the filesystem is synced before the name changes.
+const SYNCFS_ROW: [[Found; 3]; 4] = [[Caught; 3], [Caught; 3], [Holds; 3], [Caught, Caught, Holds]];
 /// Where nothing but the journal is relied upon, there is no sync of a file to be replaced.
-const JOURNAL_ROW: [[Found; 3]; 4] = [[Lost, Lost, Caught], [Lost, Lost, Caught], [Same; 3], [Same; 3]];
+const JOURNAL_ROW: [[Found; 3]; 4] = [[Lost, Lost, Caught], [Lost, Lost, Caught], [Lost, Lost, Caught], [Same; 3]];
 
 const TABLE: [Row; 12] = [
     ("put", || Operation::put(0, A, PUT), PUT_ROW),
@@ -44,9 +46,9 @@ const TABLE: [Row; 12] = [
     ("delete", || Operation::delete(A, None), DELETE_ROW),
     ("rename", || Operation::rename(A, FREE), RENAME_ROW),
     ("rename between directories", || Operation::rename(A, BETWEEN), RENAME_ROW),
-    ("batch per file", || Operation::batch(&[&[(0, A), (1, B)]], Batch::PerFile), BATCH_ROW),
-    ("batch by syncfs", || Operation::batch(&[&[(0, A)], &[(1, B)]], Batch::Filesystem), BATCH_ROW),
-    ("batch by the journal", || Operation::batch(&[&[(0, A), (1, B)]], Batch::Journal), JOURNAL_ROW),
+    ("batch per file", || Operation::batch(&[&[(0, A), (1, B)]], Medium::PER_FILE_BATCH), PER_FILE_ROW),
+    ("batch by syncfs", || Operation::batch(&[&[(0, A)], &[(1, B)]], Medium::FILESYSTEM_BATCH), SYNCFS_ROW),
+    ("batch by the journal", || Operation::batch(&[&[(0, A), (1, B)]], Medium::JOURNAL_BATCH), JOURNAL_ROW),
 ];
 
 fn explore(filesystem: Filesystem, links: Links, fails: bool, operation: Operation) -> Result<(), String> {
@@ -77,14 +79,14 @@ fn every_mutant_is_caught_where_it_can_be() {
 }
 
 /// Changes the plan of an operation.
-fn with(mut operation: Operation, label: &str, change: impl FnOnce(&mut Vec<(usize, Plan)>)) -> Operation {
+fn with(mut operation: Operation, label: &str, change: impl FnOnce(&mut Vec<Plan>)) -> Operation {
     change(&mut operation.program.plans);
     operation.label += label;
     operation
 }
 
 fn flat(plan: &Plan) -> Vec<Call> {
-    plan.stages().flatten().cloned().collect()
+    plan.calls().cloned().collect()
 }
 
 /// A failing fsync does not cancel the rename that is linked behind it: what is written is lost, and published.
@@ -92,9 +94,9 @@ fn flat(plan: &Plan) -> Vec<Call> {
 fn a_rename_linked_behind_an_fsync_is_caught() {
     let wrong = || {
         with(Operation::put(0, A, PUT), " in one chain", |plans| {
-            let calls = flat(&plans[0].1);
+            let calls = flat(&plans[0]);
             assert!(!stage_is_safe(&calls));
-            plans[0].1 = Plan { stages: [calls].into(), ..Plan::empty() };
+            plans[0] = Plan { stages: [calls].into(), ..Plan::empty() };
         })
     };
     for filesystem in Filesystem::ALL {
@@ -111,10 +113,9 @@ fn a_rename_linked_behind_an_fsync_is_caught() {
 #[test]
 fn a_rename_that_syncs_first_what_loses_the_name_is_caught() {
     let wrong = with(Operation::rename(A, BETWEEN), " backwards", |plans| {
-        plans[0].1 =
-            Plan { stages: [vec![Call::Move], vec![Call::SyncSourceDir], vec![Call::SyncDir]].into(), ..Plan::empty() };
+        plans[0] = Plan::one_by_one([Call::CheckSource, Call::Move, Call::SyncSourceDir, Call::SyncDir]);
     });
-    assert_eq!(flat(&wrong.program.plans[0].1).last(), Some(&Call::SyncDir));
+    assert_eq!(flat(&wrong.program.plans[0]).last(), Some(&Call::SyncDir));
     let text = explore(Filesystem::Lazy, Links::Checked, false, wrong).unwrap_err();
     assert!(text.contains("SyncSourceDir -> Done(0)"), "{text}");
 }
@@ -132,10 +133,10 @@ fn a_mode_or_a_version_after_the_sync_is_caught() {
         (Call::SetMode { mode: 0o644 }, like),
     ] {
         let wrong = with(Operation::put(0, A, put), " late", |plans| {
-            let mut calls: Vec<Call> = flat(&plans[0].1).into_iter().filter(|call| *call != late).collect();
+            let mut calls: Vec<Call> = flat(&plans[0]).into_iter().filter(|call| *call != late).collect();
             let sync = calls.iter().position(|call| *call == Call::SyncFile).unwrap();
             calls.insert(sync + 1, late.clone());
-            plans[0].1 = Plan { stages: calls.into_iter().map(|call| vec![call]).collect(), ..Plan::empty() };
+            plans[0] = Plan::one_by_one(calls);
         });
         for filesystem in Filesystem::ALL {
             explore(filesystem, Links::Checked, false, wrong.clone()).unwrap_err();
@@ -146,27 +147,29 @@ fn a_mode_or_a_version_after_the_sync_is_caught() {
 /// A batch that changes names before its barrier, and one that does not wait for a group's directories.
 #[test]
 fn a_batch_out_of_order_is_caught() {
-    for barrier in [Batch::PerFile, Batch::Filesystem] {
-        let early = with(Operation::batch(&[&[(0, A), (1, FREE)]], barrier), " early", |plans| {
-            plans.sort_by_key(|(_, plan)| {
-                !flat(plan).iter().any(|call| matches!(call, Call::CreateTemp { .. } | Call::Publish { .. }))
-            });
+    for medium in [Medium::PER_FILE_BATCH, Medium::FILESYSTEM_BATCH] {
+        let early = with(Operation::batch(&[&[(0, A), (1, FREE)]], medium), " early", |plans| {
+            for plan in plans {
+                let (names, others): (Vec<Call>, Vec<Call>) =
+                    flat(plan).into_iter().partition(|call| matches!(call, Call::Publish { .. }));
+                let write = others.iter().position(|call| *call == Call::StartSync).unwrap();
+                let (before, behind) = others.split_at(write);
+                *plan = Plan::one_by_one([before, &names, behind].concat());
+            }
         });
         for filesystem in Filesystem::ALL {
             explore(filesystem, Links::Checked, false, early.clone()).unwrap_err();
         }
     }
-    let mixed = with(Operation::batch(&[&[(0, A)], &[(1, B)]], Batch::PerFile), " mixed", |plans| {
-        let last = plans.len() - 1;
-        plans.swap(last - 1, last - 2);
-    });
+    let mut mixed = Operation::batch(&[&[(0, A)], &[(1, B)]], Medium::PER_FILE_BATCH);
+    mixed.program.batch.as_mut().unwrap().groups = vec![2];
     explore(Filesystem::Posix, Links::Checked, false, mixed).unwrap_err();
 }
 
 /// The journal barrier is worth what the writing out is worth.
 #[test]
 fn a_journal_barrier_without_writing_out_is_caught() {
-    let put = Operation::put(0, A, Put { sync: FileSync::Range, ..PUT });
+    let put = Operation::put(0, A, Put { medium: Medium::JOURNAL, ..PUT });
     explore(Filesystem::Journaled, Links::Checked, false, put.clone()).unwrap();
     let wrong = put.mutated(Mutant::NoFileSync).unwrap();
     explore(Filesystem::Journaled, Links::Checked, false, wrong).unwrap_err();

@@ -3,12 +3,11 @@
 use nix::errno::Errno;
 
 use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, Hands, Name, Place};
-use super::machine::Program;
+use super::machine::{Batched, Program};
 use super::promise::Effect;
 use crate::engine::Mutant;
-use crate::plan::{Call, Existing, FileSync, Owner, Plan, Replace};
+use crate::protocol::{Call, Existing, Fate, Medium, Owner, Plan, Replace};
 use crate::put_options::PutOptions;
-use crate::report::Fate;
 use crate::version::Version;
 
 /// What is done, how, and what is promised for it.
@@ -31,14 +30,14 @@ pub(super) struct Put {
     pub(super) existing: Existing,
     pub(super) mode: Option<u32>,
     pub(super) stamp: Option<Version>,
-    pub(super) sync: FileSync,
+    pub(super) medium: Medium,
     pub(super) fuse: bool,
     /// Takes over owner and attributes.
     pub(super) like: Option<Owner>,
 }
 
 pub(super) const PUT: Put =
-    Put { existing: Existing::Replace, mode: None, stamp: None, sync: FileSync::Fsync, fuse: false, like: None };
+    Put { existing: Existing::Replace, mode: None, stamp: None, medium: Medium::FSYNC, fuse: false, like: None };
 
 /// Another user than the one who writes.
 pub(super) const OWNER: Owner = Owner { uid: 7, gid: 7 };
@@ -49,7 +48,7 @@ impl Put {
     }
 
     fn replace(self) -> Replace {
-        Replace { len: BLOCKS, options: self.options(), stamp: self.stamp, sync: self.sync, fuse: self.fuse }
+        Replace { len: BLOCKS, options: self.options(), stamp: self.stamp, medium: self.medium, fuse: self.fuse }
     }
 
     /// What is to be found of it.
@@ -75,7 +74,7 @@ const FIRST: FileId = 16;
 
 impl Operation {
     fn new(label: String, hands: Vec<Hands>, plan: Plan, effect: Effect) -> Operation {
-        let program = Program { plans: vec![(0, plan)], cleans: false };
+        let program = Program { plans: vec![plan], batch: None, cleans: false };
         Operation { label, program, hands, effects: vec![(0, effect)], locked: false, guard: false }
     }
 
@@ -96,7 +95,7 @@ impl Operation {
 
     /// The same in a store, where an empty directory gives way.
     pub(super) fn clearing(mut self) -> Operation {
-        self.program.plans.iter_mut().for_each(|(_, plan)| plan.clears_names = true);
+        self.program.plans.iter_mut().for_each(|plan| plan.clears_names = true);
         // A store changes names one at a time.
         self.locked = true;
         self
@@ -105,12 +104,12 @@ impl Operation {
     /// A file that was written through a guard.
     pub(super) fn commit(id: u8, to: Place, put: Put) -> Operation {
         let plan = match put.like {
-            Some(owner) => Plan::commit_like(put.options(), owner, put.sync),
-            None => Plan::commit(put.options(), put.stamp, put.sync),
+            Some(owner) => Plan::commit_like(put.options(), owner, put.medium),
+            None => Plan::commit(put.options(), put.stamp, put.medium),
         };
         let mut operation = Operation::put(id, to, put);
         operation.label = format!("commit{id} {to:?}");
-        operation.program.plans = vec![(0, plan)];
+        operation.program.plans = vec![plan];
         operation.guard = true;
         operation
     }
@@ -129,46 +128,28 @@ impl Operation {
         Operation::new(format!("rename {from:?} to {to:?}"), vec![hands], plan, Effect::Rename { from, to })
     }
 
-    /// Puts in groups, as a batch makes them: all files, one barrier, then group by group the names and their directories.
-    pub(super) fn batch(groups: &[&[(u8, Place)]], barrier: Batch) -> Operation {
-        let put = Put { sync: if barrier == Batch::PerFile { FileSync::Fsync } else { FileSync::Range }, ..PUT };
+    /// Puts in groups, committed together.
+    pub(super) fn batch(groups: &[&[(u8, Place)]], medium: Medium) -> Operation {
+        let put = Put { medium, ..PUT };
         let items: Vec<(usize, u8, Place)> =
             (0..).zip(groups).flat_map(|(group, items)| items.iter().map(move |(id, to)| (group, *id, *to))).collect();
-        let one = |call: Call| Plan { stages: [vec![call]].into(), ..Plan::empty() };
-        let all = 0..items.len();
-        let mut plans: Vec<(usize, Plan)> = Vec::new();
-        plans.extend(all.clone().map(|i| (i, Plan::stage(put.replace()))));
-        plans.extend(all.clone().map(|i| (i, one(Call::SyncRange))));
-        if barrier == Batch::Filesystem {
-            plans.extend(all.clone().map(|i| (i, Plan::close())));
-            plans.push((0, one(Call::SyncFilesystem)));
-        } else {
-            plans.extend(all.clone().map(|i| (i, Plan::harden(put.sync))));
-        }
-        for group in 0..groups.len() {
-            let ours = || all.clone().filter(|i| items[*i].0 == group);
-            plans.extend(ours().map(|i| (i, one(put.existing.publish().1))));
-            let mut dirs: Vec<usize> = ours().collect();
-            dirs.dedup_by_key(|i| items[*i].2.dir);
-            plans.extend(dirs.into_iter().map(|i| (i, Plan::sync_dir())));
-        }
+        let plans = items.iter().map(|_| Plan::replace(put.replace())).collect();
+        let dirs = items.iter().map(|(.., to)| to.dir).collect();
+        let batch = Batched { groups: groups.iter().map(|group| group.len()).collect(), dirs };
         let hands: Vec<Hands> = items.iter().map(|(_, id, to)| hands(*to, *id)).collect();
         let effect =
             |hands: &Hands| Effect::Put { place: hands.to, content: put.content(hands.bytes), existing: put.existing };
         let effects = items.iter().zip(&hands).map(|((group, ..), hands)| (*group, effect(hands))).collect();
-        let program = Program { plans, cleans: false };
-        Operation { label: format!("batch by {barrier:?}"), program, hands, effects, locked: false, guard: false }
+        let program = Program { plans, batch: Some(batch), cleans: false };
+        Operation { label: format!("batch by {medium:?}"), program, hands, effects, locked: false, guard: false }
     }
 
     /// The same by a wrong protocol; `None` if that makes no difference.
     pub(super) fn mutated(&self, mutant: Mutant) -> Option<Operation> {
-        let plans: Vec<(usize, Plan)> =
-            (self.program.plans.iter()).map(|(hands, plan)| (*hands, mutant.plan(plan.clone()))).collect();
-        let calls = |plans: &[(usize, Plan)]| -> Vec<Call> {
-            plans.iter().flat_map(|(_, plan)| plan.stages().flatten().cloned().collect::<Vec<_>>()).collect()
-        };
+        let plans: Vec<Plan> = self.program.plans.iter().map(|plan| mutant.plan(plan.clone())).collect();
+        let calls = |plans: &[Plan]| -> Vec<Call> { plans.iter().flat_map(|plan| plan.calls().cloned()).collect() };
+        let differs = calls(&plans) != calls(&self.program.plans);
         let program = Program { plans, ..self.program.clone() };
-        let differs = calls(&program.plans) != calls(&self.program.plans);
         differs.then(|| Operation { label: format!("{} with {mutant}", self.label), program, ..self.clone() })
     }
 
@@ -179,14 +160,6 @@ impl Operation {
             disk.add(temp, hands.file, Content::of(&hands.bytes));
         }
     }
-}
-
-/// A batch's barrier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Batch {
-    PerFile,
-    Filesystem,
-    Journal,
 }
 
 /// The ways in which a call may fail, and whether it has done its work all the same.

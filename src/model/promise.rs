@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::crash::Tree;
 use super::disk::{Content, Place};
-use crate::plan::Existing;
+use crate::protocol::Existing;
 
 /// What an operation does to the names, all at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use super::commit_tests::scratch;
 use super::crash::Tree;
 use super::disk::{Filesystem, Name, Place};
 use super::interleave::Scenario;
-use super::operation::{A, B, Batch, FREE, Operation, PUT, Put, disk, version};
+use super::operation::{A, B, FREE, Operation, PUT, Put, disk, version};
 use crate::Store;
-use crate::plan::Existing;
+use crate::protocol::{Existing, Medium};
 use crate::temp;
 use crate::version::Version;
 
@@ -23,7 +23,7 @@ fn trees() -> BTreeSet<Tree> {
             vec![Operation::put(0, A, PUT), Operation::delete(A, None)],
             vec![Operation::put(0, A, PUT), Operation::put(1, FREE, create)],
             vec![Operation::put(0, A, PUT), Operation::put(1, B, PUT), Operation::delete(B, None)],
-            vec![Operation::batch(&[&[(0, A), (1, FREE)], &[(2, B)]], Batch::PerFile)],
+            vec![Operation::batch(&[&[(0, A), (1, FREE)], &[(2, B)]], Medium::PER_FILE_BATCH)],
         ];
         for operations in pairs {
             let found = Scenario::new(&disk(filesystem), operations).explore();

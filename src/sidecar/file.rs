@@ -17,7 +17,7 @@ use crate::dir::Dir;
 use crate::engine::Selected;
 use crate::error::{Error, ErrorKind, Step};
 use crate::lock::Lock;
-use crate::plan::{Existing, FileSync};
+use crate::protocol::{Existing, Medium};
 use crate::put_options::PutOptions;
 use crate::temp::{self, Maker};
 use crate::writer::{Content, Writer};
@@ -165,7 +165,7 @@ impl Held {
             return Err(SidecarError::ChangedBehind { path: self.path.clone() });
         }
         let options = PutOptions { existing, ..PutOptions::new().mode(0o600) };
-        let content = Content { bytes, options, stamp: None, sync: FileSync::Fsync };
+        let content = Content { bytes, options, stamp: None, medium: Medium::FSYNC };
         self.writer.put(&self.dir, &self.name, &content)?;
         *known = self.identity();
         Ok(())

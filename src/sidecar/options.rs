@@ -7,7 +7,7 @@ use super::error::SidecarError;
 use super::file::{self, Held, Leniency};
 use super::store::SidecarStore;
 use crate::engine::{Engine, select};
-use crate::plan::Existing;
+use crate::protocol::Existing;
 
 /// How the file of a [`Sidecar`] is read and written.
 ///

@@ -11,7 +11,7 @@ use super::file::{Held, Leniency};
 use super::options::SidecarOptions;
 use super::{KeyId, Purpose, Sidecar, SidecarKey, WrappedKey};
 use crate::engine::Selected;
-use crate::plan::Existing;
+use crate::protocol::Existing;
 
 /// A [`Sidecar`] and the only writer of its file. Changes go one after the other, each durable before the next begins; two threads
 /// cannot lose each other's.

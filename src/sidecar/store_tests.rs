@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use super::*;
 use crate::engine::{Engine, EngineKind, Faulty, Interpreter, select};
 use crate::error::{Outcome, Step};
-use crate::plan::Call;
+use crate::protocol::Call;
 
 fn with_key() -> (KeyId, Sidecar) {
     let id = KeyId::new(7).unwrap();

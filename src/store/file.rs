@@ -9,7 +9,7 @@ use crate::dir::Dir;
 use crate::draft::{Draft, write_to_draft};
 use crate::error::{Error, ErrorKind, Rejected, Result, Step};
 use crate::key::Key;
-use crate::plan::Existing;
+use crate::protocol::Existing;
 use crate::put_options::PutOptions;
 use crate::version::Version;
 use nix::errno::Errno;

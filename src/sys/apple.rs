@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, fcntl, renameat};
 use nix::unistd::fsync;
 
 pub(crate) use super::walk::open_beneath;
-use crate::plan::Existing;
+use crate::protocol::Existing;
 
 /// `F_FULLFSYNC`: on Apple systems a plain fsync leaves the data in the drive's cache (fsync(2)).
 pub(crate) fn sync_file(file: impl AsFd) -> nix::Result<()> {
@@ -24,9 +24,6 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
         result => result,
     }
 }
-
-/// Whether [`sync_range`] is to be had.
-pub(crate) const WRITES_OUT: bool = false;
 
 /// There is no such call here; nothing depends on it.
 pub(crate) fn start_sync(file: impl AsFd) -> nix::Result<()> {

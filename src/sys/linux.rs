@@ -14,7 +14,7 @@ use nix::unistd::fsync;
 
 pub(crate) use super::journal::no_journal;
 use super::{journal, range, walk};
-use crate::plan::Existing;
+use crate::protocol::Existing;
 
 /// Opens `path` beneath `root`; no component of it may be a symbolic link. `openat2` since Linux 5.6; refused by some
 /// older seccomp profiles with EPERM, which an open of this kind gives for no other reason. A refusal is not remembered:
@@ -44,9 +44,6 @@ pub(crate) fn sync_file(file: impl AsFd) -> nix::Result<()> {
 pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     fsync(dir)
 }
-
-/// Whether [`sync_range`] is to be had.
-pub(crate) const WRITES_OUT: bool = true;
 
 /// Begins to write a file back, without waiting.
 pub(crate) fn start_sync(file: impl AsFd) -> nix::Result<()> {

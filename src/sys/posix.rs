@@ -9,7 +9,7 @@ use nix::fcntl::renameat;
 use nix::unistd::fsync;
 
 pub(crate) use super::walk::open_beneath;
-use crate::plan::Existing;
+use crate::protocol::Existing;
 
 pub(crate) fn sync_file(file: impl AsFd) -> nix::Result<()> {
     fsync(file)
@@ -18,9 +18,6 @@ pub(crate) fn sync_file(file: impl AsFd) -> nix::Result<()> {
 pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     fsync(dir)
 }
-
-/// Whether [`sync_range`] is to be had.
-pub(crate) const WRITES_OUT: bool = false;
 
 /// There is no such call here; nothing depends on it.
 pub(crate) fn start_sync(file: impl AsFd) -> nix::Result<()> {

@@ -18,10 +18,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::payload::Payload;
-use crate::plan::{Call, Existing, FileSync, Plan, Replace};
+use crate::protocol::{Call, Existing, Fate, Medium, Plan, Replace, Run, Verdict, certainly_not_created};
 use crate::put_options::PutOptions;
-use crate::report::{Fate, Report, Verdict, certainly_not_created};
-use crate::run::Run;
 use crate::temp::{self, Maker};
 use crate::writer::{NAME_ATTEMPTS, Temp, perhaps_renamed, unchanged};
 
@@ -31,11 +29,10 @@ const DESCRIPTORS: &str = "/proc/self/fd";
 /// Durably replaces `name` in `dir`.
 pub(crate) async fn replace(dir: &Arc<Dir>, name: &CStr, bytes: &Payload, options: PutOptions) -> Result<()> {
     for attempt in 1.. {
-        let plan = Replace { len: bytes.len(), options, stamp: None, sync: FileSync::Fsync, fuse: false };
+        let plan = Replace { len: bytes.len(), options, stamp: None, medium: Medium::FSYNC, fuse: false };
         let temp = Temporary { dir: Arc::clone(dir), name: temp::name(Maker::Single, name, attempt), to_remove: false };
         let mut work = Work { temp, file: None, name, bytes };
-        let report = work.run(Plan::replace(plan)).await;
-        let verdict = report.verdict();
+        let verdict = work.run(Plan::replace(plan)).await;
         let taken =
             matches!(verdict, Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EEXIST | Errno::EINTR, .. });
         let result = work.settle(verdict);
@@ -93,28 +90,15 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn run(&mut self, plan: Plan) -> Report {
+    async fn run(&mut self, plan: Plan) -> Verdict {
         let mut run = Run::new(plan);
-        while let Some(stage) = run.next_stage() {
-            let mut fates = Vec::with_capacity(stage.len());
-            for call in &stage {
-                let fate = match self.call(call).await {
-                    Ok(done) => Fate::Done(done),
-                    Err(errno) => Fate::Failed(errno),
-                };
-                let whole = match (&fate, call) {
-                    (Fate::Done(n), Call::Write { range, .. }) => *n == range.len(),
-                    (fate, _) => matches!(fate, Fate::Done(_)),
-                };
-                fates.push(fate);
-                if !whole {
-                    break;
-                }
-            }
-            fates.resize(stage.len(), Fate::Skipped);
-            run.record(stage, fates);
+        while let Some(call) = run.next_call() {
+            run.complete(match self.call(&call).await {
+                Ok(done) => Fate::Done(done),
+                Err(errno) => Fate::Failed(errno),
+            });
         }
-        run.finish()
+        run.report().verdict()
     }
 
     async fn call(&mut self, call: &Call) -> nix::Result<usize> {

@@ -156,10 +156,12 @@ fn a_failed_directory_sync_is_known_before_anything_is_told() {
             ring.set(move |seen| (seen.n == at).then_some(fault));
             let (disk, poisoned) = (disk(), Arc::default());
             let dir = Arc::new(Dir::open(disk.path()).unwrap());
-            let jobs = (0..FILES).map(|_| Job::new(Plan::sync_dir(), &dir, &poisoned));
+            let jobs = (0..FILES).map(|_| {
+                Job::new(crate::protocol::Run::new(crate::protocol::Plan::of([Call::SyncDir])), &dir, &poisoned)
+            });
             let done = engine.run_all(jobs.collect());
             assert!(dir.confirm().is_err() && poisoned.load(Ordering::Acquire), "{fault:?}");
-            assert_eq!(done.iter().filter(|done| done.report.dir_sync_failed()).count(), 1, "{fault:?}");
+            assert_eq!(done.iter().filter(|done| done.run.report().dir_sync_failed()).count(), 1, "{fault:?}");
         }
     }
 }

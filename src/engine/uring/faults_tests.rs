@@ -10,9 +10,8 @@ use super::{Failure, Uring};
 use crate::dir::Dir;
 use crate::engine::{EngineKind, Interpreter, Selected};
 use crate::error::{Outcome, Result};
-use crate::plan::{Call, Existing, FileSync, Plan};
+use crate::protocol::{Call, Existing, Medium, is_ambiguous};
 use crate::put_options::PutOptions;
-use crate::report::is_ambiguous;
 use crate::temp::Maker;
 use crate::version::Version;
 use crate::writer::{Content, Writer};
@@ -134,13 +133,13 @@ impl Rig<'_> {
         let stamp = (self.kind == Kind::Stamped).then_some(Version::MIN);
         match self.kind {
             Kind::Fused | Kind::Stamped => {
-                let content = Content { bytes: NEW.into(), options, stamp, sync: FileSync::Fsync };
+                let content = Content { bytes: NEW.into(), options, stamp, medium: Medium::FSYNC };
                 writer.put(dir, name, &content)
             }
-            Kind::Delete => writer.delete(dir, name, Plan::delete(None)),
+            Kind::Delete => writer.delete(dir, name),
             Kind::Rename => {
                 let other = Arc::new(dir.open_beneath("other").unwrap());
-                writer.rename((Arc::clone(dir), name.into()), &other, name, Plan::rename(true))
+                writer.rename((Arc::clone(dir), name.into()), &other, name)
             }
         }
     }

@@ -17,11 +17,9 @@ use std::thread::JoinHandle;
 #[cfg(feature = "bench")]
 use super::select::Examined;
 use super::select::NoEngine;
-use super::{Done, Interpreter, Job, calls};
-use crate::plan::{Call, Plan, Stage};
+use super::{Interpreter, Job};
 use crate::process::Process;
-use crate::report::Report;
-use crate::run::Run;
+use crate::protocol::Call;
 #[cfg(feature = "bench")]
 use refusal::Refusal;
 use request::has_request;
@@ -72,10 +70,9 @@ pub(super) fn examine() -> Examined {
     }
 }
 
-/// What comes back from the ring: the run as far as it got, and the job.
+/// What comes back from the ring: the job, whose run is as far as it got.
 #[derive(Debug)]
 pub(super) struct Answer {
-    run: Run,
     job: Job,
     /// The ring takes nothing more.
     retired: bool,
@@ -93,38 +90,59 @@ impl Uring {
         Ok((Uring { inbox, thread: Some(thread), process: Process::current() }, facts))
     }
 
-    /// Runs what needs no ring, and sends the job on its way through it. What comes back first is told by the receiver.
-    fn depart(&self, mut run: Run, mut job: Job) -> Way {
-        while let Some(stage) = run.next_stage() {
+    /// Runs what needs no ring, and submits the job to it. What comes back first is told by the receiver.
+    fn depart(&self, mut job: Job) -> Way {
+        loop {
+            let stage = job.run.allowed_stage();
+            if stage.is_empty() {
+                return Way::Through(job);
+            }
+            let content = &job.bytes;
+            let on_ring = |stage: &[Call]| has_request(stage, content);
             // What the ring opens, only the ring can use, and it closes it in the end.
             let opens = stage.iter().any(|call| matches!(call, Call::CreateTemp { .. }));
-            let on_ring = |stage: &Stage| has_request(stage, &job.bytes);
-            if on_ring(&stage) && (!opens || run.closes_before(|stage| !on_ring(stage), &stage)) {
-                run.put_back(stage);
+            if on_ring(stage) && (!opens || job.run.closes_before(|stage| !on_ring(stage))) {
                 let (reply, answer) = sync_channel(1);
-                return match self.inbox.put(Passage { run, job, reply }) {
-                    Ok(()) => Way::Under(answer),
-                    Err(passage) => Way::Through(Done { report: passage.run.abandon(), file: passage.job.file }),
+                let if_lost = job.if_lost();
+                return match self.inbox.put(Passage { job, reply }) {
+                    Ok(()) => Way::Under(answer, if_lost),
+                    Err(mut passage) => {
+                        passage.job.run.abandon();
+                        Way::Through(passage.job)
+                    }
                 };
             }
-            let fates = calls::run_stage(&stage, &mut job);
-            run.record(stage, fates);
+            self.run_stage_plainly(&mut job);
         }
-        Way::Through(Done { report: run.finish(), file: job.file })
+    }
+
+    fn run_stage_plainly(&self, job: &mut Job) {
+        while let Some(call) = job.run.next_call() {
+            let fate = self.call(&call, job);
+            job.run.complete(fate);
+            if job.run.is_between_stages() {
+                return;
+            }
+        }
     }
 
     /// Follows a job to its end, passage by passage.
-    fn follow(&self, mut way: Way) -> Done {
+    fn follow(&self, mut way: Way) -> Job {
         loop {
-            let answer = match way {
-                Way::Through(done) => return done,
-                Way::Under(answer) => answer,
+            let (answer, if_lost) = match way {
+                Way::Through(job) => return job,
+                Way::Under(answer, if_lost) => (answer, if_lost),
             };
             way = match answer.recv() {
-                Ok(Answer { run, job, retired: false }) => self.depart(run, job),
-                Ok(Answer { run, job, retired: true }) => Way::Through(Done { report: run.abandon(), file: job.file }),
+                Ok(Answer { job, retired: false }) => self.depart(job),
+                Ok(Answer { mut job, retired: true }) => {
+                    if !job.run.allowed_stage().is_empty() {
+                        job.run.abandon();
+                    }
+                    Way::Through(job)
+                }
                 // The ring was lost with the job in flight.
-                Err(_) => Way::Through(Done { report: Report::lost(), file: None }),
+                Err(_) => Way::Through(if_lost),
             };
         }
     }
@@ -133,23 +151,18 @@ impl Uring {
 /// How far a job is.
 enum Way {
     /// In the ring, which will answer.
-    Under(Receiver<Answer>),
-    Through(Done),
+    Under(Receiver<Answer>, Job),
+    Through(Job),
 }
 
 impl Interpreter for Uring {
-    fn run(&self, mut job: Job) -> Done {
-        let run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
-        self.follow(self.depart(run, job))
+    fn run(&self, job: Job) -> Job {
+        self.follow(self.depart(job))
     }
 
     /// All are sent off before the first is waited for: up to as many chains in flight as the ring has slots.
-    fn run_all(&self, jobs: Vec<Job>) -> Vec<Done> {
-        let depart = |mut job: Job| {
-            let run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
-            self.depart(run, job)
-        };
-        let under: Vec<Way> = jobs.into_iter().map(depart).collect();
+    fn run_all(&self, jobs: Vec<Job>) -> Vec<Job> {
+        let under: Vec<Way> = jobs.into_iter().map(|job| self.depart(job)).collect();
         under.into_iter().map(|way| self.follow(way)).collect()
     }
 

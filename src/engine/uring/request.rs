@@ -8,20 +8,22 @@ use nix::libc;
 
 use crate::engine::{Job, calls};
 use crate::payload::Payload;
-use crate::plan::{Call, Existing, Stage};
+use crate::protocol::{Call, Existing};
 
 /// Whether every call of the stage is a request that this ring makes. The rest are plain calls on the caller's thread:
 /// there is no request for `fchown`, `fchmod`, `futimens` or `syncfs`, and a link or the removal of a temporary file is too rare to be
 /// worth one. Nor is there one for a write of several chunks, which would need a list of them that outlives it.
-pub(super) fn has_request(stage: &Stage, content: &Payload) -> bool {
-    stage.iter().all(|call| match call {
-        Call::Write { .. } => content.contiguous().is_some(),
-        Call::CreateTemp { .. } | Call::SyncFile | Call::CloseFile => true,
-        Call::Publish { .. } | Call::Move | Call::Unlink | Call::SyncDir | Call::SyncSourceDir => true,
-        Call::SetOwner(_) | Call::SetAttributes => false,
-        Call::SetMode { .. } | Call::Stamp { .. } | Call::StartSync | Call::SyncRange | Call::Compare { .. } => false,
-        Call::SyncFilesystem | Call::PublishByLink | Call::ClearName { .. } | Call::RemoveTemp => false,
-    })
+pub(super) fn has_request(stage: &[Call], content: &Payload) -> bool {
+    !stage.is_empty()
+        && stage.iter().all(|call| match call {
+            Call::Write { .. } => content.contiguous().is_some(),
+            Call::CreateTemp { .. } | Call::SyncFile | Call::CloseFile => true,
+            Call::Publish { .. } | Call::Move | Call::Unlink | Call::SyncDir | Call::SyncSourceDir => true,
+            Call::SetOwner(_) | Call::SetAttributes => false,
+            Call::SetMode { .. } | Call::Stamp { .. } | Call::StartSync | Call::WriteOut | Call::SyncRange => false,
+            Call::Compare { .. } | Call::CheckSource => false,
+            Call::SyncFilesystem | Call::PublishByLink | Call::ClearName { .. } | Call::RemoveTemp => false,
+        })
 }
 
 /// The request for a call. Its pointers lead into `job`.

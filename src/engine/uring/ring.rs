@@ -23,9 +23,7 @@ use super::Answer;
 use super::faults::Faults;
 use super::request::{has_request, request};
 use crate::engine::Job;
-use crate::plan::{Call, Stage};
-use crate::report::Fate;
-use crate::run::Run;
+use crate::protocol::{Call, Fate, Stage};
 
 /// How many plans can be in flight at once, each with a slot of the file table.
 pub(super) const SLOTS: u32 = 64;
@@ -43,7 +41,6 @@ const WAKE: u64 = 1 << 63;
 /// A job on its way through the ring, and where it goes afterwards.
 #[derive(Debug)]
 pub(super) struct Passage {
-    pub(super) run: Run,
     pub(super) job: Job,
     pub(super) reply: SyncSender<Answer>,
 }
@@ -117,10 +114,10 @@ impl Ring {
 
     /// Takes a passage on board and pushes its first stage. The caller has seen that there is room.
     pub(super) fn admit(&mut self, mut passage: Passage) {
-        let stage = match passage.run.next_stage() {
+        let stage = match passage.job.run.next_stage() {
             Some(stage) if !self.retired => stage,
             Some(stage) => {
-                passage.run.put_back(stage);
+                passage.job.run.put_back(stage);
                 return answer(passage, true);
             }
             None => return answer(passage, false),
@@ -281,10 +278,10 @@ impl Ring {
         if !flight.closing {
             let stage = std::mem::take(&mut flight.stage);
             let fates = flight.fates.drain(..).map(|fate| fate.expect("every request has completed")).collect();
-            flight.passage.run.record(stage, fates);
+            flight.passage.job.run.record(stage, fates);
             if !retired {
-                let Passage { run, job, .. } = &mut flight.passage;
-                if let Some(stage) = run.next_stage_if(|stage| has_request(stage, &job.bytes)) {
+                let Job { run, bytes, .. } = &mut flight.passage.job;
+                if let Some(stage) = run.next_stage_if(|stage| has_request(stage, bytes)) {
                     return self.launch(slot, stage, false);
                 }
                 if flight.slot_open {
@@ -344,9 +341,9 @@ impl Drop for Ring {
                 // The kernel may still use what is in flight: leave it where it is, for ever. Whoever waits for an
                 // answer is told that there will be none: the reply's sender goes.
                 for flight in self.flights.drain(..).flatten() {
-                    let Flight { passage: Passage { run, job, reply }, .. } = *flight;
+                    let Flight { passage: Passage { job, reply }, .. } = *flight;
                     drop(reply);
-                    std::mem::forget((run, job));
+                    std::mem::forget(job);
                 }
                 std::mem::forget(std::mem::take(&mut self.wake_count));
                 std::mem::forget(Arc::clone(&self.wake));
@@ -367,6 +364,6 @@ fn fate(result: i32) -> Fate {
 
 /// Hands a passage back. A caller that is gone has no more use for it.
 pub(super) fn answer(passage: Passage, retired: bool) {
-    let Passage { run, job, reply } = passage;
-    let _ = reply.send(Answer { run, job, retired });
+    let Passage { job, reply } = passage;
+    let _ = reply.send(Answer { job, retired });
 }

@@ -1,16 +1,16 @@
-//! What became of the calls of a plan, and what that means for the target.
+//! The results of the calls of a plan, and what they mean for the target.
 
 use std::ops::Range;
 
 use nix::errno::Errno;
 
+use super::call::{Call, Existing};
 use crate::error::Step;
-use crate::plan::{Call, Existing};
 
-/// What became of one call.
+/// The result of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It succeeded; for a write, with this many bytes.
+    /// It succeeded; a write wrote this many bytes.
     Done(usize),
     Failed(Errno),
     /// It did not run, because a call before it failed.
@@ -19,13 +19,15 @@ pub(crate) enum Fate {
     Lost,
 }
 
-/// What happened, call by call, in the order of the plan.
-#[derive(Debug)]
+/// The results, call by call, in the order of the plan.
+#[derive(Debug, Default)]
 pub(crate) struct Report {
-    log: Vec<(Call, Fate)>,
+    pub(super) log: Vec<(Call, Fate)>,
+    /// Those of them that were made once for several changes.
+    pub(super) shared: Vec<Call>,
 }
 
-/// Which of the two worlds we are in.
+/// What a report means for the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Durable,
@@ -43,14 +45,10 @@ pub(crate) enum Verdict {
 }
 
 impl Report {
-    pub(crate) fn of(log: Vec<(Call, Fate)>) -> Report {
-        Report { log }
-    }
-
-    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
     /// The report of an engine that is gone: nobody knows what ran.
-    pub(crate) fn lost() -> Report {
-        Report { log: vec![(Call::Publish { existing: Existing::Replace }, Fate::Lost)] }
+    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
+    pub(super) fn lost() -> Report {
+        Report { log: vec![(Call::Publish { existing: Existing::Replace }, Fate::Lost)], shared: Vec::new() }
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
@@ -60,6 +58,7 @@ impl Report {
         let by_link = self.log.iter().any(|(call, _)| *call == Call::PublishByLink);
         let failed = self.log.iter().enumerate().find_map(|(at, (call, fate))| match fate {
             Fate::Done(_) => None,
+            Fate::Failed(errno) if call.may_fail(*errno) => None,
             // Tried again once the empty directory in its way was removed; or that failed, and says why.
             Fate::Failed(errno) if call.meets_directory(*errno) && cleared.is_some_and(|cleared| at < cleared) => None,
             // What was taken up again in another way is no failure.
@@ -88,15 +87,14 @@ impl Report {
         Verdict::Unchanged { step, errno, temp_left }
     }
 
-    /// Says of calls that they were made, if nothing has failed.
-    #[cfg(any(test, ringbolt_mutants))]
-    pub(crate) fn pretend(&mut self, calls: Vec<Call>) {
-        if self.verdict() == Verdict::Durable {
-            self.log.extend(calls.into_iter().map(|call| (call, Fate::Done(0))));
-        }
+    /// How many of these calls were made for this change alone, successfully or not.
+    pub(crate) fn made(&self, wanted: impl Fn(&Call) -> bool) -> usize {
+        let shared = self.shared.iter().filter(|call| wanted(call)).count();
+        let made = |(call, fate): &&(Call, Fate)| wanted(call) && *fate != Fate::Skipped;
+        self.log.iter().filter(made).count() - shared
     }
 
-    /// What became of a call.
+    /// The result of the first of these calls.
     pub(crate) fn fate_of(&self, wanted: &Call) -> Fate {
         self.log.iter().find(|(call, _)| call == wanted).map_or(Fate::Lost, |(_, fate)| fate.clone())
     }
@@ -133,13 +131,13 @@ pub(crate) fn certainly_not_created(errno: Errno) -> bool {
         .contains(&errno)
 }
 
-pub(crate) fn is_failed_sync((call, fate): &(Call, Fate)) -> bool {
-    matches!(call, Call::SyncDir | Call::SyncSourceDir) && matches!(fate, Fate::Failed(_))
+pub(super) fn is_failed_sync((call, fate): &(Call, Fate)) -> bool {
+    call.is_dir_sync() && matches!(fate, Fate::Failed(_))
 }
 
 /// What a write has still to write, where that is worth going on: it was short, or interrupted, or the filesystem
 /// refuses `RWF_SYNC` and wants a plain write with an fsync of its own.
-pub(crate) fn unwritten(call: &Call, fate: &Fate) -> Option<Range<usize>> {
+pub(super) fn unwritten(call: &Call, fate: &Fate) -> Option<Range<usize>> {
     let Call::Write { range, sync } = call else { return None };
     match fate {
         Fate::Done(n) if *n > 0 && *n < range.len() => Some(range.start + n..range.end),

@@ -2,14 +2,17 @@ use nix::errno::Errno;
 
 use super::*;
 use crate::error::Step;
-use crate::report::{Fate, Report, Verdict};
-use crate::run::Run;
+use crate::put_options::PutOptions;
+use crate::version::Version;
 
 const KIB: usize = 1024;
 
+const MEDIA: [Medium; 5] =
+    [Medium::FSYNC, Medium::JOURNAL, Medium::PER_FILE_BATCH, Medium::JOURNAL_BATCH, Medium::FILESYSTEM_BATCH];
+
 fn replace(len: usize, mode: Option<u32>, existing: Existing, fuse: bool) -> Plan {
     let options = PutOptions { mode, existing };
-    Plan::replace(Replace { len, options, stamp: None, sync: FileSync::Fsync, fuse })
+    Plan::replace(Replace { len, options, stamp: None, medium: Medium::FSYNC, fuse })
 }
 
 fn all_plans() -> Vec<Plan> {
@@ -17,20 +20,20 @@ fn all_plans() -> Vec<Plan> {
     let mut plans = vec![Plan::rename(false), Plan::rename(true), Plan::remove_temp()];
     plans.extend([Plan::delete(None), Plan::delete(Some(version))]);
     for existing in [Existing::Replace, Existing::Refuse, Existing::Match(version)] {
-        for sync in [FileSync::Fsync, FileSync::Range] {
-            plans.push(Plan::commit(PutOptions { mode: None, existing }, None, sync));
-            plans.push(Plan::commit(PutOptions { mode: Some(0o6755), existing }, Some(version), sync));
+        for medium in MEDIA {
+            plans.push(Plan::commit(PutOptions { mode: None, existing }, None, medium));
+            plans.push(Plan::commit(PutOptions { mode: Some(0o6755), existing }, Some(version), medium));
             let owner = Owner { uid: 1, gid: 2 };
             for mode in [0o640, 0o6755] {
                 let options = PutOptions { mode: Some(mode), existing };
-                plans.push(Plan::commit_like(options, owner, sync));
-                let replace = Replace { len: 0, options, stamp: None, sync, fuse: true };
+                plans.push(Plan::commit_like(options, owner, medium));
+                let replace = Replace { len: 0, options, stamp: None, medium, fuse: true };
                 plans.extend([0, KIB, 9 * WRITE_MAX].map(|len| Plan::replace_like(Replace { len, ..replace }, owner)));
             }
             for (len, mode) in [(0, None), (KIB, None), (KIB, Some(0o6755)), (9 * WRITE_MAX, Some(0o640))] {
                 for stamp in [None, Some(version)] {
                     let options = PutOptions { mode, existing };
-                    plans.push(Plan::replace(Replace { len, options, stamp, sync, fuse: true }));
+                    plans.push(Plan::replace(Replace { len, options, stamp, medium, fuse: true }));
                 }
             }
         }
@@ -44,7 +47,7 @@ fn all_plans() -> Vec<Plan> {
 }
 
 fn is_sync(call: &Call) -> bool {
-    matches!(call, Call::SyncFile | Call::SyncRange)
+    matches!(call, Call::SyncFile | Call::SyncRange | Call::SyncFilesystem)
 }
 
 fn done(call: &Call) -> Fate {
@@ -73,13 +76,13 @@ fn simulate(plan: Plan, mut answer: impl FnMut(&Call) -> Fate) -> (Vec<Call>, Ve
         let fates = fates.collect();
         run.record(stage, fates);
     }
-    (ran, run.finish().verdict())
+    (ran, run.report().verdict())
 }
 
 #[test]
 fn every_stage_of_every_plan_is_safe() {
     for plan in all_plans() {
-        assert!(plan.stages().all(|stage| stage_is_safe(stage)), "{plan:?}");
+        assert!(plan.stages.iter().all(|stage| stage_is_safe(stage)), "{plan:?}");
     }
 }
 
@@ -109,7 +112,7 @@ fn a_plan_without_failures_is_durable_and_syncs_before_it_publishes() {
     for plan in all_plans() {
         let (ran, verdict) = simulate(plan.clone(), done);
         assert_eq!(verdict, Verdict::Durable, "{plan:?}");
-        assert_eq!(ran.iter().collect::<Vec<_>>(), plan.stages().flatten().collect::<Vec<_>>());
+        assert_eq!(ran.iter().collect::<Vec<_>>(), plan.calls().collect::<Vec<_>>());
         let visible = ran.iter().position(|call| call.is_visible());
         let Some(visible) = visible else { continue };
         assert!(ran[visible..].contains(&Call::SyncDir), "{plan:?}");
@@ -131,7 +134,7 @@ fn a_plan_without_failures_is_durable_and_syncs_before_it_publishes() {
 fn a_file_like_another_is_private_until_it_is_like_it() {
     let mut seen = 0;
     for plan in all_plans() {
-        let calls: Vec<&Call> = plan.stages().flatten().collect();
+        let calls: Vec<&Call> = plan.calls().collect();
         let Some(owner) = calls.iter().position(|call| matches!(call, Call::SetOwner(_))) else { continue };
         seen += 1;
         let modes: Vec<usize> = (0..calls.len()).filter(|i| matches!(calls[*i], Call::SetMode { .. })).collect();
@@ -142,14 +145,14 @@ fn a_file_like_another_is_private_until_it_is_like_it() {
         let private = |call: &&Call| !matches!(call, Call::CreateTemp { mode } if *mode != 0o600);
         assert!(calls.iter().all(private), "{plan:?}");
     }
-    assert_eq!(seen, 48);
+    assert_eq!(seen, 120);
 }
 
 /// One call fails, at every place of every plan: what is told must be what is true.
 #[test]
 fn a_failure_at_every_call_is_told_truly() {
     for plan in all_plans() {
-        let calls: Vec<Call> = plan.stages().flatten().cloned().collect();
+        let calls: Vec<Call> = plan.calls().cloned().collect();
         for (at, failed) in calls.iter().enumerate() {
             for errno in [Errno::EIO, Errno::ENOSPC, Errno::EDQUOT, Errno::EACCES] {
                 let mut n = 0;
@@ -246,7 +249,7 @@ fn a_refused_sync_write_becomes_a_write_and_an_fsync() {
             .collect();
         run.record(stage, fates);
     }
-    let report = run.finish();
+    let report = run.report();
     assert!(report.sync_write_refused());
     assert_eq!(report.verdict(), Verdict::Durable);
     let publish = Call::Publish { existing: Existing::Replace };
@@ -286,7 +289,7 @@ fn a_failed_directory_sync_is_never_forgotten() {
         fates[4] = Fate::Failed(Errno::EIO);
         run.record(stage, fates);
         assert_eq!(run.next_stage(), None);
-        let report = run.finish();
+        let report = run.report();
         assert!(report.dir_sync_failed());
         assert_eq!(report.verdict(), Verdict::Unchanged { step: Step::Rename, errno, temp_left: true });
     }
@@ -301,20 +304,22 @@ fn a_rename_behind_a_failure_is_never_forgotten() {
         let zero = Fate::Done(0);
         run.record(stage, vec![zero.clone(), fate, zero.clone(), zero.clone(), zero]);
         assert_eq!(run.next_stage(), None);
-        assert_eq!(run.finish().verdict(), Verdict::Unknown { step: Step::Write, errno: Errno::EIO });
+        assert_eq!(run.report().verdict(), Verdict::Unknown { step: Step::Write, errno: Errno::EIO });
     }
 }
 
 #[test]
 fn a_lost_engine_means_unknown_and_an_unstarted_one_unchanged() {
-    assert!(matches!(Report::lost().verdict(), Verdict::Unknown { .. }));
+    assert!(matches!(Run::lost().report().verdict(), Verdict::Unknown { .. }));
     let mut run = Run::new(replace(KIB, None, Existing::Replace, false));
     let (step, errno) = (Step::CreateTemp, Errno::ECANCELED);
-    let report = Run::new(replace(KIB, None, Existing::Replace, false)).abandon();
-    assert_eq!(report.verdict(), Verdict::Unchanged { step, errno, temp_left: false });
+    let mut abandoned = Run::new(replace(KIB, None, Existing::Replace, false));
+    abandoned.abandon();
+    assert_eq!(abandoned.report().verdict(), Verdict::Unchanged { step, errno, temp_left: false });
     let stage = run.next_stage().unwrap();
     let fates = stage.iter().map(done).collect();
     run.record(stage, fates);
     let (step, temp_left) = (Step::Rename, true);
-    assert_eq!(run.abandon().verdict(), Verdict::Unchanged { step, errno, temp_left });
+    run.abandon();
+    assert_eq!(run.report().verdict(), Verdict::Unchanged { step, errno, temp_left });
 }

@@ -1,0 +1,271 @@
+//! A change on its way through the phases of a commit.
+//!
+//! A change that is made alone passes them all at once, by [`make_alone`]; in a batch it stops after each, by [`Staging`] and
+//! [`super::batch`]. Both start it here, from the same plans, and settle it here.
+
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::stat::SFlag;
+
+use super::{Answer, Applied, Change, Core, What};
+use crate::barrier::BarrierKind;
+use crate::dir::Dir;
+use crate::engine::Job;
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::key::Key;
+use crate::protocol::{Existing, Medium, Phase, Plan};
+use crate::version::Version;
+use crate::writer::Content;
+
+/// A change whose plan has begun.
+pub(super) struct InFlight {
+    pub(super) job: Job,
+    what: Kind,
+    key: String,
+}
+
+enum Kind {
+    Put(Version),
+    /// Content that was written through a guard: it stays if only its name is refused.
+    Guard(Version),
+    Delete,
+    Rename,
+}
+
+/// A change that has passed some phases: what remains of it, or its result if nothing remains.
+pub(super) enum Progress {
+    InFlight(Box<InFlight>),
+    Over(Applied),
+}
+
+/// Makes a change on the caller's thread.
+pub(super) fn make_alone(core: &Core, change: Change) -> Answer {
+    let context = Context { core, batch: None, version: None, until: Phase::Settle };
+    match context.start(change)? {
+        Progress::Over(applied) => Ok(applied),
+        Progress::InFlight(in_flight) => unreachable!("every phase was allowed: {:?}", in_flight.job.run),
+    }
+}
+
+/// A change that is to be staged for a batch, by whichever thread does it.
+pub(super) struct Staging {
+    core: Arc<Core>,
+    batch: Batched,
+    version: Option<Result<Version>>,
+    change: Change,
+}
+
+/// The batch that a change belongs to.
+#[derive(Clone, Copy)]
+struct Batched {
+    kind: BarrierKind,
+    /// Whether nothing was staged before it, whose names it could need.
+    is_first: bool,
+}
+
+impl Staging {
+    /// Takes a version for a put at once: of two puts of a key, the later has the greater version.
+    pub(super) fn new(core: &Arc<Core>, kind: BarrierKind, is_first: bool, change: Change) -> Staging {
+        let version = change.is_put().then(|| core.version());
+        Staging { core: Arc::clone(core), batch: Batched { kind, is_first }, version, change }
+    }
+
+    /// Writes the file, as far as that can be done before the barrier.
+    pub(super) fn stage(self) -> Result<Progress> {
+        let Staging { core, batch, version, change } = self;
+        core.check()?;
+        Context { core: &core, batch: Some(batch), version, until: Phase::Write }.start(change)
+    }
+
+    /// Whether it can be staged beside others, in any order. A delete or a rename may need a directory that a change before it
+    /// creates, and so may a put that expects a version, unless its directory exists already.
+    pub(super) fn is_independent(&self) -> bool {
+        match (&self.change.what, &self.change.key) {
+            (What::Put { options, .. }, Ok(key)) if matches!(options.existing, Existing::Match(_)) => {
+                Key::parse(key).is_ok_and(|key| self.core.find(&key).is_ok())
+            }
+            (what, _) => matches!(what, What::Put { .. }),
+        }
+    }
+}
+
+/// How a change is started.
+struct Context<'a> {
+    core: &'a Core,
+    /// None if it is made alone.
+    batch: Option<Batched>,
+    /// The version of a put, where it was taken before.
+    version: Option<Result<Version>>,
+    /// The last phase that it passes now.
+    until: Phase,
+}
+
+impl Context<'_> {
+    fn start(self, change: Change) -> Result<Progress> {
+        let (core, until) = (self.core, self.until);
+        let text = change.key?;
+        let key = Key::parse(&text)?;
+        let name = key.name();
+        let writer = &core.writer;
+        let in_flight = |job: Job, what: Kind| InFlight { job, what, key: text.clone() };
+        match change.what {
+            What::Put { bytes, options } => {
+                core.supports(options)?;
+                let version = self.version.transpose()?;
+                let start = || {
+                    let dir = core.directory(&key, options)?;
+                    let version = version.map_or_else(|| core.version(), Ok)?;
+                    let medium = medium(core, self.batch, &dir);
+                    let content = Content { bytes: bytes.clone(), options, stamp: Some(version), medium };
+                    let job = writer.write(&dir, &name, &content, &Arc::default(), Plan::replace, until);
+                    in_flight(job, Kind::Put(version)).advanced(core)
+                };
+                core.again_if_moved(&[&key], start)
+            }
+            What::Publish { file, options } => {
+                let (version, file) = file.with(self.version.unwrap_or_else(|| core.version()))?;
+                let (dir, temp, file) = file.take();
+                // Written before this batch began: an error that its syncfs would report may have been reported already.
+                let medium = Some(medium(core, self.batch, &dir)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
+                let plan = Plan::commit(options, Some(version), medium.unwrap_or(Medium::PER_FILE_BATCH));
+                let job = Job { name, temp, file, ..writer.job(plan, &dir) };
+                in_flight(job, Kind::Guard(version)).run(core, until)
+            }
+            What::Delete { expected } => core.again_if_moved(&[&key], || {
+                core.keeps(expected)?;
+                let dir = core.find(&key).map_err(|error| explain_missing(error, expected))?;
+                let job = Job { name: name.clone(), ..writer.job(Plan::delete(expected), &dir) };
+                in_flight(job, Kind::Delete).run(core, until)
+            }),
+            What::Rename { to } => {
+                let to = to?;
+                let to = Key::parse(&to)?;
+                core.again_if_moved(&[&key, &to], || {
+                    let source = core.find(&key)?;
+                    // Before a directory is created for it; the plan looks again when it is its turn. A change before it in the
+                    // batch may put what it renames.
+                    if self.batch.is_none_or(|batch| batch.is_first) {
+                        look(&source, &key)?;
+                    }
+                    let dir = core.ensure(&to)?;
+                    let plan = Plan::rename(!Arc::ptr_eq(&source, &dir));
+                    let job = Job { name: to.name(), source: Some((source, name.clone())), ..writer.job(plan, &dir) };
+                    in_flight(job, Kind::Rename).run(core, until)
+                })
+            }
+        }
+    }
+}
+
+/// How a file in a directory becomes durable. No shortcut holds where another filesystem is mounted within the store.
+fn medium(core: &Core, batch: Option<Batched>, dir: &Dir) -> Medium {
+    let within = dir.device() == core.dirs.root().device();
+    match batch.map(|batch| batch.kind) {
+        None if within && core.is_journal => Medium::JOURNAL,
+        None => Medium::FSYNC,
+        Some(BarrierKind::Journal) if within => Medium::JOURNAL_BATCH,
+        Some(BarrierKind::Filesystem) if within => Medium::FILESYSTEM_BATCH,
+        Some(_) => Medium::PER_FILE_BATCH,
+    }
+}
+
+impl InFlight {
+    /// Runs the plan through the phase `until`, as the engine does best.
+    fn run(mut self, core: &Core, until: Phase) -> Result<Progress> {
+        self.job = core.writer.run(self.job, until);
+        self.advanced(core)
+    }
+
+    /// Runs the plan through the phase `until` by plain calls. Renames and directory syncs measured slower through a ring.
+    pub(super) fn run_plainly(&mut self, core: &Core, until: Phase) {
+        self.job.run.allow(until);
+        core.writer.engine.interpreter.run_plainly(&mut self.job);
+    }
+
+    /// Settles the change if its plan is over.
+    pub(super) fn advanced(self, core: &Core) -> Result<Progress> {
+        match self.job.run.is_over() {
+            true => self.settle(core).map(Progress::Over),
+            false => Ok(Progress::InFlight(Box::new(self))),
+        }
+    }
+
+    /// The same after the change was staged, when its directory may have given way to a key of the same batch.
+    pub(super) fn advanced_in_batch(self, core: &Core) -> Result<Progress> {
+        let is_delete = matches!(self.what, Kind::Delete);
+        let is_nested = self.key.contains('/');
+        self.advanced(core).map_err(|error| {
+            let is_gone = error.is_directory_removed() && (is_delete || error.step() == Step::OpenFile);
+            if is_gone && is_nested { error.with_kind(ErrorKind::NotFound) } else { error }
+        })
+    }
+
+    /// Gives up a change whose name has not changed.
+    pub(super) fn cancel(self, core: &Core) {
+        core.count(&self.job);
+        if matches!(self.what, Kind::Put(_) | Kind::Guard(_)) {
+            core.writer.remove_temp(&self.job.dir, &self.job.temp);
+        }
+    }
+
+    fn settle(self, core: &Core) -> Answer {
+        let InFlight { job, what, key } = self;
+        let writer = &core.writer;
+        core.count(&job);
+        match what {
+            Kind::Put(version) => writer.settle(&job).map(|()| Applied::Put(version)),
+            Kind::Guard(version) => writer.settle_guard(&job).map(|()| Applied::Put(version)),
+            Kind::Rename => writer.settle_in_place(&job).map(|()| Applied::Renamed),
+            Kind::Delete => {
+                let settled = writer.settle_in_place(&job).map(|()| Applied::Deleted);
+                settled.map_err(|error| explain_delete(error, &job.dir, &key))
+            }
+        }
+    }
+
+    /// Takes the job out, to be run beside others; [`InFlight::with`] puts it back.
+    pub(super) fn split(self) -> (Job, Rest) {
+        (self.job, Rest { what: self.what, key: self.key })
+    }
+
+    pub(super) fn with(job: Job, Rest { what, key }: Rest) -> InFlight {
+        InFlight { job, what, key }
+    }
+}
+
+/// A change without its job.
+pub(super) struct Rest {
+    what: Kind,
+    key: String,
+}
+
+/// A key whose directory is missing does not have the version that is expected, nor any other.
+pub(super) fn has_no_version(error: Error) -> Error {
+    if error.is_not_found() { Error::from_errno(Errno::ESTALE, Step::Compare, error.path()) } else { error }
+}
+
+fn explain_missing(error: Error, expected: Option<Version>) -> Error {
+    if expected.is_some() { has_no_version(error) } else { error }
+}
+
+/// For the unlink of a directory, POSIX and macOS report EPERM where Linux reports EISDIR.
+fn explain_delete(error: Error, dir: &Dir, key: &str) -> Error {
+    match (error.raw_os_error(), Key::parse(key)) {
+        (Some(libc::EPERM), Ok(key)) => look(dir, &key).err().unwrap_or(error),
+        _ => error,
+    }
+}
+
+/// Fails unless there is something under the key that is not a directory.
+fn look(dir: &Dir, key: &Key<'_>) -> Result<()> {
+    let name = key.name();
+    let fail = |errno| Error::from_errno(errno, Step::OpenFile, dir.path_of(&name));
+    match dir.look(&name) {
+        Ok(SFlag::S_IFDIR) => Err(fail(Errno::EISDIR)),
+        Ok(_) => Ok(()),
+        Err(Errno::ENOENT) => Err(fail(Errno::ENOENT).with_kind(dir.not_found())),
+        Err(errno) => Err(fail(errno)),
+    }
+}

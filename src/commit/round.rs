@@ -1,0 +1,343 @@
+//! One round of the committing thread: the changes that have queued up are committed together.
+//!
+//! The order of phases comes from [`schedule`], the calls of each phase from the plans of the changes. What is done here is to
+//! run independent calls at the same time, to make shared calls once, and to answer the callers.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::auto::Choice;
+use super::in_flight::{InFlight, Progress, Staging};
+use super::{Answer, Applied, Core, PoisonOnPanic, Unit};
+use crate::barrier::BarrierKind;
+use crate::dir::Dir;
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::protocol::{Call, Phase, Plan, schedule, shared_calls};
+use crate::queue::{self, Entry, Load};
+use crate::stats::Part;
+use crate::trace;
+
+/// The most that is committed at once; a caller's own batch may be larger.
+pub(super) const MOST: Load = Load { files: 1024, bytes: 64 << 20 };
+
+/// From this many changes on, or this many bytes, more than one thread writes the files.
+const SHARED_FROM: Load = Load { files: 8, bytes: 256 << 10 };
+
+/// Commits what has queued up, and what arrives while it is being written.
+pub(super) fn run(core: &Arc<Core>, first: Vec<Entry<Unit, Vec<Answer>>>) {
+    let last = core.queue.last_batch();
+    let expected = core.queue.depth().0.files.max(last);
+    let choice = core.auto().choose(expected, |patience| core.scout.finds_quiet(patience));
+    if choice.kind == BarrierKind::Filesystem {
+        core.prime();
+    }
+    let begin = Instant::now();
+    let mut round = Round::new(core, choice.kind);
+    round.add(first);
+    loop {
+        let more = core.queue.more(MOST.left(round.load));
+        if more.is_empty() {
+            break;
+        }
+        round.add(more);
+    }
+    round.commit(begin, choice);
+}
+
+struct Round<'a> {
+    /// First, so that nobody learns of a panic before the store is closed to further writes.
+    _poison: PoisonOnPanic<'a>,
+    core: &'a Arc<Core>,
+    kind: BarrierKind,
+    /// In the order of their groups.
+    items: Vec<Item>,
+    entries: Vec<Pending>,
+    load: Load,
+    /// Items whose file is open.
+    open: usize,
+    last_group: usize,
+    /// Opened before the first file was written, so that its syncfs reports every error since (`errseq_t` in the kernel).
+    filesystem: Arc<Dir>,
+}
+
+/// A caller that waits for the results of some items.
+struct Pending {
+    answer: queue::Answer<Vec<Answer>>,
+    since: Instant,
+    /// The first group in which a change failed: later groups are not attempted.
+    failed: Option<usize>,
+}
+
+/// A change, and how far it is.
+struct Item {
+    place: Place,
+    in_flight: Option<InFlight>,
+    answer: Option<Answer>,
+}
+
+/// Where a change belongs.
+#[derive(Clone, Copy)]
+struct Place {
+    entry: usize,
+    group: usize,
+    bytes: usize,
+}
+
+impl<'a> Round<'a> {
+    fn new(core: &'a Arc<Core>, kind: BarrierKind) -> Round<'a> {
+        let root = core.dirs.root();
+        let filesystem = match kind {
+            // Where no descriptor is left, the root's is as good, but for errors of others that came before.
+            BarrierKind::Filesystem => root.open_beneath("").map_or_else(|_| Arc::clone(root), Arc::new),
+            _ => Arc::clone(root),
+        };
+        Round {
+            _poison: PoisonOnPanic::new(core),
+            core,
+            kind,
+            items: Vec::new(),
+            entries: Vec::new(),
+            load: Load::default(),
+            open: 0,
+            last_group: 0,
+            filesystem,
+        }
+    }
+
+    /// Stages the changes of some callers.
+    fn add(&mut self, entries: Vec<Entry<Unit, Vec<Answer>>>) {
+        let mut todo = Vec::new();
+        for Entry { work: Unit { groups, since }, load, answer } in entries {
+            self.load = self.load.plus(load);
+            let entry = self.entries.len();
+            self.entries.push(Pending { answer, since, failed: None });
+            // A later caller's groups do not come before an earlier one's, so changes of a key keep their order.
+            let first = self.last_group;
+            self.last_group += groups.len() - 1;
+            for (group, changes) in (first..).zip(groups) {
+                for change in changes {
+                    let is_first = self.items.is_empty() && todo.is_empty();
+                    let place = Place { entry, group, bytes: change.content_len() };
+                    todo.push((place, Staging::new(self.core, self.kind, is_first, change)));
+                }
+            }
+        }
+        while !todo.is_empty() {
+            let rest = todo.split_off(todo.len().min(self.core.open_max - self.open));
+            let (places, work): (Vec<Place>, Vec<Staging>) = std::mem::replace(&mut todo, rest).into_iter().unzip();
+            let bytes: usize = places.iter().map(|place| place.bytes).sum();
+            let shared = work.len() >= SHARED_FROM.files || (work.len() > 1 && bytes >= SHARED_FROM.bytes);
+            let staged: Vec<Result<Progress>> = match shared {
+                true => self.stage_shared(work),
+                false => work.into_iter().map(Staging::stage).collect(),
+            };
+            assert_eq!(staged.len(), places.len(), "a result for each change");
+            for (place, progress) in places.into_iter().zip(staged) {
+                self.items.push(Item { place, in_flight: None, answer: None });
+                self.note(self.items.len() - 1, progress);
+            }
+            let is_open = |item: &Item| item.in_flight.as_ref().is_some_and(|change| change.job.file.is_some());
+            self.open = self.items.iter().filter(|item| is_open(item)).count();
+            if self.open >= self.core.open_max {
+                self.pass(Phase::WriteOut);
+                self.pass(Phase::Harden);
+            }
+        }
+    }
+
+    /// Stages independent changes on several threads, then the rest in order.
+    fn stage_shared(&self, work: Vec<Staging>) -> Vec<Result<Progress>> {
+        // Asked once of each: the answer depends on the directories of the moment.
+        let independent: Vec<bool> = work.iter().map(Staging::is_independent).collect();
+        let (mut beside, mut rest) = (Vec::new(), Vec::new());
+        for (work, independent) in work.into_iter().zip(&independent) {
+            if *independent { &mut beside } else { &mut rest }.push(work);
+        }
+        let mut beside = self.core.stagers.map(beside, Staging::stage).into_iter();
+        let mut rest = rest.into_iter().map(Staging::stage);
+        let staged = independent.into_iter().map(|independent| if independent { beside.next() } else { rest.next() });
+        staged.map(|progress| progress.expect("as many results as changes, in both parts")).collect()
+    }
+
+    fn commit(mut self, begin: Instant, choice: Choice) {
+        let core = self.core;
+        let groups: Vec<usize> =
+            self.items.chunk_by(|a, b| a.place.group == b.place.group).map(<[Item]>::len).collect();
+        let mut times = [(Part::Stage, begin.elapsed())].to_vec();
+        for (phase, items) in schedule(&groups) {
+            let begin = Instant::now();
+            let part = match phase {
+                Phase::Write => Part::Stage,
+                Phase::WriteOut | Phase::Harden => {
+                    self.pass(phase);
+                    Part::Barrier
+                }
+                Phase::Barrier => {
+                    self.share(phase, items);
+                    Part::Barrier
+                }
+                Phase::Publish => {
+                    core.queue.wait_for_alone();
+                    self.publish(items);
+                    Part::Publish
+                }
+                Phase::Settle => {
+                    self.share(phase, items);
+                    Part::SyncDirs
+                }
+            };
+            add(&mut times, part, begin.elapsed());
+        }
+        let took = begin.elapsed();
+        // A change that failed, or wrote no file, says nothing about the cost of files.
+        let all_put = self.items.iter().all(|item| matches!(item.answer, Some(Ok(Applied::Put(_)))));
+        let mut auto = core.auto();
+        if auto.learn(choice, all_put.then_some(self.items.len()), took) {
+            trace::barrier(core.dirs.root().path(), self.kind, &auto.reason());
+        }
+        drop(auto);
+        self.answer(times, took);
+    }
+
+    /// Lets all items pass a phase whose calls are independent. Syncs of files wait for the device at the same time. Everything else
+    /// runs in turn on this thread: writeback has begun, so waiting for each in turn is as good.
+    fn pass(&mut self, phase: Phase) {
+        let core = self.core;
+        let (mut jobs, mut rest) = (Vec::new(), Vec::new());
+        for at in 0..self.items.len() {
+            let Some(mut change) = self.items[at].in_flight.take() else { continue };
+            let is_synced = change.job.run.will(&Call::SyncFile);
+            if is_synced && phase == Phase::Harden {
+                change.job.run.allow(phase);
+                let (job, change) = change.split();
+                jobs.push(job);
+                rest.push((at, change));
+                continue;
+            }
+            // Nothing is gained by writing out first what has no sync of its own.
+            if is_synced || phase == Phase::Harden {
+                change.run_plainly(core, phase);
+            }
+            self.advance(at, change);
+        }
+        let done = core.writer.engine.interpreter.run_all(jobs);
+        for ((at, change), job) in rest.into_iter().zip(done) {
+            self.advance(at, InFlight::with(job, change));
+        }
+        if phase == Phase::Harden {
+            self.open = 0;
+        }
+    }
+
+    /// Makes each shared call of a phase once, for all items that wait for it. If it fails, it has failed for all of them.
+    fn share(&mut self, phase: Phase, items: Range<usize>) {
+        let core = self.core;
+        // A directory is known by its descriptor, not by its path.
+        let waiting = items.clone().filter_map(|at| {
+            let job = &self.items[at].in_flight.as_ref()?.job;
+            let call = job.run.front().filter(|call| call.is_shared() && call.phase() <= phase)?.clone();
+            let place = (call == Call::SyncDir).then_some(Arc::as_ptr(&job.dir));
+            Some((at, call, place))
+        });
+        let calls = shared_calls(waiting);
+        let jobs = calls.iter().map(|(call, waiting)| {
+            let dir = match (call, &self.items[waiting[0]].in_flight) {
+                (Call::SyncDir, Some(change)) => &change.job.dir,
+                _ => &self.filesystem,
+            };
+            core.writer.job(Plan::of([call.clone()]), dir)
+        });
+        let jobs: Vec<_> = jobs.collect();
+        core.recorder.filesystems.add(calls.iter().filter(|(call, _)| *call == Call::SyncFilesystem).count());
+        core.recorder.directories.add(calls.iter().filter(|(call, _)| *call == Call::SyncDir).count());
+        let done = core.writer.engine.interpreter.run_all(jobs);
+        for ((call, waiting), job) in calls.into_iter().zip(done) {
+            let fate = job.run.report().fate_of(&call);
+            for at in waiting {
+                if let Some(change) = &mut self.items[at].in_flight {
+                    change.job.run.share(fate.clone());
+                }
+            }
+        }
+        for at in items {
+            let Some(mut change) = self.items[at].in_flight.take() else { continue };
+            change.run_plainly(core, phase);
+            self.advance(at, change);
+        }
+    }
+
+    /// Changes names, in order, on this thread: more threads measured no faster, since a directory lets in one at a time.
+    fn publish(&mut self, items: Range<usize>) {
+        let core = self.core;
+        for at in items {
+            let place = self.items[at].place;
+            let Some(mut change) = self.items[at].in_flight.take() else { continue };
+            let refused = match self.entries[place.entry].failed {
+                Some(failed) if failed < place.group => {
+                    let path = change.job.dir.path_of(&change.job.name);
+                    Err(Error::new(ErrorKind::NotAttempted, Step::Check, path))
+                }
+                _ => core.check(),
+            };
+            if let Err(error) = refused {
+                change.cancel(core);
+                self.items[at].answer = Some(Err(error));
+                continue;
+            }
+            change.run_plainly(core, Phase::Publish);
+            self.advance(at, change);
+        }
+    }
+
+    /// Puts back a change that has passed a phase, or its result.
+    fn advance(&mut self, at: usize, change: InFlight) {
+        let progress = change.advanced_in_batch(self.core);
+        self.note(at, progress);
+    }
+
+    fn note(&mut self, at: usize, progress: Result<Progress>) {
+        let item = &mut self.items[at];
+        match progress {
+            Ok(Progress::InFlight(change)) => item.in_flight = Some(*change),
+            Ok(Progress::Over(applied)) => item.answer = Some(Ok(applied)),
+            Err(error) => {
+                let failed = &mut self.entries[item.place.entry].failed;
+                *failed = Some(failed.map_or(item.place.group, |earlier| earlier.min(item.place.group)));
+                item.answer = Some(Err(error));
+            }
+        }
+    }
+
+    /// Answers everybody. What a caller may look at when it is answered is updated before.
+    fn answer(self, times: Vec<(Part, Duration)>, took: Duration) {
+        let Round { core, kind, items, entries, load, .. } = self;
+        let mut answers: Vec<Vec<Answer>> = entries.iter().map(|_| Vec::new()).collect();
+        let (count, mut failed) = (items.len(), 0);
+        for item in items {
+            let lost = || Err(Error::new(ErrorKind::EngineLost, Step::Check, core.dirs.root().path()));
+            let answer = item.answer.unwrap_or_else(lost);
+            failed += usize::from(answer.is_err());
+            core.note(&answer, item.place.bytes);
+            answers[item.place.entry].push(answer);
+        }
+        let recorder = &core.recorder;
+        recorder.batches.add(1);
+        recorder.batched.add(count);
+        recorder.largest_batch.raise(count);
+        recorder.times(times.into_iter().chain(entries.iter().map(|entry| (Part::Change, entry.since.elapsed()))));
+        trace::batch(core.dirs.root().path(), kind, count, failed, took);
+        core.queue.over(count, load);
+        for (entry, answers) in entries.into_iter().zip(answers) {
+            entry.answer.tell(answers);
+        }
+    }
+}
+
+/// Adds up the time of each part.
+fn add(times: &mut Vec<(Part, Duration)>, part: Part, took: Duration) {
+    match times.iter_mut().find(|(known, _)| *known == part) {
+        Some((_, total)) => *total += took,
+        None => times.push((part, took)),
+    }
+}

@@ -1,0 +1,25 @@
+//! The protocol as data: which system calls a change makes, in which order, and what their results mean.
+//!
+//! Nothing here does I/O, and nothing here calls another room but for plain values. A [`Plan`] lists the calls of one change; a
+//! [`Medium`] says how file contents become durable; a [`Run`] hands the calls to an engine and takes their results; a
+//! [`Report`] turns the results into a [`Verdict`]. [`schedule`] orders the phases of many changes that are committed together.
+//! Engines interpret plans, and [`crate::commit`] schedules them: neither knows the order of calls by itself.
+
+mod call;
+mod medium;
+mod plan;
+mod report;
+mod run;
+mod schedule;
+
+pub(crate) use call::{Call, Existing, Owner, Phase, STAGE_MAX};
+#[cfg(test)]
+pub(crate) use call::{WRITE_MAX, stage_is_safe};
+pub(crate) use medium::Medium;
+pub(crate) use plan::{Plan, Replace, Stage};
+pub(crate) use report::{Fate, Verdict, certainly_not_created, is_ambiguous};
+pub(crate) use run::Run;
+pub(crate) use schedule::{schedule, shared_calls};
+
+#[cfg(test)]
+mod plan_tests;
