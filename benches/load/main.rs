@@ -9,7 +9,7 @@
 //! Prints Markdown tables: the median files/s over the rounds, its ratio to the plain calls of the same round (and the
 //! quartiles of that), and what a file takes of flushes of the device, context switches, and processor time.
 //!
-//! With `RINGBOLT_BENCH_DATA` the files/s of 1, 8 and 64 threads are also appended to that file, as lines of JSON;
+//! With `RINGBOLT_BENCH_DATA` the files/s of the scenarios with threads are also appended to that file, as lines of JSON;
 //! `RINGBOLT_BENCH_DISK` says there what was measured on. With `RINGBOLT_BENCH_CHART` a chart of all that this file holds is
 //! written to that SVG (the scenario `chart` measures nothing, and only draws). Both are relative to the package. `scripts/bench-load` sets all three.
 #![allow(clippy::print_stdout)]
