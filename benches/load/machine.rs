@@ -38,6 +38,11 @@ pub(crate) fn switches(usage: &Usage) -> f64 {
     (usage.voluntary_context_switches() + usage.involuntary_context_switches()) as f64
 }
 
+/// The machine, and the filesystem of a directory.
+pub(crate) fn describe(dir: &Path) -> String {
+    format!("{}, {}", kernel_and_processors(), filesystem(dir))
+}
+
 /// The kernel and the processors.
 pub(crate) fn kernel_and_processors() -> String {
     let kernel =

@@ -11,7 +11,8 @@
 //!
 //! With `RINGBOLT_BENCH_DATA` the files/s of the scenarios with threads are also appended to that file, as lines of JSON;
 //! `RINGBOLT_BENCH_DISK` says there what was measured on. With `RINGBOLT_BENCH_CHART` a chart of all that this file holds is
-//! written to that SVG (the scenario `chart` measures nothing, and only draws). Both are relative to the package. `scripts/bench-load` sets all three.
+//! written to that SVG; the scenario `chart` measures nothing and only draws. Both paths are relative to the package.
+//! `scripts/bench-load` sets all three.
 #![allow(clippy::print_stdout)]
 
 mod chart;
@@ -54,7 +55,7 @@ fn main() {
     let base = std::env::var_os("RINGBOLT_BENCH_DIR").map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
     let dir = tempfile::Builder::new().prefix("ringbolt-bench-").tempdir_in(&base).expect("a directory to write in");
     let run = Run { dir: dir.path(), device: Device::of(dir.path()), rounds, turn, points: RefCell::default() };
-    println!("{}, {}", machine::kernel_and_processors(), machine::filesystem(dir.path()));
+    println!("{}", machine::describe(dir.path()));
 
     let (all, some) = (&Kind::ALL[..], &Kind::SOME[..]);
     for (scenario, writers, kinds, rounds) in [

@@ -35,6 +35,7 @@ impl Table {
     }
 
     /// Of each series: name, number of rounds, median of files a second, and the quartiles.
+    #[allow(dead_code, reason = "the benchmark of objects draws no chart")]
     pub(crate) fn rates(&self) -> impl Iterator<Item = (&str, usize, f64, (f64, f64))> {
         self.names
             .iter()

@@ -105,5 +105,8 @@ fn the_chart_in_the_documentation_shows_the_data_beside_it() {
     let data = fs::read_to_string(docs.join("throughput.jsonl")).unwrap();
     let drawn = draw(&parse(&data).unwrap()).unwrap();
     let kept = fs::read_to_string(docs.join("throughput.svg")).unwrap();
-    assert!(kept == drawn, "docs/throughput.svg does not show docs/throughput.jsonl: draw it again, as docs/performance.md says");
+    assert!(
+        kept == drawn,
+        "docs/throughput.svg does not show docs/throughput.jsonl: draw it again, as docs/performance.md says"
+    );
 }
