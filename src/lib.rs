@@ -77,6 +77,14 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/operations.md")]
+struct Operations;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/sidecar.md")]
+struct SidecarPage;
+
 mod atomic_file;
 mod barrier;
 mod batch;

@@ -38,11 +38,23 @@ pub(crate) fn switches(usage: &Usage) -> f64 {
     (usage.voluntary_context_switches() + usage.involuntary_context_switches()) as f64
 }
 
-/// The kernel, the processors, and the filesystem of a directory.
+/// The machine, and the filesystem of a directory.
 pub(crate) fn describe(dir: &Path) -> String {
+    format!("{}, {}", kernel_and_processors(), filesystem(dir))
+}
+
+/// The kernel and the processors.
+pub(crate) fn kernel_and_processors() -> String {
     let kernel =
         nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    // The number alone: what distributors append says nothing here.
+    let kernel = kernel.split('-').next().unwrap_or_default();
     let cpus = std::thread::available_parallelism().map_or(0, |n| n.get());
+    format!("Linux {kernel}, {cpus} processors")
+}
+
+/// The filesystem of a directory, and its device.
+pub(crate) fn filesystem(dir: &Path) -> String {
     let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mount = mounts
@@ -52,7 +64,7 @@ pub(crate) fn describe(dir: &Path) -> String {
             dir.starts_with(fields.get(1)?).then(|| (fields[1].len(), format!("{} on {}", fields[2], fields[0])))
         })
         .max_by_key(|(len, _)| *len);
-    format!("Linux {kernel}, {cpus} processors, {}", mount.map_or("filesystem unknown".into(), |(_, mount)| mount))
+    mount.map_or("filesystem unknown".into(), |(_, mount)| mount)
 }
 
 /// Resident memory in bytes, and the most there was (proc_pid_status(5)).

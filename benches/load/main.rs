@@ -8,8 +8,14 @@
 //! The directory is `RINGBOLT_BENCH_DIR`, else one in the target directory; `RINGBOLT_BENCH_ROUNDS` is the number of rounds.
 //! Prints Markdown tables: the median files/s over the rounds, its ratio to the plain calls of the same round (and the
 //! quartiles of that), and what a file takes of flushes of the device, context switches, and processor time.
+//!
+//! With `RINGBOLT_BENCH_DATA` the files/s of the scenarios with threads are also appended to that file, as lines of JSON;
+//! `RINGBOLT_BENCH_DISK` says there what was measured on. With `RINGBOLT_BENCH_CHART` a chart of all that this file holds is
+//! written to that SVG; the scenario `chart` measures nothing and only draws. Both paths are relative to the package.
+//! `scripts/bench-load` sets all three.
 #![allow(clippy::print_stdout)]
 
+mod chart;
 mod keys;
 mod machine;
 mod memory;
@@ -17,12 +23,17 @@ mod rounds;
 mod series;
 mod table;
 
+use std::cell::RefCell;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use chart::Point;
 use machine::Device;
 use series::{Kind, Series, Worker};
+use table::Table;
 
 /// How long one series runs before it is the next one's turn: with few writers, and with a crowd, whose threads and tasks take
 /// a while to start.
@@ -43,23 +54,20 @@ fn main() {
 
     let base = std::env::var_os("RINGBOLT_BENCH_DIR").map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
     let dir = tempfile::Builder::new().prefix("ringbolt-bench-").tempdir_in(&base).expect("a directory to write in");
-    let run = Run { dir: dir.path(), device: Device::of(dir.path()), rounds, turn };
+    let run = Run { dir: dir.path(), device: Device::of(dir.path()), rounds, turn, points: RefCell::default() };
     println!("{}", machine::describe(dir.path()));
 
-    if wants("one") {
-        run.compare("1 writer", &Kind::ALL, Worker::Threads(1), rounds * 3);
-    }
-    if wants("2") {
-        run.compare("2 writers", &Kind::SOME, Worker::Threads(2), rounds);
-    }
-    if wants("4") {
-        run.compare("4 writers", &Kind::SOME, Worker::Threads(4), rounds);
-    }
-    if wants("8") {
-        run.compare("8 writers", &Kind::ALL, Worker::Threads(8), rounds);
-    }
-    if wants("64") {
-        run.compare("64 writers", &Kind::ALL, Worker::Threads(64), rounds);
+    let (all, some) = (&Kind::ALL[..], &Kind::SOME[..]);
+    for (scenario, writers, kinds, rounds) in [
+        ("one", 1, all, rounds * 3),
+        ("2", 2, some, rounds),
+        ("4", 4, some, rounds),
+        ("8", 8, all, rounds),
+        ("64", 64, all, rounds),
+    ] {
+        if wants(scenario) {
+            run.threads(writers, kinds, rounds);
+        }
     }
     if wants("async") {
         run.compare("64 tasks (the plain calls and the other crate: threads)", &Kind::SOME, Worker::Tasks(64), rounds);
@@ -89,6 +97,7 @@ fn main() {
     if wants("memory") {
         memory::show(&dir.path().join("memory"));
     }
+    run.publish();
 }
 
 struct Run<'a> {
@@ -96,10 +105,12 @@ struct Run<'a> {
     device: Device,
     rounds: usize,
     turn: Duration,
+    /// What the chart shows.
+    points: RefCell<Vec<Point>>,
 }
 
 impl Run<'_> {
-    fn compare(&self, title: &str, kinds: &[Kind], worker: Worker, rounds: usize) {
+    fn compare(&self, title: &str, kinds: &[Kind], worker: Worker, rounds: usize) -> Table {
         let at = tempfile::tempdir_in(self.dir).expect("a directory to write in");
         let mut refused = Vec::new();
         let all: Vec<Series> = kinds
@@ -120,6 +131,41 @@ impl Run<'_> {
             }
         }
         refused.iter().for_each(|why| println!("\nn/a: {why}"));
+        table
+    }
+
+    /// The same with so many threads; the chart shows it.
+    fn threads(&self, writers: usize, kinds: &[Kind], rounds: usize) {
+        let title = if writers == 1 { "1 writer".to_owned() } else { format!("{writers} writers") };
+        let table = self.compare(&title, kinds, Worker::Threads(writers), rounds);
+        let disk = std::env::var("RINGBOLT_BENCH_DISK").unwrap_or_else(|_| machine::filesystem(self.dir));
+        let points = table.rates().map(|(series, rounds, median, quartiles)| Point {
+            disk: disk.clone(),
+            machine: machine::kernel_and_processors(),
+            writers: writers as u64,
+            series: series.to_owned(),
+            rounds: rounds as u64,
+            median,
+            quartiles,
+        });
+        self.points.borrow_mut().extend(points);
+    }
+
+    /// Keeps the points, and draws them with those of earlier runs.
+    fn publish(&self) {
+        let asked = |name| std::env::var_os(name).filter(|path| !path.is_empty());
+        let place = |name| asked(name).map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+        let mut points = self.points.take();
+        if let Some(path) = place("RINGBOLT_BENCH_DATA") {
+            let lines: String = points.iter().map(|point| point.to_line() + "\n").collect();
+            let file = OpenOptions::new().create(true).append(true).open(&path);
+            file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("the file of the data can be written");
+            let text = std::fs::read_to_string(&path).expect("the file of the data can be read");
+            points = chart::parse(&text).expect("the file of the data holds points");
+        }
+        if let (Some(path), Some(svg)) = (place("RINGBOLT_BENCH_CHART"), chart::draw(&points)) {
+            std::fs::write(path, svg).expect("the file of the chart can be written");
+        }
     }
 }
 

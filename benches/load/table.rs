@@ -34,6 +34,15 @@ impl Table {
         rows.processor_us.push((machine::processor_us(&after) - machine::processor_us(&before)) / files);
     }
 
+    /// Of each series: name, number of rounds, median of files a second, and the quartiles.
+    #[allow(dead_code, reason = "the benchmark of objects draws no chart")]
+    pub(crate) fn rates(&self) -> impl Iterator<Item = (&str, usize, f64, (f64, f64))> {
+        self.names
+            .iter()
+            .zip(&self.rows)
+            .map(|(name, Rows { rate, .. })| (&**name, rate.len(), at(rate, 0.5), (at(rate, 0.25), at(rate, 0.75))))
+    }
+
     /// Ratios are to the first row, round by round; it is called `first`.
     pub(crate) fn print(&self, first: &str) {
         println!("| | files/s | x {first} (quartiles) | flushes | switches | CPU µs |");

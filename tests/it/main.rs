@@ -7,6 +7,7 @@ mod batches;
 mod bench;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod bench_ground;
+mod chart;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
         let path = entry.path();
@@ -16,7 +20,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn one_file_is_unsafe_and_none_is_long() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let mut files = Vec::new();
     for part in ["src", "tests", "benches", "examples"] {
         sources(&root.join(part), &mut files);
@@ -35,4 +39,74 @@ fn one_file_is_unsafe_and_none_is_long() {
         assert_eq!(opens, ["src/engine/uring/ring.rs", "src/sys/range.rs"].contains(&&*name), "{name}");
         assert_eq!(text.contains(&["unsafe", " {"].concat()), name == "src/engine/uring/ring.rs", "{name}");
     }
+}
+
+/// The Markdown files of the project, by their paths.
+fn pages() -> Vec<PathBuf> {
+    let dirs = ["", "docs", "benches", "clients", "examples", "fuzz", "rig", "scripts"].map(|dir| root().join(dir));
+    let entries = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|end| end == "md")).collect()
+}
+
+/// A page without the code in it, which has brackets of its own.
+fn prose(page: &str) -> String {
+    let parts = page.split("```").step_by(2);
+    parts.flat_map(|part| part.split('`').step_by(2)).collect::<Vec<_>>().join("code")
+}
+
+/// What the links and images of a page point to.
+fn targets(page: &str) -> Vec<String> {
+    let text = prose(page);
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(str::to_owned).collect()
+}
+
+/// The fragments by which GitHub finds the headings of a page.
+fn fragments(page: &str) -> Vec<String> {
+    let slug = |heading: &str| {
+        let kept = heading.trim().to_lowercase().replace(' ', "-");
+        kept.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+    };
+    let headings = page.split("```").step_by(2).flat_map(str::lines).filter(|line| line.starts_with('#'));
+    headings.map(|line| slug(line.trim_start_matches('#'))).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let pages = pages();
+    assert!(pages.len() > 10, "{pages:?}");
+    let mut count = 0;
+    for page in &pages {
+        let text = fs::read_to_string(page).unwrap();
+        for target in targets(&text).iter().filter(|target| !target.contains("://")) {
+            let (path, fragment) = target.split_once('#').unwrap_or((target, ""));
+            let file = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            assert!(file.exists(), "{page:?} links to {target}, which is not there");
+            if !fragment.is_empty() {
+                let headings = fragments(&fs::read_to_string(&file).unwrap());
+                assert!(
+                    headings.iter().any(|heading| heading == fragment),
+                    "{page:?}: {target} is not in {headings:?}"
+                );
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
+#[test]
+fn every_page_in_docs_is_linked_from_the_readme() {
+    let readme = targets(&fs::read_to_string(root().join("README.md")).unwrap());
+    for page in pages() {
+        let path = page.strip_prefix(root()).unwrap().to_str().unwrap();
+        if path.starts_with("docs/") {
+            assert!(readme.iter().any(|target| target == path), "{path} is not linked");
+        }
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = fs::read_to_string(root().join("README.md")).unwrap().lines().count();
+    assert!(lines <= 200, "{lines} lines: move something to docs/");
 }
