@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use crate::barrier::{Allowed, Barrier, BarrierKind};
-use crate::stats::BarrierStats;
+use super::barrier::{Allowed, Barrier, BarrierKind};
+use super::stats::BarrierStats;
 
 /// Classes of sizes: around the powers of two (48 to 95 are about 64), and all from 1,536.
 const CLASSES: usize = 12;

@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::dir::Dir;
+use super::queue::Load;
+use crate::engine::payload::Payload;
 use crate::error::Result;
-use crate::key::Key;
-use crate::payload::Payload;
-use crate::put_options::PutOptions;
-use crate::queue::Load;
-use crate::version::Version;
-use crate::writer::Writer;
+use crate::file::writer::Writer;
+use crate::fs::dir::Dir;
+use crate::fs::key::Key;
+use crate::protocol::options::PutOptions;
+use crate::protocol::version::Version;
 
 /// A change of one key.
 #[derive(Debug)]

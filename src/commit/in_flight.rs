@@ -9,15 +9,15 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::SFlag;
 
+use super::barrier::BarrierKind;
 use super::{Answer, Applied, Change, Core, What};
-use crate::barrier::BarrierKind;
-use crate::dir::Dir;
 use crate::engine::Job;
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::key::Key;
+use crate::file::writer::Content;
+use crate::fs::dir::Dir;
+use crate::fs::key::Key;
+use crate::protocol::version::Version;
 use crate::protocol::{Existing, Medium, Phase, Plan};
-use crate::version::Version;
-use crate::writer::Content;
 
 /// A change whose plan has begun.
 pub(super) struct InFlight {

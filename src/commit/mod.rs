@@ -6,10 +6,16 @@
 //! change.
 
 mod auto;
+pub(crate) mod barrier;
+pub(crate) mod block;
 mod change;
+pub(crate) mod dirs;
 mod in_flight;
+pub(crate) mod queue;
 mod round;
 mod scout;
+pub(crate) mod stats;
+pub(crate) mod trace;
 mod versions;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,21 +25,21 @@ use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::barrier::{Allowed, Barrier, BarrierKind};
-use crate::block::block_on;
-use crate::dir::Dir;
-use crate::dirs::Dirs;
+use self::barrier::{Allowed, Barrier, BarrierKind};
+use self::block::block_on;
+use self::dirs::Dirs;
+use self::queue::{Handle, Load, Queue, Submission};
+use self::stats::{Part, QueueStats, Recorder, Stats};
+use crate::engine::pool::Pool;
 use crate::engine::{Interpreter, Job};
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
-use crate::key::Key;
-use crate::pool::Pool;
+use crate::file::writer::Writer;
+use crate::fs::dir::Dir;
+use crate::fs::key::Key;
+use crate::fs::sys;
+use crate::protocol::options::PutOptions;
+use crate::protocol::version::Version;
 use crate::protocol::{Call, Existing};
-use crate::put_options::PutOptions;
-use crate::queue::{Handle, Load, Queue, Submission};
-use crate::stats::{Part, QueueStats, Recorder, Stats};
-use crate::version::Version;
-use crate::writer::Writer;
-use crate::{sys, trace};
 use auto::Auto;
 pub(crate) use change::{Change, Unit, What, Written};
 use in_flight::{has_no_version, make_alone};

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::auto::Choice;
+use super::barrier::BarrierKind;
 use super::in_flight::{InFlight, Progress, Staging};
+use super::queue::{self, Entry, Load};
+use super::stats::Part;
+use super::trace;
 use super::{Answer, Applied, Core, PoisonOnPanic, Unit};
-use crate::barrier::BarrierKind;
-use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::fs::dir::Dir;
 use crate::protocol::{Call, Phase, Plan, schedule, shared_calls};
-use crate::queue::{self, Entry, Load};
-use crate::stats::Part;
-use crate::trace;
 
 /// The most that is committed at once; a caller's own batch may be larger.
 pub(super) const MOST: Load = Load { files: 1024, bytes: 64 << 20 };

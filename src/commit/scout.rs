@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::dir::Dir;
-use crate::process::Process;
-use crate::sys;
+use crate::fs::dir::Dir;
+use crate::fs::process::Process;
+use crate::fs::sys;
 
 #[derive(Debug)]
 pub(super) struct Scout {

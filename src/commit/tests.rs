@@ -8,11 +8,11 @@ use bytes::Bytes;
 use nix::errno::Errno;
 
 use super::*;
-use crate::barrier::BarrierKind;
+use crate::commit::barrier::BarrierKind;
 use crate::engine::{Engine, EngineKind, Faulty, Interpreter, Selected, select};
+use crate::fs::temp::Maker;
+use crate::protocol::options::PutOptions;
 use crate::protocol::{Call, Existing};
-use crate::put_options::PutOptions;
-use crate::temp::Maker;
 
 type Fault = Box<dyn FnMut(usize, &Call) -> Option<Errno> + Send>;
 

@@ -12,9 +12,10 @@ use nix::sys::uio::pwritev;
 use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 
 use super::Job;
+use crate::fs::empty_dirs;
+use crate::fs::sys;
+use crate::protocol::version::Version;
 use crate::protocol::{Call, Existing, Fate, Owner};
-use crate::version::Version;
-use crate::{empty_dirs, sys};
 
 /// The flags of a temporary file: fresh, or an error; never through a symbolic link.
 pub(super) const TEMP_FLAGS: OFlag =

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use nix::errno::Errno;
 
 use super::{Interpreter, Job, calls};
-use crate::dir::Dir;
+use crate::fs::dir::Dir;
 use crate::protocol::{Call, Fate, Plan, Run};
 
 /// Decides of the n-th call (from 0) whether it fails, and how: it does not run then.

@@ -13,6 +13,8 @@ mod calls;
 mod faulty;
 #[cfg(any(test, ringbolt_mutants))]
 mod mutant;
+pub(crate) mod payload;
+pub(crate) mod pool;
 #[cfg(feature = "portable")]
 mod portable;
 mod select;
@@ -26,11 +28,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::dir::{Dir, make_in};
+use self::payload::Payload;
 use crate::error::Result;
-use crate::payload::Payload;
+use crate::fs::dir::{Dir, make_in};
+use crate::fs::sys;
 use crate::protocol::{Call, Fate, Run};
-use crate::sys;
 
 #[cfg(test)]
 pub(crate) use faulty::Faulty;

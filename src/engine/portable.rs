@@ -1,7 +1,7 @@
 //! The engine of plain system calls: one job on the caller's thread, many on a few more.
 
+use super::pool::Pool;
 use super::{Interpreter, Job, calls, drive};
-use crate::pool::Pool;
 
 /// The most threads that wait for the device beside the caller's own. Past a few dozen, more syncs at once did not help
 /// (`benches/load`).

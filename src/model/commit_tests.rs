@@ -11,18 +11,18 @@ use super::disk::{Content, Disk, Filesystem, Place};
 use super::engine::{Fault, Model};
 use super::promise::{Effect, Standing};
 use crate::PutOptions;
-use crate::barrier::{Allowed, Barrier, BarrierKind};
+use crate::commit::barrier::{Allowed, Barrier, BarrierKind};
+use crate::commit::dirs::Dirs;
+use crate::commit::queue::Load;
 use crate::commit::{Answer, Change, Committer, Setup, Unit, Versions, What, Written};
-use crate::dir::Dir;
-use crate::dirs::Dirs;
 use crate::engine::{EngineKind, Interpreter, Mutant, Selected};
 use crate::error::{Error, Outcome};
-use crate::key::Key;
+use crate::file::writer::Writer;
+use crate::fs::dir::Dir;
+use crate::fs::key::Key;
+use crate::fs::temp::Maker;
 use crate::protocol::Existing;
-use crate::queue::Load;
-use crate::temp::Maker;
-use crate::version::Version;
-use crate::writer::Writer;
+use crate::protocol::version::Version;
 
 const KINDS: [BarrierKind; 3] = [BarrierKind::PerFile, BarrierKind::Filesystem, BarrierKind::Journal];
 
@@ -234,7 +234,7 @@ fn changes_by_a_caller_who_is_alone() {
 fn guard(rig: &Rig, key: &'static str, id: u8, options: PutOptions) {
     let core = rig.committer.core();
     let dir = core.find(&Key::parse(key).unwrap()).unwrap();
-    let temp = crate::temp::name(Maker::Store, c"", 1);
+    let temp = crate::fs::temp::name(Maker::Store, c"", 1);
     fs::write(dir.path_of(&temp), bytes(id)).unwrap();
     let file = File::options().write(true).open(dir.path_of(&temp)).unwrap();
     rig.model.adopt(&dir, &temp, &file, Content::of(&bytes(id)));

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::disk::DirId;
-use crate::version::Version;
+use crate::protocol::version::Version;
 
 /// How many bytes a file has at most: each can be lost by itself, as a block can.
 pub(super) const BLOCKS: usize = 2;

@@ -13,8 +13,8 @@ use nix::sys::stat::fstat;
 use super::disk::{BLOCKS, Content, DirId, Disk, FileId, Hands, Name, Place};
 use super::history::{History, Moment};
 use super::promise::{Effect, Progress, Standing, Unit};
-use crate::dir::Dir;
 use crate::engine::{Faulty, Interpreter, Job};
+use crate::fs::dir::Dir;
 use crate::protocol::{Call, Fate};
 
 /// Decides of the n-th call (from 0) whether it fails, and how.

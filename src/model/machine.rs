@@ -5,8 +5,8 @@ use nix::errno::Errno;
 
 use super::disk::DirId;
 use super::numbered::QuickMap;
+use crate::file::writer::{Temp, perhaps_renamed};
 use crate::protocol::{Call, Fate, Phase, Plan, Run, Verdict, schedule, shared_calls};
-use crate::writer::{Temp, perhaps_renamed};
 
 /// How an engine runs the calls of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, Hands, Name, Place}
 use super::machine::{Batched, Program};
 use super::promise::Effect;
 use crate::engine::Mutant;
+use crate::protocol::options::PutOptions;
+use crate::protocol::version::Version;
 use crate::protocol::{Call, Existing, Fate, Medium, Owner, Plan, Replace};
-use crate::put_options::PutOptions;
-use crate::version::Version;
 
 /// What is done, how, and what is promised for it.
 #[derive(Clone, Debug)]

@@ -10,9 +10,9 @@ use super::disk::{Filesystem, Name, Place};
 use super::interleave::Scenario;
 use super::operation::{A, B, FREE, Operation, PUT, Put, disk, version};
 use crate::Store;
+use crate::fs::temp;
+use crate::protocol::version::Version;
 use crate::protocol::{Existing, Medium};
-use crate::temp;
-use crate::version::Version;
 
 /// What cuts leave of some operations, on every filesystem of the model.
 fn trees() -> BTreeSet<Tree> {

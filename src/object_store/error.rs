@@ -5,7 +5,11 @@ use std::io;
 use ::object_store::Error as TheirError;
 use ::object_store::path::Path;
 
-use crate::{Error, ErrorKind, Outcome, Step, Store};
+use crate::Error;
+use crate::ErrorKind;
+use crate::Outcome;
+use crate::Step;
+use crate::Store;
 
 pub(super) const STORE: &str = "ringbolt";
 

@@ -11,7 +11,9 @@ use futures_util::StreamExt;
 
 use super::attributes;
 use super::error::{STORE, explain_source, of_io, precondition};
-use crate::{Metadata, Reader, Version};
+use crate::Metadata;
+use crate::Reader;
+use crate::Version;
 
 /// Opens an object: what is read from it is of one content, whatever is put meanwhile.
 pub(super) fn get(reader: &Reader, location: &Path, options: &GetOptions) -> Result<GetResult> {

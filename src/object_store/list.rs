@@ -8,8 +8,11 @@ use futures_util::{StreamExt, TryStreamExt};
 use super::blocking::blocking;
 use super::error::explain;
 use super::get::meta;
+use crate::Entries;
+use crate::Entry;
+use crate::ListOptions;
+use crate::Reader;
 use crate::store::Listed;
-use crate::{Entries, Entry, ListOptions, Reader};
 
 /// How many objects are looked at before the thread is given back.
 const AT_ONCE: usize = 256;

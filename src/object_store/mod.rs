@@ -67,7 +67,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use crate::{Payload, Reader, Store, Version};
+use crate::Payload;
+use crate::Reader;
+use crate::Store;
+use crate::Version;
 use blocking::blocking;
 use error::{explain, explain_create, explain_source, not_implemented, precondition, unsupported_version};
 pub use reader::RingboltReader;

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use nix::errno::Errno;
 
+use super::version::Version;
 use crate::error::Step;
-use crate::version::Version;
 
 /// The most bytes in one write call. Linux stops at 0x7ffff000 bytes, macOS at `INT_MAX`.
 pub(crate) const WRITE_MAX: usize = 1 << 30;

@@ -7,10 +7,12 @@
 
 mod call;
 mod medium;
+pub(crate) mod options;
 mod plan;
 mod report;
 mod run;
 mod schedule;
+pub(crate) mod version;
 
 pub(crate) use call::{Call, Existing, Owner, Phase, STAGE_MAX};
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::call::{Call, Existing, Owner, WRITE_MAX, stage_is_safe};
 use super::medium::Medium;
-use crate::put_options::PutOptions;
-use crate::version::Version;
+use super::options::PutOptions;
+use super::version::Version;
 
 /// The mode of a temporary file before it gets its own.
 const TEMP_MODE: u32 = 0o600;

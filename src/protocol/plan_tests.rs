@@ -2,8 +2,8 @@ use nix::errno::Errno;
 
 use super::*;
 use crate::error::Step;
-use crate::put_options::PutOptions;
-use crate::version::Version;
+use crate::protocol::options::PutOptions;
+use crate::protocol::version::Version;
 
 const KIB: usize = 1024;
 

@@ -13,15 +13,18 @@ use nix::unistd::geteuid;
 
 use super::error::SidecarError;
 use super::{FILE_MAX, Location, Sidecar, decode};
-use crate::dir::Dir;
 use crate::engine::Selected;
 use crate::error::{Error, ErrorKind, Step};
-use crate::lock::Lock;
+use crate::file::writer::{Content, Writer};
+use crate::fs::dir::Dir;
+use crate::fs::key;
+use crate::fs::lock::Lock;
+use crate::fs::path;
+use crate::fs::regular;
+use crate::fs::sys;
+use crate::fs::temp::{self, Maker};
+use crate::protocol::options::PutOptions;
 use crate::protocol::{Existing, Medium};
-use crate::put_options::PutOptions;
-use crate::temp::{self, Maker};
-use crate::writer::{Content, Writer};
-use crate::{key, regular, sys, write};
 
 /// What is put up with in a file that is read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,8 +48,8 @@ const LOCK: &CStr = c".ringbolt-sidecar.lock";
 
 /// Reads the file at `path`.
 pub(super) fn read(path: &Path, leniency: Leniency) -> Result<Sidecar, SidecarError> {
-    let name = write::file_name(path)?;
-    let dir = match Dir::open(write::parent(path)) {
+    let name = path::file_name(path)?;
+    let dir = match Dir::open(path::parent(path)) {
         Err(error) if error.is_not_found() => return Err(SidecarError::NotFound { path: path.to_owned() }),
         dir => dir?,
     };
@@ -115,7 +118,7 @@ impl Identity {
 impl Held {
     /// Takes the directory of `path`, and proves that its filesystem can make it durable.
     pub(super) fn take(path: &Path, engine: Selected) -> Result<Held, SidecarError> {
-        let name = write::file_name(path)?;
+        let name = path::file_name(path)?;
         let invalid = |why| Err(Error::new(ErrorKind::InvalidKey, Step::Check, path).with_detail(why).into());
         if name.as_bytes().len() + temp::SUFFIX.len() > key::COMPONENT_MAX {
             return invalid("with `.tmp` behind it, its name is longer than 255 bytes");
@@ -124,7 +127,7 @@ impl Held {
         if name.as_bytes().ends_with(temp::SUFFIX.as_bytes()) {
             return invalid("names that end in `.tmp` are for temporary files");
         }
-        let dir = Arc::new(Dir::open(write::parent(path))?);
+        let dir = Arc::new(Dir::open(path::parent(path))?);
         dir.sync()?;
         let lock = Lock::take(&dir, LOCK, dir.path())?;
         let writer = Writer::new(engine, Maker::Locked);

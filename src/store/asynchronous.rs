@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::{Store, put_version};
 use crate::commit::{Answer, Change, Unit};
+use crate::engine::payload::Payload;
 use crate::error::Result;
-use crate::payload::Payload;
-use crate::put_options::PutOptions;
-use crate::version::Version;
+use crate::protocol::options::PutOptions;
+use crate::protocol::version::Version;
 
 /// The same for tasks, on any runtime: no future here waits for the disk on the thread that polls it. They are `Send` and borrow
 /// nothing, and each keeps the store open until it ends. (Whoever drops the last of them after the store closes the store by

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Store, open};
-use crate::barrier::Barrier;
-use crate::dir::Dir;
+use crate::commit::barrier::Barrier;
+use crate::commit::queue::Load;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::queue::Load;
+use crate::fs::dir::Dir;
 
 /// How a store is opened or created: [`Store::builder`].
 ///

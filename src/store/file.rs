@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::{Shared, Store, put_version};
 use crate::commit::{Change, What, Written};
-use crate::dir::Dir;
-use crate::draft::{Draft, write_to_draft};
 use crate::error::{Error, ErrorKind, Rejected, Result, Step};
-use crate::key::Key;
+use crate::file::draft::{Draft, write_to_draft};
+use crate::fs::dir::Dir;
+use crate::fs::key::Key;
 use crate::protocol::Existing;
-use crate::put_options::PutOptions;
-use crate::version::Version;
+use crate::protocol::options::PutOptions;
+use crate::protocol::version::Version;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{SFlag, fstatat};

@@ -7,8 +7,8 @@ use super::metadata::Metadata;
 #[cfg(feature = "object_store")]
 use super::walk::holds_a_key;
 use super::walk::{NAMES_MAX, Walk};
-use crate::dir::Dir;
 use crate::error::Result;
+use crate::fs::dir::Dir;
 
 /// The keys of a store, in the order of their bytes; made by [`Reader::list`](crate::Reader::list) and
 /// [`Reader::list_with`](crate::Reader::list_with).

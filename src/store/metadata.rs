@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::sys::stat::FileStat;
 
-use crate::version::Version;
+use crate::protocol::version::Version;
 
 /// What is known of a key without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

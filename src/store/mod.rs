@@ -1,8 +1,10 @@
 //! A directory with one writer and many readers.
 
 mod asynchronous;
+pub(crate) mod batch;
 mod builder;
 mod file;
+mod format;
 mod list;
 mod list_options;
 mod metadata;
@@ -24,14 +26,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::batch::Batch;
+use self::batch::Batch;
+use crate::commit::stats::Stats;
 use crate::commit::{Applied, Change, Committer};
 use crate::engine::EngineInfo;
+use crate::engine::payload::Payload;
 use crate::error::{Error, ErrorKind, Rejected, Result, Step};
-use crate::payload::Payload;
-use crate::put_options::PutOptions;
-use crate::stats::Stats;
-use crate::version::Version;
+use crate::protocol::options::PutOptions;
+use crate::protocol::version::Version;
 pub use builder::StoreBuilder;
 pub use file::StoreFile;
 #[cfg(feature = "object_store")]

@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::builder::{At, StoreBuilder};
+use super::format::{self, Format, OWN};
 use super::reader::Reader;
 use super::recovery::recover;
 use super::session::Session;
 use super::{Shared, Store, tree};
+use crate::commit::dirs::Dirs;
+use crate::commit::trace;
 use crate::commit::{Committer, Setup, Versions};
-use crate::dir::{Dir, make_in};
-use crate::dirs::Dirs;
 use crate::engine::select;
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::format::{self, Format, OWN};
-use crate::temp::Maker;
-use crate::trace;
-use crate::version::Clock;
-use crate::writer::Writer;
+use crate::file::writer::Writer;
+use crate::fs::dir::{Dir, make_in};
+use crate::fs::temp::Maker;
+use crate::protocol::version::Clock;
 
 /// What the caller wants of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,10 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     };
     let fine_times = Format::read(own)?.is_some_and(|format| format.ceiling.tells_fine_times());
     let are_kept = session.keeps_versions(clock.bound(), fine_times);
-    let versions = Versions { clock, own: Some(Arc::clone(own)), are_kept };
+    let versions = Versions::new(clock, are_kept, {
+        let own = Arc::clone(own);
+        move |writer, ceiling| format::raise(writer, &own, ceiling)
+    });
     let dirs = Dirs::new(Arc::clone(&root));
     let reader = Reader::new(Arc::clone(&root), are_kept);
     let setup = Setup { writer, dirs, versions, barrier: (barrier, allowed), limit: queue };

@@ -8,7 +8,7 @@ use super::Store;
 use super::list::List;
 use super::list_options::ListOptions;
 use crate::error::Result;
-use crate::version::Version;
+use crate::protocol::version::Version;
 
 impl Store {
     /// The bytes of `key` that are in `range`. A range that reaches beyond the end is cut there. See

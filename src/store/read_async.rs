@@ -10,7 +10,7 @@ use super::list_options::ListOptions;
 use super::reader::{Files, bounds};
 use super::{Metadata, Reader, Store};
 use crate::error::Result;
-use crate::version::Version;
+use crate::protocol::version::Version;
 
 /// How many entries a page has unless [`ListOptions::limit`] says otherwise.
 const PAGE: usize = 1_000;

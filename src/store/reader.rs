@@ -14,17 +14,18 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 
+use super::format;
 use super::list::List;
 use super::list_options::ListOptions;
 use super::metadata::{Metadata, version};
 use super::threads::Threads;
 use super::tree;
-use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
-use crate::format;
-use crate::key::Key;
-use crate::version::Version;
-use crate::{regular, sys};
+use crate::fs::dir::Dir;
+use crate::fs::key::Key;
+use crate::fs::regular;
+use crate::fs::sys;
+use crate::protocol::version::Version;
 
 /// Reads a directory of durable files, beside its writer or without one. Takes no lock and changes nothing.
 ///

@@ -8,9 +8,10 @@ use nix::errno::Errno;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::tree::{Tree, Visit};
-use crate::dir::Dir;
 use crate::error::{Error, Result, Step};
-use crate::{sys, temp};
+use crate::fs::dir::Dir;
+use crate::fs::sys;
+use crate::fs::temp;
 
 /// Removes the temporary files of an interrupted writer and syncs every directory.
 ///

@@ -8,11 +8,11 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat, futimens};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::dir::Dir;
+use super::format;
 use crate::error::{Error, Result, Step};
-use crate::format;
-use crate::lock::Lock;
-use crate::version::Version;
+use crate::fs::dir::Dir;
+use crate::fs::lock::Lock;
+use crate::protocol::version::Version;
 
 /// There while no writer has the store, if the last one left nothing to recover.
 const CLEAN: &CStr = c"clean";

@@ -5,9 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::engine::pool::Pool;
 use crate::error::{Error, Result, Step};
-use crate::pool::Pool;
-use crate::process::Process;
+use crate::fs::process::Process;
 
 /// How many reads of one reader and its clones run at the same time. Others wait in line.
 const THREADS_MAX: usize = 8;
@@ -108,7 +108,7 @@ mod tests {
         threads.process = Process::other();
         let threads = Arc::new(threads);
         let read = pin!(threads.run("d/k".into(), || Ok(())));
-        let error = crate::block::block_on(read).unwrap_err();
+        let error = crate::commit::block::block_on(read).unwrap_err();
         assert!(error.to_string().contains("forked child"), "{error}");
     }
 }

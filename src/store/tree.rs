@@ -11,10 +11,10 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 
-use crate::dir::Dir;
+use super::format::OWN;
 use crate::error::{Error, Result, Step};
-use crate::format::OWN;
-use crate::sys;
+use crate::fs::dir::Dir;
+use crate::fs::sys;
 
 /// An entry of a directory that is being read.
 #[derive(Debug)]

@@ -14,9 +14,9 @@ use super::list_options::ListOptions;
 #[cfg(feature = "object_store")]
 use super::tree::join;
 use super::tree::{kind, open_dir, scan};
-use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::key::{self, Key};
+use crate::fs::dir::Dir;
+use crate::fs::key::{self, Key};
 
 /// The most names of one directory that are held in memory. A larger directory is read in several passes.
 pub(super) const NAMES_MAX: usize = 65_536;

@@ -9,8 +9,10 @@ use proptest::prelude::*;
 
 use super::list_options::ListOptions;
 use super::walk::Walk;
-use crate::dir::Dir;
-use crate::{Entries, List, Reader};
+use crate::Entries;
+use crate::List;
+use crate::Reader;
+use crate::fs::dir::Dir;
 
 /// Names whose order as paths differs from their order as names, and some that are prefixes of others.
 const NAMES: [&str; 10] = ["a", "a.b", "a0", "a!", "ab", "b", "é", "\u{10ffff}", " ", "z"];

@@ -57,12 +57,12 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::dir::Dir;
 use crate::engine::no_ring;
+use crate::engine::payload::Payload;
 use crate::error::Result;
-use crate::payload::Payload;
-use crate::put_options::PutOptions;
-use crate::write::{file_name, parent};
+use crate::fs::dir::Dir;
+use crate::fs::path::{file_name, parent};
+use crate::protocol::options::PutOptions;
 pub(crate) use replace::replace;
 
 /// Durably replaces the content of the file at `path`, or creates it, with the defaults of [`WriteOptions`].

@@ -15,13 +15,13 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::dir::Dir;
+use crate::engine::payload::Payload;
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
-use crate::payload::Payload;
+use crate::file::writer::{NAME_ATTEMPTS, Temp, perhaps_renamed, unchanged};
+use crate::fs::dir::Dir;
+use crate::fs::temp::{self, Maker};
+use crate::protocol::options::PutOptions;
 use crate::protocol::{Call, Existing, Fate, Medium, Plan, Replace, Run, Verdict, certainly_not_created};
-use crate::put_options::PutOptions;
-use crate::temp::{self, Maker};
-use crate::writer::{NAME_ATTEMPTS, Temp, perhaps_renamed, unchanged};
 
 /// Where the kernel shows this process its descriptors: `tokio-uring` takes paths only.
 const DESCRIPTORS: &str = "/proc/self/fd";

@@ -36,7 +36,7 @@ fn one_file_is_unsafe_and_none_is_long() {
         );
         // One file holds unsafe code; another declares a foreign function that is safe to call.
         let opens = text.contains(&["allow(", "unsafe_code)"].concat());
-        assert_eq!(opens, ["src/engine/uring/ring.rs", "src/sys/range.rs"].contains(&&*name), "{name}");
+        assert_eq!(opens, ["src/engine/uring/ring.rs", "src/fs/sys/range.rs"].contains(&&*name), "{name}");
         assert_eq!(text.contains(&["unsafe", " {"].concat()), name == "src/engine/uring/ring.rs", "{name}");
     }
 }
@@ -109,4 +109,58 @@ fn every_page_in_docs_is_linked_from_the_readme() {
 fn the_readme_is_short() {
     let lines = fs::read_to_string(root().join("README.md")).unwrap().lines().count();
     assert!(lines <= 200, "{lines} lines: move something to docs/");
+}
+
+/// The rooms of `src/`, each of which may use those before it. The last few are adapters on top of the rest: none uses another,
+/// but for `measure`, which measures them.
+const ROOMS: [&str; 10] =
+    ["error", "protocol", "fs", "engine", "file", "commit", "store", "sidecar", "tokio_uring", "measure"];
+
+#[test]
+fn calls_between_rooms_go_one_way() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut arrows, mut wrong) = (0, Vec::new());
+    for (height, room) in ROOMS.iter().enumerate() {
+        let mut files = Vec::new();
+        sources(&src.join(room), &mut files);
+        files.retain(|path| !path.to_str().unwrap().ends_with("tests.rs"));
+        assert!(!files.is_empty(), "src/{room} is gone: correct the list of rooms");
+        for path in files {
+            let text = fs::read_to_string(&path).unwrap();
+            let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let code = shipped.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for (line, used) in code.filter_map(|line| Some((line, line.split_once("crate::")?.1))) {
+                let used = used.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap();
+                arrows += usize::from(used != *room);
+                let is_sibling = height >= 7 && *room != "measure" && ROOMS[7..].contains(&used);
+                let known = ROOMS.iter().position(|other| *other == used).is_some_and(|other| other <= height);
+                if !known || (is_sibling && used != *room) {
+                    wrong.push(format!("{}: {line}", path.strip_prefix(&src).unwrap().display()));
+                }
+            }
+        }
+    }
+    assert!(arrows > 100, "the imports were not read");
+    assert_eq!(wrong, Vec::<String>::new(), "these imports go up: {ROOMS:?}");
+}
+
+/// Adapters of other crates' traits use what every program can use.
+#[test]
+fn the_object_store_uses_the_public_api() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src.join("object_store"), &mut files);
+    let internal = ["protocol", "fs", "engine", "file", "commit"].map(|room| format!("crate::{room}::"));
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!internal.iter().any(|room| text.contains(room.as_str())), "{}", path.display());
+    }
+}
+
+/// A reader finds a room from the tree alone.
+#[test]
+fn src_has_few_entries() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let entries: Vec<_> = fs::read_dir(src).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(entries.len() <= 14, "{entries:?}");
 }

@@ -1,13 +1,13 @@
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::barrier::{Allowed, Barrier, BarrierKind};
 use crate::commit::Versions;
+use crate::commit::barrier::{Allowed, Barrier, BarrierKind};
+use crate::commit::dirs::Dirs;
+use crate::commit::queue::Load;
 use crate::commit::{Change, Committer, Setup, Unit};
-use crate::dirs::Dirs;
 use crate::engine::Job;
 use crate::error::Error;
-use crate::queue::Load;
 
 const FILES: usize = 8;
 

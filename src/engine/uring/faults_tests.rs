@@ -7,14 +7,14 @@ use nix::errno::Errno;
 
 use super::faults::{Fault, Faults, Seen};
 use super::{Failure, Uring};
-use crate::dir::Dir;
 use crate::engine::{EngineKind, Interpreter, Selected};
 use crate::error::{Outcome, Result};
+use crate::file::writer::{Content, Writer};
+use crate::fs::dir::Dir;
+use crate::fs::temp::Maker;
+use crate::protocol::options::PutOptions;
+use crate::protocol::version::Version;
 use crate::protocol::{Call, Existing, Medium, is_ambiguous};
-use crate::put_options::PutOptions;
-use crate::temp::Maker;
-use crate::version::Version;
-use crate::writer::{Content, Writer};
 
 #[path = "faults_batch_tests.rs"]
 mod batches;

@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use super::select::Examined;
 use super::select::NoEngine;
 use super::{Interpreter, Job};
-use crate::process::Process;
+use crate::fs::process::Process;
 use crate::protocol::Call;
 #[cfg(feature = "bench")]
 use refusal::Refusal;

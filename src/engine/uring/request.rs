@@ -6,8 +6,8 @@ use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
 use nix::libc;
 
+use crate::engine::payload::Payload;
 use crate::engine::{Job, calls};
-use crate::payload::Payload;
 use crate::protocol::{Call, Existing};
 
 /// Whether every call of the stage is a request that this ring makes. The rest are plain calls on the caller's thread:

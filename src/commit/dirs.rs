@@ -1,0 +1,141 @@
+//! The directories of a store, held open: a put opens none.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use nix::errno::Errno;
+
+use crate::engine::Interpreter;
+use crate::error::{Error, Result, Step};
+use crate::fs::dir::Dir;
+use crate::fs::key::Key;
+
+/// How many directories are held open beside the root.
+const HELD_MAX: usize = 256;
+
+/// The root, and a bounded number of directories beneath it, the least recently used going first.
+#[derive(Debug)]
+pub(crate) struct Dirs {
+    root: Arc<Dir>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    by_path: HashMap<String, (Arc<Dir>, u64)>,
+    clock: u64,
+}
+
+impl Held {
+    fn get(&mut self, path: &str) -> Option<Arc<Dir>> {
+        self.clock += 1;
+        let (dir, used) = self.by_path.get_mut(path)?;
+        *used = self.clock;
+        Some(Arc::clone(dir))
+    }
+
+    fn insert(&mut self, path: &str, dir: Dir) -> Arc<Dir> {
+        if self.by_path.len() >= HELD_MAX {
+            let oldest = self.by_path.iter().min_by_key(|(_, (_, used))| *used).map(|(path, _)| path.clone());
+            oldest.and_then(|path| self.by_path.remove(&path));
+        }
+        let dir = Arc::new(dir);
+        self.clock += 1;
+        self.by_path.insert(path.to_owned(), (Arc::clone(&dir), self.clock));
+        dir
+    }
+}
+
+impl Dirs {
+    pub(crate) fn new(root: Arc<Dir>) -> Dirs {
+        Dirs { root, held: Mutex::default() }
+    }
+
+    pub(crate) fn root(&self) -> &Arc<Dir> {
+        &self.root
+    }
+
+    /// The directory that holds `key`, created and made durable if it is missing.
+    ///
+    /// The lock is kept throughout: nobody else may put into a directory whose own entry is not durable yet. A failed sync is
+    /// passed to `latch` before the lock is given up, and whoever then finds the directory is stopped by `check`.
+    pub(crate) fn ensure(
+        &self,
+        engine: &dyn Interpreter,
+        key: &Key<'_>,
+        latch: impl Fn(&Error),
+        check: impl Fn() -> Result<()>,
+    ) -> Result<Arc<Dir>> {
+        let path = key.parent();
+        if path.is_empty() {
+            return Ok(Arc::clone(&self.root));
+        }
+        {
+            let mut held = lock(&self.held);
+            match self.open(engine, &mut held, path) {
+                Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(self.cannot_open(errno, path)),
+                Ok(dir) => return check().map(|()| dir),
+            }
+        }
+        let mut held = lock(&self.held);
+        let mut parent = Arc::clone(&self.root);
+        for end in path.match_indices('/').map(|(slash, _)| slash).chain([path.len()]) {
+            let path = &path[..end];
+            parent = match self.open(engine, &mut held, path) {
+                Ok(dir) => dir,
+                Err(Errno::ENOENT) => {
+                    let name = path.rsplit('/').next().unwrap_or(path);
+                    engine.make_dir(&parent, Path::new(name)).inspect_err(&latch)?;
+                    self.open(engine, &mut held, path).map_err(|errno| self.cannot_open(errno, path))?
+                }
+                Err(errno) => return Err(self.cannot_open(errno, path)),
+            };
+        }
+        check().map(|()| parent)
+    }
+
+    /// The directory that holds `key`, if it exists.
+    pub(crate) fn find(&self, engine: &dyn Interpreter, key: &Key<'_>) -> Result<Arc<Dir>> {
+        let path = key.parent();
+        if path.is_empty() {
+            return Ok(Arc::clone(&self.root));
+        }
+        self.open(engine, &mut lock(&self.held), path).map_err(|errno| match errno {
+            // The key is not there if something on the way to it is missing or is a file.
+            Errno::ENOENT | Errno::ENOTDIR => {
+                let path = self.root.path().join(key.as_str());
+                Error::from_errno(errno, Step::OpenFile, path).with_kind(self.root.not_found())
+            }
+            errno => self.cannot_open(errno, path),
+        })
+    }
+
+    /// Lets go of every directory, for their descriptors. Who works in one keeps it.
+    pub(crate) fn release(&self) {
+        lock(&self.held).by_path.clear();
+    }
+
+    /// Lets go of the directories on the way to `key`: one of them is not the one that the path names any more.
+    pub(crate) fn forget(&self, key: &Key<'_>) {
+        let path = key.parent();
+        lock(&self.held).by_path.retain(|held, _| !(path == held || path.starts_with(&format!("{held}/"))));
+    }
+
+    fn open(&self, engine: &dyn Interpreter, held: &mut Held, path: &str) -> nix::Result<Arc<Dir>> {
+        match held.get(path) {
+            Some(dir) => Ok(dir),
+            None => engine.open_dir(&self.root, path).map(|dir| held.insert(path, dir)),
+        }
+    }
+
+    fn cannot_open(&self, errno: Errno, path: &str) -> Error {
+        Error::from_errno(errno, Step::OpenDir, self.root.path().join(path))
+    }
+}
+
+/// A panic cannot leave anything half changed in a way that matters: at worst a directory is opened again.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

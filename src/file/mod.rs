@@ -1,0 +1,9 @@
+//! Durable writes of single files, with or without a store around them.
+//!
+//! [`writer::Writer`] is the one place that turns a report of an engine into a caller's result: it removes temporary files, and
+//! refuses writes after a directory sync has failed. May use [`crate::engine`], [`crate::fs`] and [`crate::protocol`].
+
+pub(crate) mod atomic_file;
+pub(crate) mod draft;
+pub(crate) mod write;
+pub(crate) mod writer;

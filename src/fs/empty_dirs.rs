@@ -1,0 +1,139 @@
+//! Directories without a file in them: what deleted keys leave behind, in the way of a key with the name of one of them.
+
+use std::ffi::CStr;
+
+use nix::dir::{Dir as Entries, Type};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FileStat, SFlag, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::dir::Dir;
+use super::key;
+use super::sys;
+use crate::protocol::Existing;
+
+/// Removes the directory `name` in `dir` and all directories beneath it, provided that there is nothing else in them.
+///
+/// Nothing is synced here: what follows, a rename to that name, syncs `dir`. The kernel refuses to remove a directory in which
+/// a file was created meanwhile, and refuses to create one in a directory that was removed. So a concurrent put into one of
+/// these directories either keeps it, or finds it gone and starts over.
+///
+/// # Errors
+///
+/// EISDIR if there is anything but directories in it, EEXIST if it is not a directory and `existing` must be refused, or
+/// whatever else the kernel says: EBUSY for a mount point.
+pub(crate) fn clear_name(dir: &Dir, name: &CStr, existing: Existing) -> nix::Result<()> {
+    match fstatat(dir.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) if is_directory(&stat) => {}
+        Ok(_) if existing == Existing::Refuse => return Err(Errno::EEXIST),
+        // Gone or replaced meanwhile.
+        Ok(_) | Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => return Err(errno),
+    }
+    let root = name.to_str().map_err(|_| Errno::EISDIR)?.to_owned();
+    // Each before those in it. All are read before the first is removed, so that a file anywhere leaves them as they are.
+    let mut found = vec![root];
+    let mut read = 0;
+    while read < found.len() {
+        let beneath = directories(dir, &found[read])?;
+        found.extend(beneath);
+        read += 1;
+    }
+    found.iter().rev().try_for_each(|path| remove(dir, path))
+}
+
+fn is_directory(stat: &FileStat) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+}
+
+/// The directories in a directory; EISDIR if there is anything else.
+fn directories(dir: &Dir, path: &str) -> nix::Result<Vec<String>> {
+    let fd = match sys::open_beneath(dir.fd(), path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+        // Removed by another program meanwhile.
+        Err(Errno::ENOENT) => return Ok(Vec::new()),
+        fd => fd?,
+    };
+    let mut entries = Entries::from_fd(fd)?;
+    let mut untyped = Vec::new();
+    let mut found = Vec::new();
+    for entry in entries.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        match (name.to_str(), entry.file_type()) {
+            (Ok("." | ".."), _) => {}
+            // A store within the store, whatever is in it.
+            (Ok(text), _) if key::is_reserved(text.as_bytes()) => return Err(Errno::EISDIR),
+            (Ok(text), Some(Type::Directory)) => found.push(format!("{path}/{text}")),
+            (Ok(text), None) => untyped.push((name.to_owned(), format!("{path}/{text}"))),
+            _ => return Err(Errno::EISDIR),
+        }
+    }
+    for (name, path) in untyped {
+        if !is_directory(&fstatat(&entries, &*name, AtFlags::AT_SYMLINK_NOFOLLOW)?) {
+            return Err(Errno::EISDIR);
+        }
+        found.push(path);
+    }
+    Ok(found)
+}
+
+fn remove(dir: &Dir, path: &str) -> nix::Result<()> {
+    let removed = match path.rsplit_once('/') {
+        None => unlinkat(dir.fd(), path, UnlinkatFlags::RemoveDir),
+        // Opened without following links, as everything beneath a store.
+        Some((parent, name)) => sys::open_beneath(dir.fd(), parent, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+            .and_then(|parent| unlinkat(&parent, name, UnlinkatFlags::RemoveDir)),
+    };
+    match removed {
+        Err(Errno::ENOENT) => Ok(()),
+        // Something was put into it meanwhile.
+        Err(Errno::ENOTEMPTY | Errno::EEXIST) => Err(Errno::EISDIR),
+        removed => removed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn clear(at: &std::path::Path, existing: Existing) -> nix::Result<()> {
+        clear_name(&Dir::open(at).unwrap(), c"a", existing)
+    }
+
+    #[test]
+    fn empty_directories_go_and_everything_else_stays() {
+        let at = tempfile::tempdir().unwrap();
+        let path = |name: &str| at.path().join(name);
+        fs::create_dir_all(path("a/b/c")).unwrap();
+        fs::create_dir_all(path("a/d")).unwrap();
+        assert_eq!(clear(at.path(), Existing::Replace), Ok(()));
+        assert!(!path("a").exists());
+        assert_eq!(clear(at.path(), Existing::Refuse), Ok(()));
+
+        for entry in ["a/b/c/file", "a/.ringbolt/lock"] {
+            fs::create_dir_all(path("a/empty")).unwrap();
+            fs::create_dir_all(path(entry).parent().unwrap()).unwrap();
+            fs::write(path(entry), "").unwrap();
+            assert_eq!(clear(at.path(), Existing::Replace), Err(Errno::EISDIR), "{entry}");
+            assert!(path(entry).exists() && path("a/empty").exists());
+            fs::remove_dir_all(path("a")).unwrap();
+        }
+        // A store within the store that was never completed.
+        fs::create_dir_all(path("a/.ringbolt")).unwrap();
+        assert_eq!(clear(at.path(), Existing::Replace), Err(Errno::EISDIR));
+        fs::remove_dir_all(path("a")).unwrap();
+
+        fs::create_dir_all(path("a")).unwrap();
+        std::os::unix::fs::symlink("nowhere", path("a/link")).unwrap();
+        assert_eq!(clear(at.path(), Existing::Replace), Err(Errno::EISDIR));
+        fs::remove_dir_all(path("a")).unwrap();
+
+        fs::write(path("a"), "").unwrap();
+        assert_eq!(clear(at.path(), Existing::Replace), Ok(()));
+        assert_eq!(clear(at.path(), Existing::Refuse), Err(Errno::EEXIST));
+        assert!(path("a").exists());
+    }
+}

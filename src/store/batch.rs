@@ -1,0 +1,158 @@
+//! Changes that are committed together.
+
+use std::sync::Arc;
+
+use super::Shared;
+use crate::commit::{Answer, Applied, Change, Unit};
+use crate::engine::payload::Payload;
+use crate::error::Result;
+use crate::protocol::options::PutOptions;
+use crate::protocol::version::Version;
+
+/// Changes of several keys that are committed together: one barrier for all, and an answer for each.
+///
+/// They are made in order, but not all or nothing: one that fails fails alone, and a power cut before the end leaves some made
+/// and others not, each whole. [`then`](Batch::then) begins a new group: all of what is before it is durable before anything
+/// behind it becomes visible, and if something before it fails, nothing behind it is attempted. So data files first, then
+/// the manifest that names them:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// let store = ringbolt::Store::create(dir.path())?;
+/// let mut batch = store.batch();
+/// batch.put("data/1", "one").put("data/2", "two");
+/// batch.then().put("MANIFEST", "data/1 data/2");
+/// batch.commit().into_result()?;
+/// assert_eq!(store.get("MANIFEST")?, "data/1 data/2");
+///
+/// let mut batch = store.batch();
+/// batch.put_new("data/1", "again").delete("data/2");
+/// for result in batch.commit().results() {
+///     match result {
+///         Ok(_) => {}
+///         Err(error) if error.is_already_exists() => assert!(error.path().ends_with("data/1")),
+///         Err(error) => panic!("{error}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is done before `commit`"]
+pub struct Batch {
+    shared: Arc<Shared>,
+    groups: Vec<Vec<Change>>,
+}
+
+impl Batch {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Batch {
+        Batch { shared: Arc::clone(shared), groups: vec![Vec::new()] }
+    }
+
+    /// As [`Store::put`](crate::Store::put).
+    pub fn put(&mut self, key: impl AsRef<str>, bytes: impl Into<Payload>) -> &mut Batch {
+        self.put_with(key, bytes, PutOptions::new())
+    }
+
+    /// As [`Store::put_with`](crate::Store::put_with).
+    pub fn put_with(&mut self, key: impl AsRef<str>, bytes: impl Into<Payload>, options: PutOptions) -> &mut Batch {
+        self.push(Change::put(key.as_ref(), bytes, options))
+    }
+
+    /// As [`Store::put_new`](crate::Store::put_new).
+    pub fn put_new(&mut self, key: impl AsRef<str>, bytes: impl Into<Payload>) -> &mut Batch {
+        self.put_with(key, bytes, PutOptions::new().create_new(true))
+    }
+
+    /// As [`Store::put_if`](crate::Store::put_if).
+    pub fn put_if(&mut self, key: impl AsRef<str>, expected: Version, bytes: impl Into<Payload>) -> &mut Batch {
+        self.put_with(key, bytes, PutOptions::new().expect_version(expected))
+    }
+
+    /// As [`Store::delete`](crate::Store::delete).
+    pub fn delete(&mut self, key: impl AsRef<str>) -> &mut Batch {
+        self.push(Change::delete(key.as_ref(), None))
+    }
+
+    /// As [`Store::delete_if`](crate::Store::delete_if).
+    pub fn delete_if(&mut self, key: impl AsRef<str>, expected: Version) -> &mut Batch {
+        self.push(Change::delete(key.as_ref(), Some(expected)))
+    }
+
+    /// As [`Store::rename`](crate::Store::rename).
+    pub fn rename(&mut self, from: impl AsRef<str>, to: impl AsRef<str>) -> &mut Batch {
+        self.push(Change::rename(from.as_ref(), to.as_ref()))
+    }
+
+    /// Begins a new group: everything so far is durable before anything from here on becomes visible.
+    pub fn then(&mut self) -> &mut Batch {
+        if self.groups.last().is_some_and(|group| !group.is_empty()) {
+            self.groups.push(Vec::new());
+        }
+        self
+    }
+
+    /// How many changes it holds.
+    pub fn len(&self) -> usize {
+        self.groups.iter().map(Vec::len).sum()
+    }
+
+    /// Whether it holds no change.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes the changes, and returns when each is durable or has failed.
+    pub fn commit(self) -> Committed {
+        if self.is_empty() {
+            return Committed { answers: Vec::new() };
+        }
+        Committed { answers: self.shared.committer.commit(Unit::of(self.groups)) }
+    }
+
+    /// The same for a task, on any runtime. Once it was polled, dropping it cancels nothing (but while it waits for room in the
+    /// queue, nothing of it is done).
+    pub async fn commit_async(self) -> Committed {
+        if self.is_empty() {
+            return Committed { answers: Vec::new() };
+        }
+        Committed { answers: self.shared.committer.commit_async(Unit::of(self.groups)).await }
+    }
+
+    fn push(&mut self, change: Change) -> &mut Batch {
+        match self.groups.last_mut() {
+            Some(group) => group.push(change),
+            None => self.groups.push(vec![change]),
+        }
+        self
+    }
+}
+
+/// What became of the changes of a batch, in their order.
+#[derive(Debug)]
+#[must_use = "a change may have failed"]
+pub struct Committed {
+    answers: Vec<Answer>,
+}
+
+impl Committed {
+    /// What became of each change: what it did, durably, or its error.
+    pub fn results(&self) -> &[Result<Applied>] {
+        &self.answers
+    }
+
+    /// The same, to be taken apart.
+    pub fn into_results(self) -> Vec<Result<Applied>> {
+        self.answers
+    }
+
+    /// What each change did, or the first error.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first change that failed.
+    pub fn into_result(self) -> Result<Vec<Applied>> {
+        self.answers.into_iter().collect()
+    }
+}

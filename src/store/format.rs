@@ -1,0 +1,119 @@
+//! The format file: what makes a directory a store, and the ceiling of its versions.
+//!
+//! `.ringbolt/format` is the last thing that creating a store makes. Its content names the format. Its time of modification is
+//! the ceiling: no version above it was ever given, whatever became of the session that gave them.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, fstat, fstatat, futimens};
+
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::file::writer::{Content, Writer};
+use crate::fs::dir::Dir;
+use crate::fs::sys;
+use crate::protocol::Medium;
+use crate::protocol::options::PutOptions;
+use crate::protocol::version::Version;
+
+/// The store's own directory in its root.
+pub(crate) const OWN: &str = ".ringbolt";
+
+pub(crate) const NAME: &CStr = c"format";
+
+const TEXT: &str = "ringbolt store 1\n";
+
+/// What a format file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Format {
+    text: String,
+    pub(crate) ceiling: Version,
+}
+
+impl Format {
+    /// The format of a store; `None` if it has none, because it was never completed.
+    pub(crate) fn read(own: &Dir) -> Result<Option<Format>> {
+        match open(own) {
+            Ok(file) => {
+                Format::of(file).map(Some).map_err(|error| Error::from_io(error, Step::Read, own.path_of(NAME)))
+            }
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(Error::from_errno(errno, Step::Read, own.path_of(NAME))),
+        }
+    }
+
+    fn of(file: OwnedFd) -> io::Result<Format> {
+        let ceiling = Version::of(&fstat(&file)?);
+        let mut bytes = Vec::new();
+        File::from(file).take(64).read_to_end(&mut bytes)?;
+        Ok(Format { text: String::from_utf8_lossy(&bytes).into_owned(), ceiling })
+    }
+
+    /// Refuses a format of a later version of this crate. `root` is named in the error.
+    pub(crate) fn check(&self, root: &Dir) -> Result<()> {
+        if self.text == TEXT {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::UnknownFormat, Step::Check, root.path()).with_detail(self.text.clone()))
+    }
+}
+
+/// Makes the file, through the whole protocol.
+pub(crate) fn create(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Result<()> {
+    let bytes = Bytes::from_static(TEXT.as_bytes());
+    let content =
+        Content { bytes: bytes.into(), options: PutOptions::new(), stamp: Some(ceiling), medium: Medium::FSYNC };
+    writer.put(own, NAME, &content)
+}
+
+/// Durably raises the ceiling. After a failed sync nobody knows which of the two is on the disk, and the store is poisoned.
+pub(crate) fn raise(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Result<()> {
+    let file = open(own).map_err(|errno| Error::from_errno(errno, Step::OpenFile, own.path_of(NAME)))?;
+    match writer.stamp(own, NAME, file, ceiling) {
+        // Only its owner may set times on a file; whoever may write in the directory can replace it.
+        Err(error) if error.step() == Step::Stamp && error.is_permission_denied() => create(writer, own, ceiling),
+        result => result,
+    }
+}
+
+/// Lowers the ceiling to a bound on the versions that were given, at the end of a session. Not synced: after a power cut the
+/// higher ceiling is as good.
+pub(crate) fn lower(own: &Dir, bound: Version) {
+    // Where that fails, too.
+    let _: nix::Result<()> = open(own).and_then(|file| futimens(&file, &bound.to_time(), &bound.to_time()));
+}
+
+/// Looks for the store in `root` as a reader does: whether the filesystem keeps versions. Who may not read what is the writer's own
+/// learns whether it is there, and takes its word for the rest.
+pub(crate) fn look(root: &Dir) -> Result<bool> {
+    let path = format!("{OWN}/format");
+    let fail = |errno| match errno {
+        Errno::ENOENT | Errno::ENOTDIR => Error::new(ErrorKind::NotAStore, Step::Check, root.path()),
+        errno => Error::from_errno(errno, Step::OpenFile, root.path().join(&path)),
+    };
+    match sys::open_beneath(root.fd(), &path, OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
+        Ok(file) => {
+            let format =
+                Format::of(file).map_err(|error| Error::from_io(error, Step::Read, root.path().join(&path)))?;
+            format.check(root)?;
+            Ok(format.ceiling.tells_fine_times())
+        }
+        Err(Errno::EACCES) => match fstatat(root.fd(), &*path, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Version::of(&stat).tells_fine_times()),
+            Err(Errno::EACCES) => Ok(false),
+            Err(errno) => Err(fail(errno)),
+        },
+        Err(errno) => Err(fail(errno)),
+    }
+}
+
+fn open(own: &Dir) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    openat(own.fd(), NAME, flags, Mode::empty())
+}
