@@ -62,8 +62,8 @@ mod tests {
         assert_ne!(a, b);
         assert!(is_swept(&a) && is_swept(&b));
         let single = fresh(Maker::Single, 1);
-        assert!(!is_swept(&single) && crate::key::is_reserved(single.to_bytes()));
-        assert!(crate::key::is_reserved(a.to_bytes()));
+        assert!(!is_swept(&single) && crate::fs::key::is_reserved(single.to_bytes()));
+        assert!(crate::fs::key::is_reserved(a.to_bytes()));
         assert!(!is_swept(c".ringbolt-0123456789abcdeg.tmp"));
         assert!(!is_swept(c".ringbolt-0.tmp"));
         assert!(!is_swept(c".ringbolt"));
