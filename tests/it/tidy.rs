@@ -164,3 +164,25 @@ fn src_has_few_entries() {
     let entries: Vec<_> = fs::read_dir(src).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(entries.len() <= 14, "{entries:?}");
 }
+
+/// Every invariant names the test that holds it, and there is such a test.
+#[test]
+fn the_tests_named_in_architecture_exist() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    sources(&root().join("tests"), &mut files);
+    let code: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let (mut named, mut rows) = (0, 0);
+    for row in text.lines().filter(|line| line.starts_with("| ") && line.contains("**")) {
+        rows += 1;
+        let held_by = row.rsplit('|').nth(1).unwrap();
+        for name in held_by.split('`').skip(1).step_by(2) {
+            let exists =
+                if name.contains('/') { root().join(name).exists() } else { code.contains(&format!("fn {name}()")) };
+            assert!(exists, "ARCHITECTURE.md names {name}, which is gone");
+            named += 1;
+        }
+    }
+    assert!(rows > 15 && named >= rows, "{named} tests for {rows} invariants");
+}
