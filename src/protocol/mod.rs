@@ -5,20 +5,20 @@
 //! [`Report`] turns the results into a [`Verdict`]. [`schedule`] orders the phases of many changes that are committed together.
 //! Engines interpret plans, and [`crate::commit`] schedules them: neither knows the order of calls by itself.
 
-mod call;
+pub(crate) mod call;
 mod medium;
 pub(crate) mod options;
-mod plan;
+pub(crate) mod plan;
 mod report;
 mod run;
 mod schedule;
 pub(crate) mod version;
 
-pub(crate) use call::{Call, Existing, Owner, Phase, STAGE_MAX};
+pub(crate) use call::{Call, Existing, Owner, Phase};
 #[cfg(test)]
 pub(crate) use call::{WRITE_MAX, stage_is_safe};
 pub(crate) use medium::Medium;
-pub(crate) use plan::{Plan, Replace, Stage};
+pub(crate) use plan::{Plan, Replace};
 pub(crate) use report::{Fate, Verdict, certainly_not_created, is_ambiguous};
 pub(crate) use run::Run;
 pub(crate) use schedule::{schedule, shared_calls};

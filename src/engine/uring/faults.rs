@@ -16,7 +16,8 @@ use nix::errno::Errno;
 
 use super::request::request;
 use crate::engine::Job;
-use crate::protocol::{Call, Stage};
+use crate::protocol::Call;
+use crate::protocol::plan::Stage;
 
 /// The place in its stage of a request that is no call: it is there to fail.
 const BREAKER: u64 = 0xff;

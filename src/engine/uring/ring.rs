@@ -23,7 +23,8 @@ use super::Answer;
 use super::faults::Faults;
 use super::request::{has_request, request};
 use crate::engine::Job;
-use crate::protocol::{Call, Fate, Stage};
+use crate::protocol::plan::Stage;
+use crate::protocol::{Call, Fate};
 
 /// How many plans can be in flight at once, each with a slot of the file table.
 pub(super) const SLOTS: u32 = 64;

@@ -11,7 +11,7 @@ use nix::unistd::pipe;
 
 use super::refusal::{Refusal, Surroundings};
 use super::ring::{Ring, SLOTS, TestRequest};
-use crate::protocol::STAGE_MAX;
+use crate::protocol::call::STAGE_MAX;
 
 /// Requests that the queue holds: a whole stage of every slot, and the wake-up.
 const QUEUE: u32 = (SLOTS as usize * STAGE_MAX * 2).next_power_of_two() as u32;
