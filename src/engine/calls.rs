@@ -17,7 +17,7 @@ use crate::fs::sys;
 use crate::protocol::version::Version;
 use crate::protocol::{Call, Existing, Fate, Owner};
 
-/// The flags of a temporary file: fresh, or an error; never through a symbolic link.
+/// The flags for creating a temporary file: it must not exist, and symbolic links are not followed.
 pub(super) const TEMP_FLAGS: OFlag =
     OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_EXCL).union(OFlag::O_NOFOLLOW);
 
@@ -40,7 +40,7 @@ fn make(call: &Call, job: &mut Job) -> nix::Result<usize> {
         Call::SetOwner(owner) => set_owner(job, *owner),
         Call::SetAttributes => sys::set_attributes(file(job)?, &job.attributes).map(|()| 0),
         Call::SetMode { mode } => fchmod(file(job)?, Mode::from_bits_truncate(*mode as _)).map(|()| 0),
-        // Only a chain asks for a synced write; a plain interpreter has an fsync in its plan.
+        // Only a chain has a synced write; plans for plain calls have an fsync.
         Call::Write { sync: true, .. } => Err(Errno::EOPNOTSUPP),
         Call::Write { range, sync: false } => write(job, range.clone()),
         Call::Stamp { version } => {
@@ -68,7 +68,7 @@ fn make(call: &Call, job: &mut Job) -> nix::Result<usize> {
     }
 }
 
-/// `Errno::ESTALE` unless there is a file under the name, and it has this version.
+/// `Errno::ESTALE` unless the name is a file with this version.
 fn compare(job: &Job, expected: Version) -> nix::Result<usize> {
     match fstatat(job.dir.fd(), &*job.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG => Err(Errno::ESTALE),
@@ -91,7 +91,7 @@ fn rename(job: &Job, existing: Existing) -> nix::Result<usize> {
     sys::rename(job.dir.fd(), &job.temp, job.dir.fd(), &job.name, existing).map(|()| 0)
 }
 
-/// Changes of owner and group what differs: to give a file what it has may be refused all the same.
+/// Changes only what differs: setting an owner may be refused even if the file has it already.
 fn set_owner(job: &Job, owner: Owner) -> nix::Result<usize> {
     let file = file(job)?;
     let found = fstat(file)?;
@@ -108,11 +108,11 @@ fn file(job: &Job) -> nix::Result<std::os::fd::BorrowedFd<'_>> {
 }
 
 fn create(job: &Job, mode: u32) -> nix::Result<OwnedFd> {
-    // Interrupted or not, it is tried once under this name: the first attempt may have made the file.
+    // Not repeated if interrupted: the first attempt may have created the file.
     openat(job.dir.fd(), &*job.temp, TEMP_FLAGS | OFlag::O_CLOEXEC, Mode::from_bits_truncate(mode as _))
 }
 
-/// As much of the range as one call takes: no more than so many chunks, for one.
+/// Writes as much of the range as one call takes; a call takes a limited number of chunks.
 fn write(job: &mut Job, range: Range<usize>) -> nix::Result<usize> {
     let Some(bytes) = job.bytes.contiguous() else {
         let offset = range.start.try_into().map_err(|_| Errno::EFBIG)?;
@@ -124,7 +124,7 @@ fn write(job: &mut Job, range: Range<usize>) -> nix::Result<usize> {
     result.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
-/// On Linux the descriptor is gone whatever close says, and its data is synced before: EINTR is no news. (close(2))
+/// On Linux the descriptor is closed whatever close returns, and the data was synced before: EINTR does not matter. (close(2))
 fn close_file(file: OwnedFd) -> nix::Result<usize> {
     match close(file) {
         Ok(()) | Err(Errno::EINTR) => Ok(0),

@@ -1,4 +1,4 @@
-//! An engine that fails where a test wants it to: another engine, with an answer of its own at some calls.
+//! An engine that fails where a test wants it to.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,16 +8,16 @@ use super::{Interpreter, Job, calls};
 use crate::fs::dir::Dir;
 use crate::protocol::{Call, Fate, Plan, Run};
 
-/// Decides of the n-th call (from 0) whether it fails, and how: it does not run then.
+/// Decides whether the n-th call (from 0) fails, and how. A call that fails does not run.
 type Fault = dyn FnMut(usize, &Call) -> Option<Errno> + Send;
 
-/// Decides of the n-th open of a directory (from 0) whether it fails, and how.
+/// Decides whether the n-th open of a directory (from 0) fails, and how.
 type OpenFault = dyn FnMut(usize, &str) -> Option<Errno> + Send;
 
 pub(crate) struct Faulty {
-    /// What runs the calls that wait for the device; plain calls if there is none.
+    /// The engine for calls that wait for the device; `None` for plain calls.
     inner: Option<Arc<dyn Interpreter>>,
-    /// The most bytes that one write takes.
+    /// The maximum number of bytes of one write.
     takes: usize,
     state: Mutex<State>,
 }
@@ -35,7 +35,7 @@ impl Faulty {
         Faulty { inner: None, takes: usize::MAX, state: Mutex::new(state) }
     }
 
-    /// Lets the open of a directory fail, too.
+    /// Sets faults for opening directories.
     pub(crate) fn set_opening(&self, fault: impl FnMut(usize, &str) -> Option<Errno> + Send + 'static) {
         self.lock().open_fault = Box::new(fault);
     }
@@ -44,12 +44,12 @@ impl Faulty {
         Faulty { inner, ..self }
     }
 
-    /// One whose writes take at most so many bytes, and nothing else fails.
+    /// An engine whose writes are short and in which nothing else fails.
     pub(crate) fn short(takes: usize) -> Faulty {
         Faulty { takes, ..Faulty::new(|_, _| None) }
     }
 
-    /// Every call so far, also those that failed.
+    /// Every call so far, including those that failed.
     pub(crate) fn ran(&self) -> Vec<Call> {
         self.lock().ran.clone()
     }
@@ -58,7 +58,7 @@ impl Faulty {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Notes a call, and tells whether it is to fail.
+    /// Records a call and returns its fault, if any.
     fn meets(&self, call: &Call) -> Option<Errno> {
         let mut state = self.lock();
         let n = state.ran.len();

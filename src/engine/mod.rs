@@ -1,4 +1,4 @@
-//! Engines: each runs the calls of a plan, stage by stage, and reports what became of them.
+//! Engines make the calls of plans and report the results.
 
 #[cfg(not(unix))]
 compile_error!("ringbolt needs a Unix: it works through directory descriptors and fsync on directories");
@@ -49,25 +49,24 @@ pub(crate) use select::{Selected, select};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Engine {
-    /// What measured best for the operations of this version: [`Portable`](Engine::Portable), or
-    /// [`Uring`](Engine::Uring) in a build without it. [`EngineInfo::reason`] tells why, and whether io_uring would run.
+    /// The engine that measured fastest: [`Portable`](Engine::Portable), or [`Uring`](Engine::Uring) in a build without it.
+    /// [`EngineInfo::reason`] says why.
     #[default]
     Auto,
-    /// Linked requests of an io_uring, submitted on a thread of its own; an error where io_uring is refused. A single
-    /// [`write`](crate::write()) is one chain, by one `io_uring_enter`. In a store, whose files carry a version that no request
-    /// can set, files are created and written by plain calls; what waits for the device goes through the ring: the syncs, with
-    /// what is chained to them, of 64 files at once. Not for use in a child that was forked without `exec`: threads stay behind
-    /// in the parent.
+    /// Linked io_uring requests, submitted by a thread of its own. An error where io_uring is refused. A single
+    /// [`write`](crate::write()) is one chain and one `io_uring_enter`. A store creates and writes its files with plain calls,
+    /// because no request can set their version; syncs and the calls linked to them go through the ring, 64 files at a time. Not
+    /// for a child that was forked without `exec`: threads stay behind in the parent.
     Uring,
-    /// Plain system calls: on the caller's thread where it is alone; the files of a commit are synced by up to 32 threads.
+    /// Plain system calls. A solo caller makes them on its own thread; up to 32 threads sync the files of a batch.
     Portable,
 }
 
-/// An engine that runs.
+/// A running engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EngineKind {
-    /// Chained operations on an io_uring, owned by a thread of its own.
+    /// Linked requests on an io_uring that a thread of its own owns.
     Uring,
     /// Plain system calls on the caller's thread.
     Portable,
@@ -82,13 +81,13 @@ impl fmt::Display for EngineKind {
     }
 }
 
-/// Which engine runs, and why that one.
+/// Which engine runs, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EngineInfo {
     /// The engine that runs.
     pub kind: EngineKind,
-    /// Why, in words a person can act on: where io_uring is refused, by what, and what to change.
+    /// The reason. Where io_uring is refused, it says by what and what to change.
     pub reason: String,
 }
 
@@ -161,9 +160,9 @@ pub(crate) struct Job {
     pub(crate) bytes: Payload,
     /// The extended attributes for the temporary file.
     pub(crate) attributes: Arc<sys::Attributes>,
-    /// The open temporary file, where it exists before the plan begins.
+    /// The open temporary file, if there is one.
     pub(crate) file: Option<OwnedFd>,
-    /// Set as soon as the sync of a directory is seen to fail, before anyone else can be told of a success.
+    /// Set as soon as a directory sync fails, before any success is reported to anyone.
     pub(crate) poisoned: Arc<AtomicBool>,
 }
 
@@ -182,14 +181,14 @@ impl Job {
         }
     }
 
-    /// The same job as it is known when its engine was lost with it: nobody knows what it did.
+    /// What is left of the job if its engine is lost with it: it is unknown which calls ran.
     #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
     pub(crate) fn if_lost(&self) -> Job {
         let (name, temp, source) = (self.name.clone(), self.temp.clone(), self.source.clone());
         Job { name, temp, source, ..Job::new(Run::lost(), &self.dir, &self.poisoned) }
     }
 
-    /// Notices a failed sync of a directory.
+    /// Marks the directory and the writer if a directory sync failed.
     pub(crate) fn watch(&self, call: &Call, failed: bool) {
         let dir = match call {
             Call::SyncDir => Some(&self.dir),

@@ -1,12 +1,11 @@
-//! Wrong protocols, made from the right one by leaving out or moving a step: a test that does not catch them proves nothing.
+//! Wrong protocols, made from the right one by leaving out or moving a step. A test that does not catch them proves nothing.
 
 use std::cell::Cell;
 use std::fmt;
 
 use crate::protocol::{Call, Plan};
 
-/// A protocol that loses data when the power goes. Never in a build of the library: only under test, and with
-/// `--cfg ringbolt_mutants`.
+/// A protocol that loses data in a power cut. Exists only under test and with `--cfg ringbolt_mutants`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mutant {
@@ -14,9 +13,9 @@ pub enum Mutant {
     NoDirSync,
     /// Neither a file nor the filesystem is synced.
     NoFileSync,
-    /// A file is synced only after it has its name, and that is durable.
+    /// A file is synced only after its name has changed and is durable.
     LateFileSync,
-    /// A file is written out, not synced, whatever the filesystem.
+    /// A file is written out instead of synced, on every filesystem.
     RangeForFileSync,
 }
 
@@ -25,7 +24,7 @@ impl Mutant {
     pub const ALL: [Mutant; 4] =
         [Mutant::NoDirSync, Mutant::NoFileSync, Mutant::LateFileSync, Mutant::RangeForFileSync];
 
-    /// Runs `act` with this protocol in every engine that is selected on this thread meanwhile.
+    /// Runs `act`. Every engine that is selected on this thread meanwhile uses this protocol.
     pub fn within<T>(self, act: impl FnOnce() -> T) -> T {
         let before = CHOSEN.replace(Some(self));
         let result = act();
@@ -33,7 +32,7 @@ impl Mutant {
         result
     }
 
-    /// The mutant that was chosen on this thread.
+    /// The mutant chosen on this thread.
     pub(super) fn chosen() -> Option<Mutant> {
         CHOSEN.get()
     }
@@ -45,7 +44,7 @@ impl Mutant {
         let (mut calls, mut late) = (Vec::new(), Vec::new());
         for call in plan.stages.into_iter().flatten() {
             let call = match call {
-                // A sync in the same request as the write is taken apart: without one, with one of another kind.
+                // A write that syncs becomes a write and a sync, so that the sync can be left out or changed.
                 Call::Write { range, sync: true } => {
                     calls.push(Call::Write { range, sync: false });
                     Call::SyncFile
@@ -62,7 +61,7 @@ impl Mutant {
         Plan { clears_names, ..Plan::one_by_one(calls.into_iter().chain(late)) }
     }
 
-    /// What becomes of a call by this protocol; `None` if it is left out.
+    /// The call that this protocol makes instead; `None` if it is left out.
     fn call(self, call: &Call) -> Option<Call> {
         match (self, call) {
             (Mutant::NoDirSync, Call::SyncDir | Call::SyncSourceDir) => None,

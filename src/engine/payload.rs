@@ -1,4 +1,4 @@
-//! The content of a put, in one piece or in several.
+//! The content of a put, in one or several chunks.
 
 use std::fmt;
 use std::io::IoSlice;
@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 /// [`Bytes`] that were never one buffer. Chunks are not copied into one; plain calls write up to 1,024 of them with one
 /// `pwritev`. A payload is immutable, and its clone shares the chunks.
 ///
-/// A ring writes a payload of one chunk as part of a chain. One of several chunks is written with plain calls there, too.
+/// A ring writes a payload of one chunk as part of a chain. Several chunks are written with plain calls.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,7 +38,7 @@ pub struct Payload {
 #[derive(Clone)]
 enum Chunks {
     One(Bytes),
-    /// Two or more, and where each ends in the whole.
+    /// Two or more, each with the offset of its end.
     Many(Arc<[Bytes]>, Arc<[usize]>),
 }
 
@@ -65,12 +65,12 @@ impl Payload {
         }
     }
 
-    /// Whether there is no byte in it.
+    /// Whether the content is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The chunks in their order, none of them empty.
+    /// The chunks in order. None is empty.
     pub fn chunks(&self) -> &[Bytes] {
         match &self.chunks {
             Chunks::One(bytes) if bytes.is_empty() => &[],
@@ -87,8 +87,8 @@ impl Payload {
         }
     }
 
-    /// The chunks that hold `range`, at most [`SLICES_MAX`] of them, cut where it begins and ends. `range` is not empty and within
-    /// the content.
+    /// The chunks that hold `range`, at most [`SLICES_MAX`] of them, cut at its ends. `range` must be within the content and not
+    /// empty.
     fn pieces(&self, range: Range<usize>) -> impl Iterator<Item = (&Bytes, Range<usize>)> {
         let first = match &self.chunks {
             Chunks::One(_) => 0,
@@ -106,12 +106,12 @@ impl Payload {
         })
     }
 
-    /// What one `pwritev` takes of `range`, from its beginning.
+    /// The slices for one `pwritev` of `range`, from its start.
     pub(crate) fn slices(&self, range: Range<usize>) -> Vec<IoSlice<'_>> {
         self.pieces(range).map(|(chunk, part)| IoSlice::new(&chunk[part])).collect()
     }
 
-    /// The same as buffers of their own, which share the chunks.
+    /// The same as buffers that share the chunks.
     #[cfg(all(feature = "tokio-uring", target_os = "linux"))]
     pub(crate) fn buffers(&self, range: Range<usize>) -> Vec<Bytes> {
         self.pieces(range).map(|(chunk, part)| chunk.slice(part)).collect()
@@ -127,7 +127,7 @@ impl fmt::Debug for Payload {
 impl FromIterator<Bytes> for Payload {
     /// # Panics
     ///
-    /// If the chunks are longer together than a `usize` can say.
+    /// If the total length overflows `usize`.
     fn from_iter<I: IntoIterator<Item = Bytes>>(chunks: I) -> Payload {
         let mut chunks: Vec<Bytes> = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
         if chunks.len() < 2 {
@@ -154,7 +154,7 @@ impl From<Vec<Bytes>> for Payload {
     }
 }
 
-/// As for [`Bytes`]: none of these copies the content.
+/// As for [`Bytes`], none of these conversions copies the content.
 macro_rules! from {
     ($($type:ty),*) => {
         $(impl From<$type> for Payload {
@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// Whatever the chunks: what the calls of a write take one after the other is the content, with any number of bytes a call.
+    /// Successive writes of any length, over any chunks, add up to the content.
     #[test]
     fn calls_of_any_length_write_the_whole_content() {
         proptest!(|(lens in prop::collection::vec(0_usize..5, 0..3000), takes in prop::collection::vec(1_usize..4000, 1..20))| {

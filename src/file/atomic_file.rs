@@ -1,4 +1,4 @@
-//! A single file that is written piece by piece and appears whole, or not at all.
+//! A file that is written piece by piece and appears whole or not at all.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::protocol::{Medium, Plan};
 
 /// A new version of a file, written beside the target and invisible until [`commit`](AtomicFile::commit).
 ///
-/// Writes go to a temporary file (`O_CREAT|O_EXCL|O_NOFOLLOW`, mode 0600; another mode is set by the commit) in the target's
-/// directory. `commit` syncs and closes it, renames it over the target and syncs the directory; only then is the new
-/// content durable. Dropping the guard, or [`discard`](AtomicFile::discard), removes the temporary file and leaves the
-/// target alone. In a store, use [`Store::writer`](crate::Store::writer).
+/// Writes go to a temporary file (`O_CREAT|O_EXCL|O_NOFOLLOW`, mode 0600; the commit sets another mode) in the target's
+/// directory. `commit` syncs and closes it, renames it over the target and syncs the directory; only then is the new content
+/// durable. Dropping the guard, or [`discard`](AtomicFile::discard), removes the temporary file and leaves the target alone. In a
+/// store, use [`Store::writer`](crate::Store::writer).
 ///
 /// Writes are not buffered: wrap a `&mut AtomicFile` in a [`std::io::BufWriter`] for many small ones, and flush that
 /// before the commit.
@@ -40,16 +40,17 @@ use crate::protocol::{Medium, Plan};
 pub struct AtomicFile {
     writer: Writer,
     draft: Draft,
-    /// What it takes over from the file that it replaces.
+    /// What is preserved of the file that it replaces.
     like: Option<Preserved>,
 }
 
 impl AtomicFile {
-    /// Begins a new version of the file at `path`, with the defaults of [`WriteOptions`].
+    /// Starts a new version of the file at `path`, with the defaults of [`WriteOptions`].
     ///
     /// # Errors
     ///
-    /// The directory of `path` does not exist or cannot be written, or `path` names no file. Nothing has changed then.
+    /// The directory of `path` does not exist or cannot be written, or `path` does not name a file. In each case nothing has
+    /// changed.
     pub fn create(path: impl AsRef<Path>) -> Result<AtomicFile> {
         WriteOptions::new().create(path)
     }
@@ -58,13 +59,13 @@ impl AtomicFile {
         AtomicFile { writer, draft, like }
     }
 
-    /// The temporary file, for what `Write` does not offer: seeking, setting its length, extended attributes.
+    /// The temporary file, for operations that `Write` does not have: seeking, truncating, extended attributes.
     pub fn as_file(&self) -> &File {
         self.draft.file()
     }
 
-    /// Whether the commit fails if the target exists, instead of replacing it. For another try after it has failed for that
-    /// reason.
+    /// Sets whether the commit fails if the target exists, instead of replacing it. Useful to try again after a commit that
+    /// failed for that reason.
     pub fn create_new(mut self, create_new: bool) -> AtomicFile {
         self.draft.options = self.draft.options.create_new(create_new);
         self
@@ -74,9 +75,9 @@ impl AtomicFile {
     ///
     /// # Errors
     ///
-    /// If a write has failed before, with that failure: half a file is never published. Otherwise as
-    /// [`WriteOptions::write`]; [`Error::outcome`](crate::Error::outcome) tells what is true then. Where only the name was
-    /// refused (the target exists, or is a directory), the file comes back for another try.
+    /// The error of an earlier failed write: half a file is never published. Otherwise as [`WriteOptions::write`];
+    /// [`Error::outcome`](crate::Error::outcome) says what is true afterwards. If only the name was refused (the target exists,
+    /// or is a directory), the error returns the file for another try.
     pub fn commit(mut self) -> Result<(), Rejected<AtomicFile>> {
         let file = match self.writer.check(&self.draft.dir).and_then(|()| self.draft.take()) {
             Ok(file) => file,
@@ -97,11 +98,11 @@ impl AtomicFile {
         self.draft.settle(committed).map_err(|error| Rejected::of(error, self))
     }
 
-    /// Removes the temporary file. The target is left alone.
+    /// Removes the temporary file. The target does not change.
     ///
     /// # Errors
     ///
-    /// The temporary file could not be removed. A drop does the same and ignores that.
+    /// The temporary file could not be removed. Dropping the guard ignores this error.
     pub fn discard(mut self) -> Result<()> {
         self.draft.remove(&self.writer)
     }

@@ -1,4 +1,4 @@
-//! A temporary file that is being written, not published yet.
+//! A temporary file that is being written and is not published yet.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -18,7 +18,7 @@ use crate::fs::temp;
 use crate::protocol::certainly_not_created;
 use crate::protocol::options::PutOptions;
 
-/// A temporary file, and what it is to become. Whoever holds it removes it ([`Draft::remove`]) or publishes it.
+/// A temporary file and its target. The holder must publish it or remove it ([`Draft::remove`]).
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub(crate) dir: Arc<Dir>,
@@ -27,7 +27,7 @@ pub(crate) struct Draft {
     /// Open until a commit takes it.
     file: Option<File>,
     pub(crate) options: PutOptions,
-    /// The first failed write. The file lacks what it was to write, so it must not be published.
+    /// The first write that failed. The file is incomplete, so it must not be published.
     broken: Option<io::Error>,
 }
 
@@ -46,7 +46,7 @@ impl Draft {
         self.dir.path_of(&self.temp)
     }
 
-    /// Takes the file out, to be published; a second descriptor stays, for another try where only the name is refused.
+    /// Takes the file to publish it. A second descriptor stays for another try, in case only the name is refused.
     pub(crate) fn take(&mut self) -> Result<OwnedFd> {
         if let Some(cause) = self.broken.take() {
             return Err(Error::from_io(cause, Step::Write, self.path()));
@@ -56,7 +56,7 @@ impl Draft {
         Ok(self.file.replace(second).expect("just seen").into())
     }
 
-    /// Lets go of the file that a commit has published or thrown away; it stays where only its name was refused.
+    /// Closes the file after a commit has published or discarded it. It stays open if only its name was refused.
     pub(crate) fn settle<T>(&mut self, committed: Result<T>) -> Result<T> {
         if !committed.as_ref().is_err_and(Error::content_kept) {
             self.file = None;
@@ -64,7 +64,8 @@ impl Draft {
         committed
     }
 
-    /// Removes the temporary file, unless a commit has settled it. Not in a forked child, whose parent still writes it.
+    /// Removes the temporary file, unless a commit has settled it. Does nothing in a forked child: the parent still writes the
+    /// file.
     pub(crate) fn remove(&mut self, writer: &Writer) -> Result<()> {
         if self.file.take().is_none() || !writer.is_ours() || writer.remove_temp(&self.dir, &self.temp) != Temp::Stuck {
             return Ok(());
@@ -93,37 +94,38 @@ impl Draft {
     }
 }
 
-/// With nothing between the two files that would keep the standard library from seeing that they are files.
+/// `io::copy` uses `copy_file_range` only if both sides are visibly files.
 fn copy(source: &File, mut target: &File, most: u64) -> io::Result<u64> {
     let begin = target.stream_position()?;
     let mut copied = 0;
     loop {
         match io::copy(&mut source.take(most - copied), &mut target) {
-            // Some of it may be copied; both cursors are behind that.
+            // A part may have been copied; both cursors have moved past it.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => copied = target.stream_position()? - begin,
             result => return result.map(|rest| copied + rest),
         }
     }
 }
 
-/// What writes to a guard: to its draft, unbuffered.
+/// The methods and traits that write to a guard's draft, unbuffered.
 macro_rules! write_to_draft {
     ($guard:ty) => {
         impl $guard {
-            /// Appends what `source` has from its cursor to its end, and returns how many bytes that is. Both cursors move.
+            /// Appends the rest of `source`, from its cursor to its end, and returns the number of bytes copied. Both cursors
+            /// move.
             ///
-            /// On Linux the kernel copies (`copy_file_range(2)`), which on xfs and btrfs shares the blocks instead of writing them
-            /// again. Writing the same through [`Write`](std::io::Write) takes a call for each buffer.
+            /// On Linux the kernel copies (`copy_file_range(2)`). On xfs and btrfs the two files then share blocks, and nothing
+            /// is written twice.
             ///
             /// # Errors
             ///
-            /// Reading or writing failed, perhaps after a part of it. The commit fails then, as after a failed write.
+            /// Reading or writing failed, possibly after a part was copied. A later commit fails, as after a failed write.
             pub fn copy_from(&mut self, source: &std::fs::File) -> std::io::Result<u64> {
                 self.copy_at_most(source, u64::MAX)
             }
 
-            /// The same for at most `most` bytes: to copy a large file in pieces, with a look at something else between them. Fewer
-            /// bytes mean that `source` has ended.
+            /// Like `copy_from`, but copies at most `most` bytes. Use it to copy a large file in pieces, for example to check for
+            /// cancellation in between. A smaller result means that `source` has ended.
             ///
             /// # Errors
             ///
@@ -142,7 +144,7 @@ macro_rules! write_to_draft {
                 self.draft.write(|mut file| file.write_vectored(bufs))
             }
 
-            /// Does nothing: there is no buffer, and it is the commit that makes the content durable.
+            /// Does nothing: there is no buffer. The commit makes the content durable.
             fn flush(&mut self) -> std::io::Result<()> {
                 Ok(())
             }
@@ -157,7 +159,7 @@ fn create_temp(dir: &Arc<Dir>, name: &CStr, writer: &Writer) -> Result<(CString,
         let temp = temp::name(writer.maker, name, attempt);
         match openat(dir.fd(), &*temp, flags, Mode::from_bits_truncate(0o600)) {
             Ok(file) => return Ok((temp, file.into())),
-            // It may have been made for all that.
+            // The file may exist all the same.
             Err(errno) if !certainly_not_created(errno) && writer.remove_temp(dir, &temp) == Temp::Stuck => {
                 let path = dir.path_of(&temp);
                 return Err(Error::from_errno(errno, Step::CreateTemp, path.clone()).with_leftover(path));

@@ -1,4 +1,4 @@
-//! One durable replace of one file, without a store.
+//! Durable replaces of single files, without a store.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -40,7 +40,7 @@ pub fn write(path: impl AsRef<Path>, bytes: impl Into<Payload>) -> Result<()> {
     WriteOptions::new().write(path, bytes)
 }
 
-/// How one file is written.
+/// Options for writing one file.
 ///
 /// By default: mode 0600 less the umask, an existing file is replaced, the directory must exist, and the engine is
 /// [`Engine::Auto`].
@@ -93,27 +93,26 @@ impl WriteOptions {
         self
     }
 
-    /// Create missing directories on the way (mode 0777 less the umask), each synced into its parent before the next. It
-    /// costs one sync of a directory even if none is missing.
+    /// Creates missing parent directories (mode 0777 less the umask), each synced into its parent before the next. This costs one
+    /// directory sync even if none is missing.
     pub fn create_parents(mut self, create_parents: bool) -> WriteOptions {
         self.create_parents = create_parents;
         self
     }
 
-    /// Give the new file the owner, group, mode and extended attributes of the file that it replaces. Where there is no such file,
-    /// nothing changes: the file is created as without this.
+    /// Gives the new file the owner, group, mode and extended attributes of the file that it replaces. If there is no such file,
+    /// this has no effect.
     ///
-    /// They are read from the old file at the beginning, through one descriptor, which needs permission to read it. Changes that
-    /// others make to the old file after that are lost with it. They are set on the temporary file before it is synced, so they are
-    /// as durable as the content. Until then that file has mode 0600, and it is private to its new owner before the old mode makes it
-    /// accessible to anyone else.
+    /// They are read from the old file first, through one descriptor, which needs read permission. Later changes to the old file
+    /// are lost. They are set on the temporary file before it is synced, so they are as durable as the content. Until then the
+    /// temporary file has mode 0600: it is private to its new owner before the old mode makes it accessible to others.
     ///
     /// - **Owner and group** are changed only where they differ. Where that is not permitted (only root may give a file away, and
     ///   others may give it only to a group of theirs), the write fails with
     ///   [`is_permission_denied`](Error::is_permission_denied) at [`Step::SetOwner`], and nothing has changed: the file never gets
     ///   another owner silently.
-    /// - **Mode**: all of it, including set-user-ID and set-group-ID. A mode that is asked for with [`mode`](WriteOptions::mode) wins.
-    ///   (The kernel drops the set-group-ID bit of a file whose group its owner is not in, chmod(2).)
+    /// - **Mode**: all of it, including set-user-ID and set-group-ID. A mode set with [`mode`](WriteOptions::mode) wins. (The
+    ///   kernel drops the set-group-ID bit if the owner is not a member of the group, chmod(2).)
     /// - **Extended attributes** in `user.`, and on Linux the access control list, are kept, or the write fails at
     ///   [`Step::SetAttributes`]. A file without a list gets none, whatever default list its directory has. Security labels,
     ///   capabilities and `trusted.` attributes are kept as far as the kernel permits. `security.ima` and `security.evm` are not:
@@ -142,15 +141,15 @@ impl WriteOptions {
         self
     }
 
-    /// Write through a symbolic link at the path: the file that it names is replaced, and the link stays. The temporary file is
-    /// created in that file's directory, which is the one that is synced. A link to nothing creates its target; its directory must
-    /// exist.
+    /// Writes through a symbolic link at the path: the file that it points to is replaced, and the link stays. The temporary file
+    /// is created in the directory of that file, which is the directory that is synced. A dangling link creates its target, whose
+    /// directory must exist.
     ///
-    /// Links are followed once, at the beginning, up to 40 of them; more, or a loop, fail with
-    /// [`is_symlink`](Error::is_symlink). A link that is changed after that has no effect on this write. In a directory where
-    /// everybody may write and the sticky bit is set, such as `/tmp`, only links of this user and of the directory's owner are
-    /// followed, as with `fs.protected_symlinks`; others are [`is_permission_denied`](Error::is_permission_denied). A directory, FIFO, socket or device is
-    /// refused.
+    /// Links are followed once, at the beginning, at most 40 of them; more, or a loop, fail with
+    /// [`is_symlink`](Error::is_symlink). Changing a link after that has no effect on this write. In a world-writable directory
+    /// with the sticky bit, such as `/tmp`, only links of this user and of the directory's owner are followed, as with
+    /// `fs.protected_symlinks`; others fail with [`is_permission_denied`](Error::is_permission_denied). A directory, FIFO, socket
+    /// or device is refused.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -175,18 +174,18 @@ impl WriteOptions {
         self
     }
 
-    /// Durably writes one file. A symbolic link at `path` is replaced, unless [`follow_symlink`](WriteOptions::follow_symlink) is set;
-    /// one on the way to it is followed, as everywhere. The new file has the mode asked for, whatever the old one had, unless
+    /// Durably writes one file. A symbolic link at `path` is replaced unless [`follow_symlink`](WriteOptions::follow_symlink) is
+    /// set; links in the directories before it are followed as usual. The new file does not inherit the old mode unless
     /// [`preserve`](WriteOptions::preserve) is set.
     ///
     /// # Errors
     ///
-    /// Any failing step, as an [`Error`] that names it. With [`Outcome::Unchanged`](crate::Outcome::Unchanged) the file
-    /// is what it was. With [`Outcome::Unknown`](crate::Outcome::Unknown) the new content is visible, and may not survive
-    /// a power cut.
+    /// Any failing step, as an [`Error`] that names it. With [`Outcome::Unchanged`](crate::Outcome::Unchanged) the file has its
+    /// old content. With [`Outcome::Unknown`](crate::Outcome::Unknown) the new content is visible, and may not survive a power
+    /// cut.
     ///
-    /// A write beyond the limit of file sizes (`RLIMIT_FSIZE`) is such an error only in a process that ignores or blocks
-    /// `SIGXFSZ`: the signal's default ends the process.
+    /// A write beyond the file size limit (`RLIMIT_FSIZE`) returns an error only if the process ignores or blocks `SIGXFSZ`. By
+    /// default the signal ends the process.
     pub fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Payload>) -> Result<()> {
         let (writer, dir, name, like) = self.prepare(path.as_ref())?;
         let content = Content { bytes: bytes.into(), options: self.put, stamp: None, medium: Medium::FSYNC };
@@ -196,8 +195,8 @@ impl WriteOptions {
         }
     }
 
-    /// Begins a file that is written piece by piece. With [`preserve`](WriteOptions::preserve), what is kept of the old file is read
-    /// now, and set by the commit.
+    /// Starts a file that is written piece by piece. With [`preserve`](WriteOptions::preserve), the owner, mode and attributes of
+    /// the old file are read now and set by the commit.
     ///
     /// # Errors
     ///

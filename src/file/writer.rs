@@ -1,5 +1,5 @@
-//! One writer: an engine, and what it has learnt to distrust. Each operation goes down once, as a plan and what it works
-//! on, and comes up once, as a verdict; what the verdict means for the caller is settled here.
+//! An engine, and the turning of its reports into results: what the caller may believe, what is cleaned up, and when further
+//! writes are refused.
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
@@ -20,10 +20,10 @@ use crate::protocol::options::PutOptions;
 use crate::protocol::version::Version;
 use crate::protocol::{Medium, Phase, Plan, Replace, Verdict, is_ambiguous};
 
-/// How often a name for a temporary file may be taken before we give up: each is random, so one is more than enough.
+/// How many names for a temporary file are tried. Names are random, so a second one should never be needed.
 pub(crate) const NAME_ATTEMPTS: usize = 8;
 
-/// What one file is to hold, and how it is made durable.
+/// The content of a file, and how it becomes durable.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     pub(crate) bytes: Payload,
@@ -32,14 +32,14 @@ pub(crate) struct Content {
     pub(crate) medium: Medium,
 }
 
-/// An engine and the latch of the writes that go through it.
+/// An engine, and whether writes through it are still allowed.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) engine: Selected,
     pub(crate) maker: Maker,
-    /// A directory sync failed: what is durable is not known any more.
+    /// Set when a directory sync fails: what is durable is then unknown, and every further write is refused.
     poisoned: Arc<AtomicBool>,
-    /// A temporary file could not be removed.
+    /// Set when a temporary file could not be removed: the next opening of the store must sweep.
     stuck: Arc<AtomicBool>,
     process: Process,
 }
@@ -49,8 +49,8 @@ impl Writer {
         Writer { engine, maker, poisoned: Arc::default(), stuck: Arc::default(), process: Process::current() }
     }
 
-    /// Refuses in a forked child, and after a directory sync has failed. `place` is named in the error. Every way to write
-    /// begins with this.
+    /// Fails in a forked child, and after a directory sync has failed. Every write starts with this check. `place` is the path in
+    /// the error.
     pub(crate) fn check(&self, place: &Dir) -> Result<()> {
         if !self.is_ours() {
             return Err(Error::new(ErrorKind::Forked, Step::Check, place.path()));
@@ -58,7 +58,7 @@ impl Writer {
         self.check_poison(place)
     }
 
-    /// Refuses after a directory sync has failed.
+    /// Fails after a directory sync has failed.
     pub(crate) fn check_poison(&self, place: &Dir) -> Result<()> {
         if self.poisoned.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Poisoned, Step::Check, place.path()));
@@ -66,22 +66,22 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether this is the process that made it, and not a forked child.
+    /// Whether this process created the writer; false in a forked child.
     pub(crate) fn is_ours(&self) -> bool {
         self.process.is_current()
     }
 
-    /// The latch of temporary files that could not be removed.
+    /// The flag for temporary files that could not be removed.
     pub(crate) fn stuck(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stuck)
     }
 
-    /// Whether there is nothing to recover from what went through here.
+    /// Whether the writes so far leave nothing for a recovery.
     pub(crate) fn is_tidy(&self) -> bool {
         !self.poisoned.load(Ordering::Acquire) && !self.stuck.load(Ordering::Acquire)
     }
 
-    /// Notices a directory sync that failed outside of a plan.
+    /// Poisons the writer if a directory sync outside of a plan failed.
     pub(crate) fn latch(&self, error: &Error) {
         if error.step() == Step::SyncDir {
             self.poison();
@@ -104,7 +104,7 @@ impl Writer {
         self.settle(&self.write(dir, name, &content, &like.attributes, plan, Phase::Settle))
     }
 
-    /// The same by a plan of the caller's.
+    /// The same by the caller's plan.
     pub(crate) fn put_by(
         &self,
         dir: &Arc<Dir>,
@@ -168,7 +168,7 @@ impl Writer {
         self.settle_guard(&self.run(job, Phase::Settle))
     }
 
-    /// Durably gives an open file another time stamp. If its sync fails, nobody knows which one it will have.
+    /// Durably sets the time stamp of an open file. If the sync fails, it is unknown which stamp the file has after a crash.
     pub(crate) fn stamp(&self, dir: &Arc<Dir>, name: &CStr, file: OwnedFd, version: Version) -> Result<()> {
         let job = Job { name: name.into(), file: Some(file), ..self.job(Plan::stamp(version), dir) };
         match self.run(job, Phase::Settle).run.report().verdict() {
@@ -266,9 +266,9 @@ impl Writer {
         Job::new(self.engine.start(plan), dir, &self.poisoned)
     }
 
-    /// The engines distrust a directory where they see its sync fail, before anyone is told of a success. (Of two plain
-    /// fsyncs, the second can still end in the instant between the first's return and that. ext4, xfs and btrfs then fail
-    /// it, too: after an error in their journal they fail every sync.)
+    /// Fails if another sync of this directory has failed. An engine marks the directory as soon as it sees the failure, before
+    /// it reports any success. (A second plain fsync can return between the failure and the mark. ext4, xfs and btrfs fail that
+    /// one too: after an error in their journal they fail every sync.)
     pub(crate) fn confirm(&self, dir: &Dir) -> Result<()> {
         dir.confirm().map_err(|error| error.with_outcome(Outcome::Unknown))
     }
@@ -279,14 +279,14 @@ impl Writer {
     }
 }
 
-/// A rename that is said to have failed, and whose source is not there any more, has happened; and where the source cannot be
-/// asked, nobody knows.
+/// Whether a rename that reported an error may have happened. It has if its source is gone; it may have if the source could not
+/// be checked.
 pub(crate) fn perhaps_renamed(step: Step, errno: Errno, removed: Temp) -> bool {
     let moved = removed == Temp::WasGone && errno != Errno::ENOENT;
     step == Step::Rename && (moved || (removed == Temp::Stuck && is_ambiguous(errno)))
 }
 
-/// What a caller is told of a replace that has failed before its name changed, when its temporary file was removed or could not be.
+/// The error of a replace that failed before the name changed.
 pub(crate) fn unchanged((step, errno): (Step, Errno), removed: Temp, dir: &Dir, name: &CStr, temp: &CStr) -> Error {
     let at = match step {
         Step::Compare | Step::Rename => dir.path_of(name),
@@ -304,15 +304,15 @@ pub(crate) fn unchanged((step, errno): (Step, Errno), removed: Temp, dir: &Dir, 
     }
 }
 
-/// What became of a temporary file that was to be removed.
+/// The result of removing a temporary file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Temp {
     Gone,
-    /// It was not there any more.
+    /// It did not exist.
     WasGone,
     /// It could not be removed.
     Stuck,
-    /// It is whole, and was left in place for another try.
+    /// It is complete, and was left in place for another try.
     Kept,
 }
 

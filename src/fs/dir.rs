@@ -1,4 +1,4 @@
-//! A directory held open: what every step of the protocol works through.
+//! A directory that is held open. Every call of the protocol goes through one.
 
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,16 +15,16 @@ use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
 use super::sys;
 use crate::error::{Error, ErrorKind, Result, Step};
 
-/// A directory, by descriptor: a path can come to mean another directory while it is open.
+/// A directory by its descriptor: a path may name another directory later.
 #[derive(Debug)]
 pub(crate) struct Dir {
     fd: OwnedFd,
     /// The path it was opened by, for messages.
     path: PathBuf,
-    /// Whether `RWF_SYNC` is as good as an fsync here; found out when first asked.
+    /// Whether `RWF_SYNC` is as good as an fsync here; determined on first use.
     sync_writes: OnceLock<bool>,
     sync_writes_refused: AtomicBool,
-    /// A sync of it has failed.
+    /// Whether a sync of this directory has failed.
     distrusted: AtomicBool,
     device: libc::dev_t,
 }
@@ -32,14 +32,14 @@ pub(crate) struct Dir {
 const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 impl Dir {
-    /// Opens a directory that the caller names; symbolic links on the way to it are the caller's business.
+    /// Opens a directory by path. Symbolic links are followed.
     pub(crate) fn open(path: &Path) -> Result<Dir> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let fd = open(path, FLAGS, Mode::empty()).map_err(|errno| Error::from_errno(errno, Step::OpenDir, path))?;
         Ok(Dir::new(fd, path.to_owned()))
     }
 
-    /// Opens a directory once more that somebody else holds open. Its path, for messages, is what the system calls it now.
+    /// Opens another descriptor of an open directory. Its path, for messages, is asked of the system.
     pub(crate) fn reopen(dir: BorrowedFd<'_>) -> Result<Dir> {
         let path = sys::path_of(dir);
         let fd =
@@ -47,7 +47,7 @@ impl Dir {
         Ok(Dir::new(fd, path))
     }
 
-    /// Opens the directory that a symbolic link in this one means.
+    /// Opens a directory by a path relative to this one. Symbolic links are followed.
     pub(crate) fn open_from(&self, path: &Path) -> Result<Dir> {
         let whole = self.path.join(path);
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
@@ -55,20 +55,21 @@ impl Dir {
         Ok(Dir::new(fd.map_err(|errno| Error::from_errno(errno, Step::OpenDir, &whole))?, whole))
     }
 
-    /// One whose sync fails.
+    /// A directory whose sync fails.
     #[cfg(all(test, feature = "tokio-uring", target_os = "linux"))]
     pub(crate) fn open_unsyncable(path: &Path) -> Dir {
         Dir::new(open(path, FLAGS | OFlag::O_PATH, Mode::empty()).unwrap(), path.to_owned())
     }
 
-    /// Opens a directory beneath this one. `path` is of normal components; `""` is the directory itself.
+    /// Opens a directory beneath this one without following links. `path` has normal components only; `""` is the directory
+    /// itself.
     pub(crate) fn open_beneath(&self, path: &str) -> nix::Result<Dir> {
         let fd = sys::open_beneath(self.fd(), if path.is_empty() { "." } else { path }, FLAGS)?;
         Ok(Dir::new(fd, self.path.join(path)))
     }
 
     fn new(fd: OwnedFd, path: PathBuf) -> Dir {
-        // It cannot fail on an open descriptor; if it did, the directory would match no device.
+        // This cannot fail on an open descriptor. If it did, the directory would match no device.
         let device = fstat(&fd).map_or(libc::dev_t::MAX, |stat| stat.st_dev);
         Dir {
             fd,
@@ -104,7 +105,7 @@ impl Dir {
         self.fd.as_fd()
     }
 
-    /// Makes its entries durable, or says that nobody knows whether they are.
+    /// Makes the entries of the directory durable. On an error it is unknown whether they are.
     pub(crate) fn sync(&self) -> Result<()> {
         sys::sync_dir(&self.fd).map_err(|errno| {
             self.distrust();
@@ -113,8 +114,8 @@ impl Dir {
         self.confirm()
     }
 
-    /// A sync that succeeded beside another's that failed proves nothing: an error is reported once an open file, and the
-    /// descriptor is shared.
+    /// Fails if another sync of this descriptor has failed: the kernel reports an error only once for each open file, so a
+    /// success beside it proves nothing.
     pub(crate) fn confirm(&self) -> Result<()> {
         if self.distrusted.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Poisoned, Step::SyncDir, &self.path));
@@ -122,10 +123,10 @@ impl Dir {
         Ok(())
     }
 
-    /// Makes this directory's own name durable, in the directory that holds it.
+    /// Makes the name of this directory durable in its parent.
     ///
-    /// A directory that may be searched and written, but not read, cannot be opened to be synced. Then one `syncfs` does it, where
-    /// that is as good as an fsync; elsewhere this fails. The root of a mount has no name that a sync could make durable.
+    /// A parent that may be searched and written but not read cannot be opened to be synced. Then one `syncfs` does it, where
+    /// that is as good as an fsync; elsewhere this fails. The root of a mount has no name to sync.
     pub(crate) fn sync_parent(&self) -> Result<()> {
         let path = || self.path.join("..");
         match openat(&self.fd, "..", FLAGS, Mode::empty()) {
@@ -134,20 +135,19 @@ impl Dir {
             Err(errno @ (Errno::EACCES | Errno::EPERM)) => match sys::no_syncfs(&self.fd) {
                 None => sys::sync_filesystem(&self.fd)
                     .map_err(|errno| Error::from_errno(errno, Step::SyncFilesystem, &self.path)),
-                Some(why) => Err(Error::from_errno(errno, Step::OpenDir, path()).with_detail(format!(
-                    "it must be readable, since the name of the directory in it is to be synced and {why}"
-                ))),
+                Some(why) => Err(Error::from_errno(errno, Step::OpenDir, path())
+                    .with_detail(format!("it must be readable to sync the name of the directory in it, since {why}"))),
             },
             Err(errno) => Err(Error::from_errno(errno, Step::OpenDir, path())),
         }
     }
 
-    /// Whether it is on another filesystem than the directory that holds it.
+    /// Whether this directory is on another filesystem than its parent.
     fn is_mount_root(&self) -> bool {
         fstatat(&self.fd, "..", AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|parent| parent.st_dev != self.device)
     }
 
-    /// What it means that something was not found here: perhaps there is no "here" any more.
+    /// The kind of an ENOENT in this directory: the directory itself may have been removed.
     pub(crate) fn not_found(&self) -> ErrorKind {
         match fstat(&self.fd) {
             Ok(stat) if stat.st_nlink == 0 => ErrorKind::DirectoryRemoved,
@@ -155,7 +155,7 @@ impl Dir {
         }
     }
 
-    /// Creates a directory in this one, or finds that another has just done so. Not durable before [`sync`](Dir::sync).
+    /// Creates a directory in this one. Succeeds if it exists. Not durable before [`sync`](Dir::sync).
     pub(crate) fn make(&self, name: &Path, mode: u32) -> Result<()> {
         match mkdirat(&self.fd, name, Mode::from_bits_truncate(mode as _)) {
             Ok(()) | Err(Errno::EEXIST) => Ok(()),
@@ -163,12 +163,12 @@ impl Dir {
         }
     }
 
-    /// The device of its filesystem.
+    /// The device number of the filesystem.
     pub(crate) fn device(&self) -> libc::dev_t {
         self.device
     }
 
-    /// A sync of it has failed: a success beside that proves nothing.
+    /// Records that a sync of this directory has failed.
     pub(crate) fn distrust(&self) {
         self.distrusted.store(true, Ordering::Release);
     }
@@ -178,14 +178,13 @@ impl Dir {
         !self.sync_writes_refused.load(Ordering::Relaxed) && *self.sync_writes.get_or_init(|| sys::is_proven(&self.fd))
     }
 
-    /// The filesystem refused such a write: don't ask again.
+    /// Records that the filesystem refused such a write.
     pub(crate) fn refuse_sync_writes(&self) {
         self.sync_writes_refused.store(true, Ordering::Relaxed);
     }
 }
 
-/// Creates a directory in `parent` and makes it durable there; also if another creates it at the same moment and has not
-/// synced it yet.
+/// Creates a directory in `parent` and makes it durable there, also if another process has just created it and not synced it yet.
 pub(crate) fn make_in(parent: &Dir, name: &Path, mode: u32) -> Result<()> {
     parent.make(name, mode)?;
     parent.sync()

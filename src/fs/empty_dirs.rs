@@ -1,4 +1,4 @@
-//! Directories without a file in them: what deleted keys leave behind, in the way of a key with the name of one of them.
+//! Empty directories, which deleted keys leave behind and which may have the name of a new key.
 
 use std::ffi::CStr;
 
@@ -13,26 +13,26 @@ use super::key;
 use super::sys;
 use crate::protocol::Existing;
 
-/// Removes the directory `name` in `dir` and all directories beneath it, provided that there is nothing else in them.
+/// Removes the directory `name` in `dir` and all directories beneath it, unless they contain anything else.
 ///
-/// Nothing is synced here: what follows, a rename to that name, syncs `dir`. The kernel refuses to remove a directory in which
-/// a file was created meanwhile, and refuses to create one in a directory that was removed. So a concurrent put into one of
-/// these directories either keeps it, or finds it gone and starts over.
+/// Nothing is synced here: the rename that follows syncs `dir`. The kernel refuses to remove a directory in which a file was
+/// created meanwhile, and refuses to create a file in a removed directory. So a concurrent put into one of these directories
+/// either keeps it, or finds it gone and starts over.
 ///
 /// # Errors
 ///
-/// EISDIR if there is anything but directories in it, EEXIST if it is not a directory and `existing` must be refused, or
-/// whatever else the kernel says: EBUSY for a mount point.
+/// EISDIR if it contains anything but directories, EEXIST if it is not a directory and `existing` says refuse, or another error
+/// of the kernel such as EBUSY for a mount point.
 pub(crate) fn clear_name(dir: &Dir, name: &CStr, existing: Existing) -> nix::Result<()> {
     match fstatat(dir.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) if is_directory(&stat) => {}
         Ok(_) if existing == Existing::Refuse => return Err(Errno::EEXIST),
-        // Gone or replaced meanwhile.
+        // Removed or replaced meanwhile.
         Ok(_) | Err(Errno::ENOENT) => return Ok(()),
         Err(errno) => return Err(errno),
     }
     let root = name.to_str().map_err(|_| Errno::EISDIR)?.to_owned();
-    // Each before those in it. All are read before the first is removed, so that a file anywhere leaves them as they are.
+    // Parents before children. All are read before the first is removed: a file anywhere leaves the tree as it is.
     let mut found = vec![root];
     let mut read = 0;
     while read < found.len() {
@@ -47,7 +47,7 @@ fn is_directory(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
 }
 
-/// The directories in a directory; EISDIR if there is anything else.
+/// The subdirectories of a directory. EISDIR if it contains anything else.
 fn directories(dir: &Dir, path: &str) -> nix::Result<Vec<String>> {
     let fd = match sys::open_beneath(dir.fd(), path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
         // Removed by another program meanwhile.
@@ -81,13 +81,13 @@ fn directories(dir: &Dir, path: &str) -> nix::Result<Vec<String>> {
 fn remove(dir: &Dir, path: &str) -> nix::Result<()> {
     let removed = match path.rsplit_once('/') {
         None => unlinkat(dir.fd(), path, UnlinkatFlags::RemoveDir),
-        // Opened without following links, as everything beneath a store.
+        // Opened without following links, as everywhere beneath a store.
         Some((parent, name)) => sys::open_beneath(dir.fd(), parent, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
             .and_then(|parent| unlinkat(&parent, name, UnlinkatFlags::RemoveDir)),
     };
     match removed {
         Err(Errno::ENOENT) => Ok(()),
-        // Something was put into it meanwhile.
+        // A file was created in it meanwhile.
         Err(Errno::ENOTEMPTY | Errno::EEXIST) => Err(Errno::EISDIR),
         removed => removed,
     }

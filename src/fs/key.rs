@@ -1,4 +1,4 @@
-//! Keys: relative paths of normal components.
+//! Keys: relative paths with normal components.
 
 use std::ffi::CString;
 
@@ -10,7 +10,7 @@ pub const COMPONENT_MAX: usize = 255;
 /// The longest key in bytes (`PATH_MAX` less its NUL).
 pub const KEY_MAX: usize = 4095;
 
-/// Whether `key` can be a key of a store, without asking one.
+/// Checks whether `key` is a valid key of a store.
 ///
 /// ```
 /// assert!(ringbolt::check_key("a/b").is_ok());
@@ -19,19 +19,19 @@ pub const KEY_MAX: usize = 4095;
 ///
 /// # Errors
 ///
-/// [`Error::is_invalid_key`](crate::Error::is_invalid_key), with the reason in its text.
+/// [`Error::is_invalid_key`](crate::Error::is_invalid_key), with the reason in the message.
 pub fn check_key(key: &str) -> Result<()> {
     Key::parse(key).map(drop)
 }
 
-/// What every file and directory of our own begins with.
+/// The prefix of every file and directory of ringbolt's own.
 const RESERVED: &str = ".ringbolt";
 
-/// A checked key, taken apart: the directories on the way, and the file's own name.
+/// A valid key, split into its directory and its name.
 #[derive(Debug)]
 pub(crate) struct Key<'a> {
     text: &'a str,
-    /// Where the name begins in `text`.
+    /// The offset of the name in `text`.
     name_at: usize,
 }
 
@@ -57,12 +57,12 @@ impl<'a> Key<'a> {
     }
 }
 
-/// Whether a name in a directory belongs to us and is no key. Case is ignored, since some filesystems ignore it.
+/// Whether a name is reserved for ringbolt. Ignores case, since some filesystems do.
 pub(crate) fn is_reserved(name: &[u8]) -> bool {
     name.get(..RESERVED.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESERVED.as_bytes()))
 }
 
-/// What is wrong with `text` as a key.
+/// Why `text` is not a valid key.
 fn fault(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("it is empty");

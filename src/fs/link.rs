@@ -1,4 +1,4 @@
-//! Following a symbolic link at the end of a path, step by step, to the directory and the name that it means.
+//! Resolving a symbolic link at the end of a path, step by step, to a directory and a name.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result, Step};
 /// As many links as Linux follows (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
-/// The directory and the name that `path` means. There may be no file of that name; if there is one, it is a regular file.
+/// The directory and the name that `path` resolves to. If a file has that name, it is a regular file.
 pub(crate) fn resolve(path: &Path) -> Result<(Dir, CString)> {
     let mut dir = Dir::open(parent(path))?;
     let mut name = file_name(path)?;
@@ -38,7 +38,7 @@ pub(crate) fn resolve(path: &Path) -> Result<(Dir, CString)> {
         }
         let target = match readlinkat(dir.fd(), &*name) {
             Ok(target) => PathBuf::from(target),
-            // Replaced meanwhile, by what is no link: look again.
+            // Replaced meanwhile by something that is not a link: look again.
             Err(Errno::EINVAL | Errno::ENOENT) => continue,
             Err(errno) => return Err(Error::from_errno(errno, Step::OpenFile, at)),
         };
@@ -47,7 +47,7 @@ pub(crate) fn resolve(path: &Path) -> Result<(Dir, CString)> {
     Err(Error::from_errno(Errno::ELOOP, Step::OpenFile, path))
 }
 
-/// The directory and the name that the link at `at` in `dir` means.
+/// The directory and the name that the link at `at` in `dir` points to.
 fn step(dir: &Dir, target: &Path, at: &Path) -> Result<(Dir, CString)> {
     let names_directory = ends_like_directory(target.as_os_str());
     let next = dir.open_from(if names_directory { target } else { parent(target) })?;
@@ -67,9 +67,9 @@ fn kind(found: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT
 }
 
-/// The rule of `fs.protected_symlinks` (proc_sys_fs(5)), whether it is switched on or not: where everybody may write and nobody may
-/// remove what is another's, as in `/tmp`, a link is followed only if it is ours or the directory owner's. Nobody else can then
-/// put another in its place before it is read.
+/// The rule of `fs.protected_symlinks` (proc_sys_fs(5)), whether or not it is switched on: in a world-writable directory with the
+/// sticky bit, such as `/tmp`, a link is followed only if this user or the directory's owner owns it. Then nobody else can
+/// replace the link before it is read.
 fn may_follow(dir: &Dir, link: &FileStat) -> bool {
     let Ok(place) = fstat(dir.fd()) else { return false };
     let shared = place.st_mode & 0o1002 == 0o1002;

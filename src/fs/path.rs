@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result, Step};
 pub(crate) fn file_name(path: &Path) -> Result<CString> {
     let invalid = |why| Error::new(ErrorKind::InvalidKey, Step::Check, path).with_detail(why);
     let name = path.file_name().ok_or_else(|| invalid("it names no file"))?.as_bytes();
-    // `Path` overlooks a slash or a dot at the end; the kernel does not.
+    // `Path` ignores a slash or a dot at the end; the kernel does not.
     if !path.as_os_str().as_bytes().ends_with(name) {
         return Err(invalid("it ends like a directory"));
     }
@@ -28,13 +28,13 @@ pub(crate) fn file_name(path: &Path) -> Result<CString> {
     Ok(CString::new(name).expect("checked: no NUL"))
 }
 
-/// The directory of a path that names a file; `""` is the current one.
+/// The directory of a path that names a file; `""` is the current directory.
 pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-/// Creates a directory and its missing ancestors, each durable before the next. So of those that exist already only the
-/// deepest can have been created by somebody who has not synced its parent (yet): that is done here.
+/// Creates a directory and its missing ancestors, each durable before the next. Of the existing ancestors only the deepest may
+/// have been created by a process that has not synced the parent yet, so its name is synced here.
 pub(crate) fn make_durable(path: &Path) -> Result<()> {
     match Dir::open(path) {
         Ok(dir) => return dir.sync_parent(),

@@ -1,4 +1,4 @@
-//! What a new file takes over from the one that it replaces.
+//! What a new file inherits from the file that it replaces.
 
 use std::ffi::CStr;
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result, Step};
 use crate::protocol::Owner;
 use crate::protocol::options::PutOptions;
 
-/// Owner, mode and extended attributes of a file, as they were at one moment.
+/// The owner, mode and extended attributes of a file at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Preserved {
     pub(crate) owner: Owner,
@@ -23,7 +23,7 @@ pub(crate) struct Preserved {
 }
 
 impl Preserved {
-    /// Of the file under a name, all read through one descriptor; `None` if there is none.
+    /// Reads them from the file `name`, through one descriptor. `None` if there is no such file.
     pub(crate) fn of(dir: &Dir, name: &CStr) -> Result<Option<Preserved>> {
         let path = dir.path_of(name);
         let open = |flags| openat(dir.fd(), name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
@@ -36,7 +36,7 @@ impl Preserved {
         Ok(Some(Preserved { owner, mode: found.mode() & 0o7777, attributes: Arc::new(attributes) }))
     }
 
-    /// The same options with the mode of the old file, unless they name one.
+    /// The options with the mode of the old file, unless they set a mode.
     pub(crate) fn options(&self, options: PutOptions) -> PutOptions {
         PutOptions { mode: options.mode.or(Some(self.mode)), ..options }
     }

@@ -1,4 +1,4 @@
-//! Opening a file to read it: a regular one, without waiting for anybody.
+//! Opening a regular file for reading, without blocking on FIFOs or devices.
 
 use std::fs::{File, Metadata};
 use std::os::fd::OwnedFd;
@@ -10,17 +10,18 @@ use nix::fcntl::OFlag;
 
 use crate::error::{Error, ErrorKind, Result, Step};
 
-/// Opens by `open`, which is given the flags and adds that symbolic links are not followed. `path` is for messages.
+/// Opens a file with `open`, which gets the flags and must add its own rule against symbolic links. `path` is for messages.
 pub(crate) fn open(open: impl Fn(OFlag) -> nix::Result<OwnedFd>, path: &Path) -> Result<(File, Metadata)> {
-    // O_NONBLOCK: a FIFO in the way must not hang the reader.
+    // O_NONBLOCK: a FIFO must not block the reader.
     let opened = match open(OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
-        // Another process has a lease on the file (fcntl(2)), and is asked to give it up; that takes as long as it takes.
+        // Another process has a lease on the file (fcntl(2)). The kernel asks it to release the lease; open again without
+        // O_NONBLOCK to wait for that.
         Err(Errno::EAGAIN) => open(OFlag::O_RDONLY),
         result => result,
     };
     let file = match opened {
         Ok(file) => File::from(file),
-        // There is no such file if something on the way to it is one.
+        // If a parent is a file, there is no such file.
         Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => {
             return Err(Error::from_errno(errno, Step::OpenFile, path).with_kind(ErrorKind::NotFound));
         }

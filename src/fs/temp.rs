@@ -9,17 +9,18 @@ const PREFIX: &str = ".ringbolt-";
 pub(crate) const SUFFIX: &str = ".tmp";
 const DIGITS: usize = 16;
 
-/// Who makes a temporary file. A store sweeps its own when it is opened: its lock proves that they are stale. Those of
-/// single writes may be in use by anyone at any time.
+/// The owner of a temporary file, which decides its name. Opening a store sweeps the store's own: its lock proves that they are
+/// stale. Those of single writes may be in use by any process at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Maker {
     Store,
     Single,
-    /// Who holds a lock on the directory, so that every target has one temporary name: what is there is stale.
+    /// The holder of a lock on the directory. Each target then has one temporary name, and an existing file of that name is
+    /// stale.
     Locked,
 }
 
-/// The name to try next for a temporary file that is to become `target`.
+/// The next name to try for a temporary file that is to become `target`.
 pub(crate) fn name(maker: Maker, target: &CStr, attempt: usize) -> CString {
     match maker {
         Maker::Store | Maker::Single => fresh(maker, attempt),
@@ -27,15 +28,15 @@ pub(crate) fn name(maker: Maker, target: &CStr, attempt: usize) -> CString {
     }
 }
 
-/// A fresh name of fixed length, never derived from the target's name, which may fill all 255 bytes itself.
+/// A new name of fixed length. It does not contain the target's name, which may take all 255 bytes.
 ///
-/// Uniqueness is O_EXCL's business, not the name's; it only must not be guessable or collide often. So: a counter
-/// under a hash whose key the standard library takes from the system's random source, once a process.
+/// O_EXCL guarantees uniqueness; the name must only be hard to guess and rarely collide. So it is a counter hashed with a key
+/// that the standard library takes from the system's random source once for each process.
 fn fresh(maker: Maker, attempt: usize) -> CString {
     static KEY: OnceLock<RandomState> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    // A forked child inherits key and count, and so its parent's next names: after a clash the process counts, too. Not
-    // before, since asking for it is a system call.
+    // A forked child inherits key and counter, and so its parent's next names. After a clash the process id is hashed too; not
+    // before, since getting it is a system call.
     let process = if attempt > 1 { std::process::id() } else { 0 };
     let seed = (process, COUNT.fetch_add(1, Ordering::Relaxed));
     let random = KEY.get_or_init(RandomState::new).hash_one(seed);
@@ -43,7 +44,7 @@ fn fresh(maker: Maker, attempt: usize) -> CString {
     CString::new(format!("{PREFIX}{mark}{random:0width$x}{SUFFIX}", width = DIGITS)).expect("no NUL")
 }
 
-/// Whether this is a name that a store gives.
+/// Whether this is the name of a store's temporary file.
 pub(crate) fn is_swept(name: &CStr) -> bool {
     name.to_str()
         .ok()
