@@ -1,4 +1,4 @@
-//! The directories of a store, held open: a put opens none.
+//! A cache of open directories: a put usually opens none.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,10 +11,10 @@ use crate::error::{Error, Result, Step};
 use crate::fs::dir::Dir;
 use crate::fs::key::Key;
 
-/// How many directories are held open beside the root.
+/// The maximum number of open directories besides the root.
 const HELD_MAX: usize = 256;
 
-/// The root, and a bounded number of directories beneath it, the least recently used going first.
+/// The root and a bounded number of directories beneath it. The least recently used directory is closed first.
 #[derive(Debug)]
 pub(crate) struct Dirs {
     root: Arc<Dir>,
@@ -58,8 +58,8 @@ impl Dirs {
 
     /// The directory that holds `key`, created and made durable if it is missing.
     ///
-    /// The lock is kept throughout: nobody else may put into a directory whose own entry is not durable yet. A failed sync is
-    /// passed to `latch` before the lock is given up, and whoever then finds the directory is stopped by `check`.
+    /// The lock is held throughout: nobody else may put into a directory whose own entry is not durable yet. A failed sync is
+    /// passed to `latch` before the lock is released, and `check` then stops every caller that finds the directory.
     pub(crate) fn ensure(
         &self,
         engine: &dyn Interpreter,
@@ -103,7 +103,7 @@ impl Dirs {
             return Ok(Arc::clone(&self.root));
         }
         self.open(engine, &mut lock(&self.held), path).map_err(|errno| match errno {
-            // The key is not there if something on the way to it is missing or is a file.
+            // The key does not exist if a parent is missing or is a file.
             Errno::ENOENT | Errno::ENOTDIR => {
                 let path = self.root.path().join(key.as_str());
                 Error::from_errno(errno, Step::OpenFile, path).with_kind(self.root.not_found())
@@ -112,12 +112,12 @@ impl Dirs {
         })
     }
 
-    /// Lets go of every directory, for their descriptors. Who works in one keeps it.
+    /// Drops every directory to release descriptors. A change in progress keeps its own.
     pub(crate) fn release(&self) {
         lock(&self.held).by_path.clear();
     }
 
-    /// Lets go of the directories on the way to `key`: one of them is not the one that the path names any more.
+    /// Drops the parents of `key`: one of them is no longer the directory that its path names.
     pub(crate) fn forget(&self, key: &Key<'_>) {
         let path = key.parent();
         lock(&self.held).by_path.retain(|held, _| !(path == held || path.starts_with(&format!("{held}/"))));
@@ -135,7 +135,7 @@ impl Dirs {
     }
 }
 
-/// A panic cannot leave anything half changed in a way that matters: at worst a directory is opened again.
+/// A panic leaves nothing inconsistent: at worst a directory is opened again.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

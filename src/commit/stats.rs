@@ -1,4 +1,4 @@
-//! What a store has done, and how long it took.
+//! Counters and latencies of a store.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 
 use super::barrier::{Barrier, BarrierKind};
 
-/// What a store has done since it was opened, at one moment: [`Store::stats`](crate::Store::stats).
+/// A snapshot of what a store has done since it was opened: [`Store::stats`](crate::Store::stats).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
@@ -17,30 +17,30 @@ pub struct Stats {
     pub changes: u64,
     /// Changes that failed, each with an error to its caller.
     pub failed: u64,
-    /// Bytes of the files that were put.
+    /// Bytes of content put.
     pub bytes: u64,
-    /// Changes made by their callers alone, without a batch.
+    /// Changes made by solo callers, without a batch.
     pub alone: u64,
     /// Batches committed.
     pub batches: u64,
-    /// Changes in those batches; divided by `batches`, the changes a batch.
+    /// Changes in those batches. Divided by `batches`, the mean batch size.
     pub batched: u64,
-    /// The most changes in one batch.
+    /// The size of the largest batch.
     pub largest_batch: u64,
-    /// Where another way than the usual was gone: a directory held open was moved or removed and had to be opened again, or
-    /// descriptors ran out and some were given up.
+    /// Operations that were tried again, because an open directory had been moved or removed, or because no descriptor was left
+    /// and some were released.
     pub fallbacks: u64,
-    /// Calls that make durable.
+    /// Sync calls.
     pub syncs: Syncs,
-    /// What is under way now.
+    /// What is in progress now.
     pub queue: QueueStats,
-    /// How files of a batch are made durable.
+    /// How the files of batches become durable.
     pub barrier: BarrierStats,
-    /// How long things took.
+    /// Latencies.
     pub latency: Latencies,
 }
 
-/// How many calls made something durable.
+/// Numbers of sync calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Syncs {
@@ -48,7 +48,7 @@ pub struct Syncs {
     pub files: u64,
     /// `sync_file_range` of a file instead ([`Barrier::Journal`]).
     pub ranges: u64,
-    /// `syncfs` of batches; not those by which is found out whether one takes long.
+    /// `syncfs` of batches. The probes of `Auto` are not included.
     pub filesystems: u64,
     /// `fsync` of a directory, for changes in it.
     pub directories: u64,
@@ -66,15 +66,15 @@ pub struct QueueStats {
     pub in_line: usize,
 }
 
-/// How the files of a batch are made durable, and why that way.
+/// How the files of batches become durable, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BarrierStats {
-    /// What the store was opened with.
+    /// The configured barrier.
     pub configured: Barrier,
-    /// What the last batch used; `None` before the first.
+    /// The barrier of the last batch; `None` before the first.
     pub last: Option<BarrierKind>,
-    /// Why, in words.
+    /// The reason, in words.
     pub reason: String,
     /// Batches by `PerFile`.
     pub per_file: u64,
@@ -82,37 +82,37 @@ pub struct BarrierStats {
     pub filesystem: u64,
     /// Batches by `Journal`.
     pub journal: u64,
-    /// Batches that tried what was not the choice, to learn what it costs.
+    /// Batches that used the other barrier to measure it.
     pub experiments: u64,
 }
 
-/// How long things took.
+/// Latencies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Latencies {
-    /// A change, from the call to the acknowledgement.
+    /// From the call to the acknowledgement of a change.
     pub change: Latency,
-    /// Of a batch: creating and writing its files.
+    /// In a batch: creating and writing the files.
     pub stage: Latency,
-    /// Of a batch: making the files durable.
+    /// In a batch: making the files durable.
     pub barrier: Latency,
-    /// Of a batch: changing the names.
+    /// In a batch: changing the names.
     pub publish: Latency,
-    /// Of a batch: syncing the directories.
+    /// In a batch: syncing the directories.
     pub sync_dirs: Latency,
 }
 
-/// Durations of one kind, to about 1 %.
+/// A summary of durations, accurate to about 1 %.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Latency {
-    /// How many there were.
+    /// The number of durations.
     pub count: u64,
-    /// Half took no longer.
+    /// The median.
     pub p50: Duration,
-    /// 90 of 100 took no longer.
+    /// The 90th percentile.
     pub p90: Duration,
-    /// 99 of 100 took no longer.
+    /// The 99th percentile.
     pub p99: Duration,
     /// The longest.
     pub max: Duration,
@@ -130,7 +130,7 @@ pub(crate) enum Part {
 
 const PARTS: usize = 5;
 
-/// Counts what happens.
+/// Collects counters and durations.
 #[derive(Default)]
 pub(crate) struct Recorder {
     pub(crate) changes: Count,
@@ -166,7 +166,7 @@ impl Count {
 }
 
 impl Recorder {
-    /// Notes many durations at once: the lock is taken once.
+    /// Records several durations with the lock taken once.
     pub(crate) fn times(&self, times: impl IntoIterator<Item = (Part, Duration)>) {
         let mut histograms = self.histograms();
         let histograms = histograms.get_or_insert_with(|| std::array::from_fn(|_| histogram()));
@@ -212,7 +212,7 @@ impl Recorder {
     }
 }
 
-/// From a microsecond to an hour, to two digits. Made when first needed: a command that puts one file has no use for it.
+/// Range: a microsecond to an hour, to two digits. Allocated on first use: a command that puts one file does not need it.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 3_600_000_000_000, 2).expect("valid bounds")
 }

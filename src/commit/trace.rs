@@ -1,4 +1,4 @@
-//! Events for `tracing`, with the feature of that name; without it, nothing.
+//! Events for `tracing`. Without that feature, these functions do nothing.
 
 #[cfg(feature = "tracing")]
 pub(crate) use on::*;
@@ -19,12 +19,12 @@ mod on {
         tracing::debug!(store = %store.display(), %barrier, changes, failed, ?took, "batch committed");
     }
 
-    /// Another barrier than before is used.
+    /// The barrier changed.
     pub(crate) fn barrier(store: &Path, barrier: BarrierKind, reason: &str) {
         tracing::info!(store = %store.display(), %barrier, reason, "barrier changed");
     }
 
-    /// A change failed, and its caller is told.
+    /// A change failed.
     pub(crate) fn failed(error: &Error) {
         match error.outcome() {
             Outcome::Unchanged => tracing::debug!(%error, step = ?error.step(), "change failed"),

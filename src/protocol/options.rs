@@ -1,9 +1,9 @@
-//! What a put is to leave behind.
+//! Options of a put.
 
 use super::Existing;
 use super::version::Version;
 
-/// How one file is put: [`Store::put_with`](crate::Store::put_with), [`Store::create`](crate::Store::create).
+/// Options of a put: [`Store::put_with`](crate::Store::put_with), [`Store::writer`](crate::Store::writer).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,19 +31,19 @@ impl Default for PutOptions {
 }
 
 impl PutOptions {
-    /// Mode 0600 less the umask; an existing file is replaced.
+    /// Mode 0600 less the umask; replaces an existing file.
     pub fn new() -> PutOptions {
         PutOptions { mode: None, existing: Existing::Replace }
     }
 
-    /// The exact permission bits of the new file (`0o7777` at most), whatever the umask. They are set before the file is
-    /// synced, so they are as durable as its content.
+    /// Sets the exact permission bits of the new file (at most `0o7777`), regardless of the umask. They are as durable as the
+    /// content.
     pub fn mode(mut self, mode: u32) -> PutOptions {
         self.mode = Some(mode & 0o7777);
         self
     }
 
-    /// Fail with [`Error::is_already_exists`](crate::Error::is_already_exists) if there is a file of that name, instead of
+    /// Fails with [`Error::is_already_exists`](crate::Error::is_already_exists) if there is a file of that name, instead of
     /// replacing it. The check is part of the rename: of several writers exactly one succeeds.
     pub fn create_new(mut self, create_new: bool) -> PutOptions {
         self.existing = match (create_new, self.existing) {
@@ -54,7 +54,7 @@ impl PutOptions {
         self
     }
 
-    /// Fail with [`Error::is_version_mismatch`](crate::Error::is_version_mismatch) unless the key has this version. In a store
+    /// Fails with [`Error::is_version_mismatch`](crate::Error::is_version_mismatch) unless the key has this version. For stores
     /// only: a single [`write`](crate::WriteOptions) has no versions.
     pub fn expect_version(mut self, expected: Version) -> PutOptions {
         self.existing = Existing::Match(expected);

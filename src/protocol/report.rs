@@ -31,13 +31,13 @@ pub(crate) struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Durable,
-    /// The target is what it was. `temp_left`: a temporary file may be there.
+    /// The target has not changed. `temp_left`: a temporary file may exist.
     Unchanged {
         step: Step,
         errno: Errno,
         temp_left: bool,
     },
-    /// The change is visible, or may be; whether it is durable is not known.
+    /// The change is or may be visible; it is unknown whether it is durable.
     Unknown {
         step: Step,
         errno: Errno,
@@ -59,18 +59,18 @@ impl Report {
         let failed = self.log.iter().enumerate().find_map(|(at, (call, fate))| match fate {
             Fate::Done(_) => None,
             Fate::Failed(errno) if call.may_fail(*errno) => None,
-            // Tried again once the empty directory in its way was removed; or that failed, and says why.
+            // Tried again after an empty directory was removed; or its removal failed, and has the error.
             Fate::Failed(errno) if call.meets_directory(*errno) && cleared.is_some_and(|cleared| at < cleared) => None,
-            // What was taken up again in another way is no failure.
+            // The rest of the write was tried again.
             Fate::Failed(_) if unwritten(call, fate).is_some() => None,
             Fate::Failed(Errno::EINVAL) if *call == Call::REFUSE && by_link => None,
-            // A second name of a published file does no harm, and the next sweep takes it.
+            // A second name of a published file does no harm, and the next sweep removes it.
             Fate::Failed(_) if *call == Call::RemoveTemp && visible => None,
             Fate::Failed(errno) => Some((call.step(), *errno)),
             Fate::Skipped | Fate::Lost => Some((call.step(), Errno::ECANCELED)),
         });
         let Some((step, errno)) = failed else { return Verdict::Durable };
-        // A rename leaves its source to be asked whether it happened; these leave nothing.
+        // The temporary file shows whether a rename of it happened. These calls leave no trace.
         let asked_in_vain = self.log.iter().any(|(call, fate)| {
             let silent = matches!(call, Call::PublishByLink | Call::Move | Call::Unlink);
             silent && matches!(fate, Fate::Failed(errno) if is_ambiguous(*errno))
@@ -99,7 +99,7 @@ impl Report {
         self.log.iter().find(|(call, _)| call == wanted).map_or(Fate::Lost, |(_, fate)| fate.clone())
     }
 
-    /// Whether the sync of a directory failed, whatever else did: it has used up an error that others may not be told.
+    /// Whether a directory sync failed, whatever else failed: the kernel does not report that error again.
     #[cfg(test)]
     pub(crate) fn dir_sync_failed(&self) -> bool {
         self.log.iter().any(is_failed_sync)
@@ -118,13 +118,13 @@ impl Report {
     }
 }
 
-/// After one of these nobody knows whether a change of names was made.
+/// After one of these errors it is unknown whether a name was changed.
 pub(crate) fn is_ambiguous(errno: Errno) -> bool {
     matches!(errno, Errno::EIO | Errno::EINTR | Errno::ETIMEDOUT)
 }
 
-/// An open that failed for one of these reasons has created nothing. After any other the file may be there: a ring, for
-/// one, can fail to take the descriptor of a file that it has just created.
+/// An open that failed for one of these reasons has created nothing. After any other error the file may exist: a ring, for one,
+/// can fail to install the descriptor of a file that it has just created.
 pub(crate) fn certainly_not_created(errno: Errno) -> bool {
     use Errno::*;
     [EEXIST, ENOENT, ENOTDIR, EACCES, EPERM, EROFS, ENOSPC, EDQUOT, ENAMETOOLONG, ELOOP, EMFILE, ENFILE]
@@ -135,8 +135,8 @@ pub(super) fn is_failed_sync((call, fate): &(Call, Fate)) -> bool {
     call.is_dir_sync() && matches!(fate, Fate::Failed(_))
 }
 
-/// What a write has still to write, where that is worth going on: it was short, or interrupted, or the filesystem
-/// refuses `RWF_SYNC` and wants a plain write with an fsync of its own.
+/// The rest of a write that is worth continuing: it was short or interrupted, or the filesystem refused `RWF_SYNC` and needs a
+/// plain write with an fsync.
 pub(super) fn unwritten(call: &Call, fate: &Fate) -> Option<Range<usize>> {
     let Call::Write { range, sync } = call else { return None };
     match fate {

@@ -1,4 +1,4 @@
-//! Versions of keys, and the clock that gives them.
+//! Versions of keys, and the clock that generates them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,21 +9,19 @@ use std::time::{Duration, SystemTime};
 use nix::sys::stat::FileStat;
 use nix::sys::time::TimeSpec;
 
-/// Versions are this many nanoseconds apart, so that filesystems which keep times less exactly than others (100 ns, 1 µs)
-/// keep them whole.
+/// Versions are this many nanoseconds apart, so that filesystems with coarser time stamps (100 ns, 1 µs) keep them exactly.
 const STEP_NS: u64 = 1_000;
 
-/// Which content a key has: every put returns it, and [`Store::put_if`](crate::Store::put_if) compares it.
+/// Identifies the content of a key. Every put returns a version, and [`Store::put_if`](crate::Store::put_if) compares it.
 ///
-/// The store stamps each file with it before the file's sync, as its time of modification: nanoseconds since 1970, and always
-/// greater than every version that this store has given before, even if the clock is set back or the store was killed. (The
-/// kernel's own time stamp would not do: it moves in ticks of up to 4 ms, within which a store replaces a file many times, and
-/// it follows the clock when that is set back.) After a kill or a power cut, versions begin up to ten seconds ahead of the
-/// clock.
+/// The store sets it as the modification time of the file before the file's sync: nanoseconds since 1970, always greater than
+/// every version that this store has given before, even if the clock is set back or the store was killed. (The kernel's own time
+/// stamp moves in ticks of up to 4 ms, within which a store replaces a file many times, and follows the clock when that is set
+/// back.) After a kill or a power cut, versions start up to ten seconds ahead of the clock.
 ///
-/// Only equality means something: the same version of a key means the same content. Of two puts at the same moment, the one
-/// with the smaller version may be the one that stays. A rename keeps the version, so content that is renamed away and back
-/// has the same version again. The text form is a decimal number.
+/// Only equality has a meaning: the same version of a key means the same content. Of two concurrent puts, the one with the
+/// smaller version may win. A rename keeps the version, so content that is renamed away and back has the same version again. The
+/// text form is a decimal number.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,14 +38,14 @@ const STEP_NS: u64 = 1_000;
 pub struct Version(u64);
 
 impl Version {
-    /// Less than any that is given.
+    /// Less than every version that is given.
     #[cfg(test)]
     pub(crate) const MIN: Version = Version(0);
 
-    /// The year 2200: filesystems end soon after. A ceiling beyond it was put there by another program.
+    /// The year 2200, near the limit of filesystems. A later ceiling was set by another program.
     const CAP: Version = Version(230 * 365 * 86_400 * 1_000_000_000);
 
-    /// What the clock says.
+    /// The current time.
     pub(crate) fn now() -> Version {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Version(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX / 2))
@@ -58,12 +56,12 @@ impl Version {
         !self.0.is_multiple_of(1_000_000)
     }
 
-    /// What a file says.
+    /// The version of a file.
     pub(crate) fn of(stat: &FileStat) -> Version {
         Version::at(stat.st_mtime, stat.st_mtime_nsec)
     }
 
-    /// Seconds and nanoseconds since 1970; none before.
+    /// From seconds and nanoseconds since 1970.
     pub(crate) fn at(seconds: impl TryInto<u64>, nanoseconds: impl TryInto<u64>) -> Version {
         let seconds: u64 = seconds.try_into().unwrap_or(0);
         Version(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds.try_into().unwrap_or(0)))
@@ -80,7 +78,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// A text that is no version.
+/// The error of parsing a version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a version: a version is a decimal number")]
 pub struct ParseVersionError(());
@@ -96,10 +94,10 @@ impl FromStr for Version {
     }
 }
 
-/// Gives versions: each greater than all before, and none above a ceiling that is durable.
+/// Generates versions, each greater than all before and none above a durable ceiling.
 ///
-/// The ceiling is what makes versions rise across sessions, however the last one ended: the next session begins at it. So it
-/// is raised, and made durable, before the first version above it is given: once every [`HEADROOM`] of use.
+/// The ceiling makes versions rise across sessions, however the last one ended: the next session starts at it. So it is durably
+/// raised before the first version above it is given, once every [`HEADROOM`] of use.
 #[derive(Debug)]
 pub(crate) struct Clock {
     last: AtomicU64,
@@ -132,7 +130,7 @@ impl Clock {
         Clock { last: limit(last), ceiling: limit(ceiling), raising: Mutex::new(()) }
     }
 
-    /// The next version. `raise` makes a higher ceiling durable where it is needed; where it fails, so does this.
+    /// The next version. `raise` makes a higher ceiling durable if one is needed; its error is returned.
     pub(crate) fn next<E>(&self, raise: impl FnOnce(Version) -> Result<(), E>) -> Result<Version, E> {
         self.after(Version::now().0, raise)
     }
@@ -159,8 +157,7 @@ impl Clock {
         Some(Version(greater(last, now)))
     }
 
-    /// The greatest version given, or the ceiling that it began at: a bound on all versions given so far, rounded up so that
-    /// it passes for a ceiling.
+    /// A bound on all versions given so far, rounded up to a valid ceiling.
     pub(crate) fn bound(&self) -> Version {
         marked(self.last.load(Ordering::Acquire))
     }
@@ -174,7 +171,7 @@ fn ceiling_above(version: u64) -> Version {
     marked(version.saturating_add(u64::try_from(HEADROOM.as_nanos()).unwrap_or(u64::MAX)))
 }
 
-/// The next version, from this one on, that ends in the mark.
+/// The next version from this one on that ends in the mark.
 fn marked(version: u64) -> Version {
     let millisecond = version / 1_000_000 * 1_000_000 + MARK_NS;
     Version(if millisecond < version { millisecond + 1_000_000 } else { millisecond })

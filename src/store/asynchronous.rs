@@ -10,13 +10,12 @@ use crate::error::Result;
 use crate::protocol::options::PutOptions;
 use crate::protocol::version::Version;
 
-/// The same for tasks, on any runtime: no future here waits for the disk on the thread that polls it. They are `Send` and borrow
-/// nothing, and each keeps the store open until it ends. (Whoever drops the last of them after the store closes the store by
-/// that, and waits for what is queued.)
+/// Changes as futures, for any runtime. They never wait for the disk on the polling thread. They are `Send` and borrow nothing.
+/// Each keeps the store open until it ends: dropping the last one after the store closes the store, and waits for queued changes.
 ///
-/// A future does nothing before it is first polled. Where the queue is full it waits for room, first come first served, and
-/// dropping it then undoes it; once there was room, dropping it cancels nothing: the change is made, and nobody is
-/// told.
+/// A future does nothing before it is first polled. If the queue is full, it waits for room, first come, first served; dropping
+/// it then cancels the change. Once the change is admitted, dropping the future cancels nothing: the change is made without
+/// anybody seeing its result.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -9,12 +9,12 @@ use crate::error::Result;
 use crate::protocol::options::PutOptions;
 use crate::protocol::version::Version;
 
-/// Changes of several keys that are committed together: one barrier for all, and an answer for each.
+/// Changes of several keys that are committed together. Each has a result of its own.
 ///
-/// They are made in order, but not all or nothing: one that fails fails alone, and a power cut before the end leaves some made
-/// and others not, each whole. [`then`](Batch::then) begins a new group: all of what is before it is durable before anything
-/// behind it becomes visible, and if something before it fails, nothing behind it is attempted. So data files first, then
-/// the manifest that names them:
+/// They are made in order, but not atomically: a change that fails does not stop the others, and a power cut before the end
+/// leaves some changes made and others not, each file whole. [`then`](Batch::then) starts a new group: all earlier changes are
+/// durable before a change of the group becomes visible, and if one of them fails, the group is not attempted. So write data
+/// files first, then the manifest that names them:
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -85,7 +85,7 @@ impl Batch {
         self.push(Change::rename(from.as_ref(), to.as_ref()))
     }
 
-    /// Begins a new group: everything so far is durable before anything from here on becomes visible.
+    /// Starts a new group: all changes so far are durable before a later change becomes visible.
     pub fn then(&mut self) -> &mut Batch {
         if self.groups.last().is_some_and(|group| !group.is_empty()) {
             self.groups.push(Vec::new());
@@ -93,17 +93,17 @@ impl Batch {
         self
     }
 
-    /// How many changes it holds.
+    /// The number of changes.
     pub fn len(&self) -> usize {
         self.groups.iter().map(Vec::len).sum()
     }
 
-    /// Whether it holds no change.
+    /// Whether the batch is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Makes the changes, and returns when each is durable or has failed.
+    /// Makes the changes. Returns when each is durable or has failed.
     pub fn commit(self) -> Committed {
         if self.is_empty() {
             return Committed { answers: Vec::new() };
@@ -111,8 +111,8 @@ impl Batch {
         Committed { answers: self.shared.committer.commit(Unit::of(self.groups)) }
     }
 
-    /// The same for a task, on any runtime. Once it was polled, dropping it cancels nothing (but while it waits for room in the
-    /// queue, nothing of it is done).
+    /// [`commit`](Batch::commit) as a future for any runtime. Dropping the future while it waits for room in the queue cancels
+    /// the batch. After that, dropping it cancels nothing.
     pub async fn commit_async(self) -> Committed {
         if self.is_empty() {
             return Committed { answers: Vec::new() };
@@ -129,7 +129,7 @@ impl Batch {
     }
 }
 
-/// What became of the changes of a batch, in their order.
+/// The results of a batch, in the order of its changes.
 #[derive(Debug)]
 #[must_use = "a change may have failed"]
 pub struct Committed {
@@ -137,12 +137,12 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// What became of each change: what it did, durably, or its error.
+    /// The result of each change.
     pub fn results(&self) -> &[Result<Applied>] {
         &self.answers
     }
 
-    /// The same, to be taken apart.
+    /// The results by value.
     pub fn into_results(self) -> Vec<Result<Applied>> {
         self.answers
     }

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::fs::dir::Dir;
 
-/// How a store is opened or created: [`Store::builder`].
+/// Options for opening or creating a store: [`Store::builder`].
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,14 +37,14 @@ pub struct StoreBuilder {
     pub(super) adopt: bool,
 }
 
-/// Where the store is.
+/// The place of the store.
 #[derive(Clone, Debug)]
 pub(super) enum At {
     Path(PathBuf),
     Dir(Arc<Dir>),
 }
 
-/// What a store's queue holds by default.
+/// The default limit of a store's queue.
 const QUEUE: Load = Load { files: 16_384, bytes: 64 << 20 };
 
 impl StoreBuilder {
@@ -59,42 +59,42 @@ impl StoreBuilder {
         }
     }
 
-    /// The engine to use; [`Engine::Auto`] by default.
+    /// Sets the engine. Default: [`Engine::Auto`].
     pub fn engine(mut self, engine: Engine) -> StoreBuilder {
         self.engine = engine;
         self
     }
 
-    /// How the files of a commit are made durable; [`Barrier::Auto`] by default.
+    /// Sets how the files of a commit become durable. Default: [`Barrier::Auto`].
     pub fn barrier(mut self, barrier: Barrier) -> StoreBuilder {
         self.barrier = barrier;
         self
     }
 
-    /// How many changes may be queued or being committed at once; 16,384 by default. Beyond that a blocking call waits and a
-    /// future is pending, first come first served.
+    /// Limits how many changes may be queued or in a commit at the same time. Default: 16,384. Beyond the limit a blocking call
+    /// waits and a future is pending, first come, first served.
     pub fn queue_changes(mut self, changes: usize) -> StoreBuilder {
         self.queue.files = changes;
         self
     }
 
-    /// How many bytes of content and keys may be queued or being committed at once; 64 MiB by default. A change that is larger
-    /// by itself is admitted when the queue is empty.
+    /// Limits how many bytes of content and keys may be queued or in a commit at the same time. Default: 64 MiB. A change larger
+    /// than the limit is admitted when the queue is empty.
     pub fn queue_bytes(mut self, bytes: usize) -> StoreBuilder {
         self.queue.bytes = bytes;
         self
     }
 
-    /// Let [`open`](StoreBuilder::open) create the store if there is none, as [`create`](StoreBuilder::create) does.
+    /// Lets [`open`](StoreBuilder::open) create a missing store, as [`create`](StoreBuilder::create) does.
     pub fn create_if_missing(mut self, create: bool) -> StoreBuilder {
         self.create_if_missing = create;
         self
     }
 
-    /// Let a store be created in a directory that holds files already, which become its keys. Without this, creating refuses a
-    /// directory that is not empty, so that a mistyped path does not turn a stranger's directory into a store.
+    /// Lets a store be created in a directory that contains files, which become its keys. Otherwise a directory that is not empty
+    /// is refused, so that a mistyped path does not turn an unrelated directory into a store.
     ///
-    /// Their names are made durable, but not their content: sync that first if it was just written.
+    /// The names of these files are made durable, but not their contents: sync those first if they were just written.
     pub fn adopt(mut self, adopt: bool) -> StoreBuilder {
         self.adopt = adopt;
         self
@@ -116,14 +116,14 @@ impl StoreBuilder {
         open::open(self, wanted)
     }
 
-    /// Creates a store and opens it: makes the directory if it is missing but its parent exists, and turns it into a store,
-    /// durably. If this is interrupted, creating it again completes it.
+    /// Creates a store durably, and opens it. Creates the directory if only its parent exists. If this is interrupted, creating
+    /// the store again completes it.
     ///
     /// # Errors
     ///
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if it is a store,
-    /// [`DirectoryNotEmpty`](crate::ErrorKind::DirectoryNotEmpty) if it is not one and holds anything but `lost+found`; otherwise
-    /// as [`open`](StoreBuilder::open).
+    /// [`DirectoryNotEmpty`](crate::ErrorKind::DirectoryNotEmpty) if it contains anything but `lost+found`; otherwise as
+    /// [`open`](StoreBuilder::open).
     pub fn create(self) -> Result<Store> {
         open::open(self, open::Wanted::New)
     }
@@ -152,7 +152,7 @@ impl Store {
         Store::builder(path).create()
     }
 
-    /// Chooses how to open or create a store.
+    /// Options for opening or creating a store.
     pub fn builder(path: impl AsRef<Path>) -> StoreBuilder {
         StoreBuilder::new(At::Path(path.as_ref().to_owned()))
     }
@@ -173,7 +173,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// It is not a directory, may not be read, or there is no descriptor left.
+    /// It is not a directory, it may not be read, or no descriptor is left.
     pub fn builder_at(dir: impl AsFd) -> Result<StoreBuilder> {
         Dir::reopen(dir.as_fd()).map(|dir| StoreBuilder::new(At::Dir(Arc::new(dir))))
     }

@@ -1,4 +1,4 @@
-//! A key's new content that is written piece by piece.
+//! New content of a key that is written piece by piece.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use nix::sys::stat::{SFlag, fstatat};
 ///
 /// A commit whose name is refused gives the file back: see the example of [`Rejected`].
 ///
-/// It is a temporary file in the directory of the key. Dropping it, or [`discard`](StoreFile::discard), removes that and leaves
-/// the key alone. The store stays open, and locked, as long as one of these is there.
+/// It is a temporary file in the directory of the key. Dropping or [`discarding`](StoreFile::discard) it removes that file; the
+/// key does not change. The store stays open and locked as long as such a file exists.
 ///
 /// Writes are not buffered: wrap a `&mut StoreFile` in a [`std::io::BufWriter`] for many small ones, and flush that before the
 /// commit.
@@ -51,13 +51,13 @@ pub struct StoreFile {
 }
 
 impl Store {
-    /// Begins new content of `key` that is written piece by piece, for content that does not fit into memory. Nothing is
-    /// visible before [`StoreFile::commit`].
+    /// Starts new content of `key` that is written piece by piece, for content that does not fit into memory. Nothing is visible
+    /// before [`StoreFile::commit`].
     ///
     /// # Errors
     ///
-    /// As [`put`](Store::put). With [`create_new`](PutOptions::create_new) it fails at once if the key exists, and at the commit
-    /// if it does by then.
+    /// As [`put`](Store::put). With [`create_new`](PutOptions::create_new) this fails if the key exists, and the commit fails if
+    /// it exists by then.
     pub fn writer(&self, key: impl AsRef<str>, options: PutOptions) -> Result<StoreFile> {
         let core = self.shared.committer.core();
         core.check()?;
@@ -75,35 +75,35 @@ impl Store {
     }
 }
 
-/// Whether there is something that a commit could not replace. An empty directory gives way to it.
+/// Whether something other than a directory has the name of the key. A directory may be empty and give way.
 fn is_taken(dir: &Dir, key: &Key<'_>) -> bool {
     let found = fstatat(dir.fd(), &*key.name(), AtFlags::AT_SYMLINK_NOFOLLOW);
     found.is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR)
 }
 
 impl StoreFile {
-    /// The key that it is for.
+    /// The key.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The temporary file, for what `Write` does not offer: seeking, setting its length, extended attributes.
+    /// The temporary file, for operations that `Write` does not have: seeking, truncating, extended attributes.
     pub fn as_file(&self) -> &File {
         self.draft.file()
     }
 
-    /// Other options than those it was begun with: for another try, after the key existed or had another version.
+    /// Replaces the options, for another try after the key existed or had another version.
     pub fn with_options(mut self, options: PutOptions) -> StoreFile {
         self.draft.options = options;
         self
     }
 
-    /// Makes the new content durable and visible under the key; the version of it.
+    /// Makes the new content durable and visible under the key. Returns its version.
     ///
     /// # Errors
     ///
-    /// If a write has failed before, with that failure: half a file is never published. Otherwise as [`Store::put_with`]. Where
-    /// only the name was refused (the key exists, has another version, or is a directory), the file comes back for another try.
+    /// The error of an earlier failed write: half a file is never published. Otherwise as [`Store::put_with`]. If only the name
+    /// was refused (the key exists, has another version, or is a directory), the error returns the file for another try.
     pub fn commit(mut self) -> Result<Version, Rejected<StoreFile>> {
         let core = self.store.committer.core();
         let file = match core.check().and_then(|()| self.draft.take()) {
@@ -116,11 +116,11 @@ impl StoreFile {
         self.draft.settle(committed).map(put_version).map_err(|error| Rejected::of(error, self))
     }
 
-    /// Removes the temporary file. The key is left alone.
+    /// Removes the temporary file. The key does not change.
     ///
     /// # Errors
     ///
-    /// The temporary file could not be removed. A drop does the same and ignores that.
+    /// The temporary file could not be removed. Dropping the guard ignores this error.
     pub fn discard(mut self) -> Result<()> {
         self.draft.remove(&self.store.committer.core().writer)
     }

@@ -1,7 +1,7 @@
 //! The format file: what makes a directory a store, and the ceiling of its versions.
 //!
-//! `.ringbolt/format` is the last thing that creating a store makes. Its content names the format. Its time of modification is
-//! the ceiling: no version above it was ever given, whatever became of the session that gave them.
+//! `.ringbolt/format` is the last file that creating a store writes. Its content names the format. Its modification time is the
+//! ceiling: no version above it was ever given, however the session that gave it ended.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -29,7 +29,7 @@ pub(crate) const NAME: &CStr = c"format";
 
 const TEXT: &str = "ringbolt store 1\n";
 
-/// What a format file says.
+/// The content of a format file, and the ceiling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Format {
     text: String,
@@ -37,7 +37,7 @@ pub(crate) struct Format {
 }
 
 impl Format {
-    /// The format of a store; `None` if it has none, because it was never completed.
+    /// The format of a store; `None` if its creation was never completed.
     pub(crate) fn read(own: &Dir) -> Result<Option<Format>> {
         match open(own) {
             Ok(file) => {
@@ -55,7 +55,7 @@ impl Format {
         Ok(Format { text: String::from_utf8_lossy(&bytes).into_owned(), ceiling })
     }
 
-    /// Refuses a format of a later version of this crate. `root` is named in the error.
+    /// Refuses the format of a later version of this crate. `root` is the path in the error.
     pub(crate) fn check(&self, root: &Dir) -> Result<()> {
         if self.text == TEXT {
             return Ok(());
@@ -64,7 +64,7 @@ impl Format {
     }
 }
 
-/// Makes the file, through the whole protocol.
+/// Writes the file by the protocol.
 pub(crate) fn create(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Result<()> {
     let bytes = Bytes::from_static(TEXT.as_bytes());
     let content =
@@ -72,25 +72,25 @@ pub(crate) fn create(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Resul
     writer.put(own, NAME, &content)
 }
 
-/// Durably raises the ceiling. After a failed sync nobody knows which of the two is on the disk, and the store is poisoned.
+/// Durably raises the ceiling. If the sync fails, it is unknown which ceiling is on the disk, and the store is poisoned.
 pub(crate) fn raise(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Result<()> {
     let file = open(own).map_err(|errno| Error::from_errno(errno, Step::OpenFile, own.path_of(NAME)))?;
     match writer.stamp(own, NAME, file, ceiling) {
-        // Only its owner may set times on a file; whoever may write in the directory can replace it.
+        // Only the owner may set the times of a file. Any user who may write in the directory can replace it.
         Err(error) if error.step() == Step::Stamp && error.is_permission_denied() => create(writer, own, ceiling),
         result => result,
     }
 }
 
-/// Lowers the ceiling to a bound on the versions that were given, at the end of a session. Not synced: after a power cut the
-/// higher ceiling is as good.
+/// Lowers the ceiling to a bound on the versions that were given, at the end of a session. Not synced: a higher ceiling after a
+/// power cut does no harm.
 pub(crate) fn lower(own: &Dir, bound: Version) {
-    // Where that fails, too.
+    // The same holds if this fails.
     let _: nix::Result<()> = open(own).and_then(|file| futimens(&file, &bound.to_time(), &bound.to_time()));
 }
 
-/// Looks for the store in `root` as a reader does: whether the filesystem keeps versions. Who may not read what is the writer's own
-/// learns whether it is there, and takes its word for the rest.
+/// Checks that `root` is a store, as a reader does. Returns whether the filesystem keeps versions. A reader without permission to
+/// read the format file checks only that it exists.
 pub(crate) fn look(root: &Dir) -> Result<bool> {
     let path = format!("{OWN}/format");
     let fail = |errno| match errno {

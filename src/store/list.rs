@@ -13,10 +13,10 @@ use crate::fs::dir::Dir;
 /// The keys of a store, in the order of their bytes; made by [`Reader::list`](crate::Reader::list) and
 /// [`Reader::list_with`](crate::Reader::list_with).
 ///
-/// Directories are read as the iterator advances: a key that is put or deleted meanwhile may or may not be listed. At most 65,536
-/// names of each directory on the way to the current key are in memory; a larger directory is read several times.
+/// Directories are read as the iterator advances, so a key that is put or deleted meanwhile may or may not be listed. At most
+/// 65,536 names of each parent directory of the current key are in memory; a larger directory is read several times.
 ///
-/// After an error (a directory that cannot be read, for example) the iterator goes on with the next directory.
+/// After an error (for example a directory that cannot be read) the iterator continues with the next directory.
 #[derive(Debug)]
 #[must_use = "an iterator does nothing unless it is advanced"]
 pub struct List {
@@ -51,7 +51,7 @@ impl List {
     }
 
     /// Lists each key with its metadata. This takes one `fstatat` per key and opens no files. A key that is deleted between the
-    /// reading of its directory and that call is left out, and does not count towards a limit.
+    /// two is left out and does not count towards a limit.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -70,8 +70,8 @@ impl List {
         Entries { list: self }
     }
 
-    /// What is directly in the directory that the prefix names, or is in. Directories without a key beneath are left out, for which no
-    /// more is read of each than up to its first key.
+    /// The entries directly in the directory that the prefix names or is in. Directories without any key beneath are left out;
+    /// each is read up to its first key.
     #[cfg(feature = "object_store")]
     pub(crate) fn one_level(mut self) -> impl Iterator<Item = Result<Listed>> {
         self.walk.keep_open();

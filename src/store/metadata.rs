@@ -1,4 +1,4 @@
-//! What is known of a key without reading it.
+//! The metadata of a key.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,20 +8,20 @@ use nix::sys::stat::FileStat;
 
 use crate::protocol::version::Version;
 
-/// What is known of a key without reading it.
+/// The metadata of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
     /// Length in bytes.
     pub len: u64,
-    /// When this content was written; the version as a time. Where the clock was set back, it is later than that.
+    /// When this content was written: the version as a time. Later than that if the clock was set back.
     pub modified: SystemTime,
     /// Permission bits (`0o7777`).
     pub mode: u32,
-    /// Which content this is. For a file that no store has put, whatever its time of modification happens to be.
+    /// Identifies the content. For a file that was not put by a store, its modification time.
     ///
-    /// `None` if the filesystem does not keep times exactly enough, so that two contents could share a version: ext4 with 128-byte
-    /// inodes keeps whole seconds, for example. See [`Reader::open`](crate::Reader::open) for how a reader finds out.
+    /// `None` if the filesystem's time stamps are so coarse that two contents could share a version: ext4 with 128-byte inodes
+    /// keeps whole seconds, for example. See [`Reader::open`](crate::Reader::open) for how a reader finds out.
     pub version: Option<Version>,
 }
 

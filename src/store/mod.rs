@@ -46,14 +46,14 @@ use session::Session;
 
 /// A directory of durable files.
 ///
-/// One writer at a time holds the directory (`flock` on `.ringbolt/lock`); any number of [`Reader`]s, in this process or
-/// another, read beside it. Every method that returns `Ok` from a change has made that change durable.
+/// One writer at a time holds the directory (`flock` on `.ringbolt/lock`); any number of [`Reader`]s, in this process or another,
+/// read beside it. When a method that changes something returns `Ok`, the change is durable.
 ///
-/// Keys are relative paths of normal components, such as `a/b/c`: any UTF-8, each component at most 255 bytes, none that
-/// begins with `.ringbolt`, at most 4095 bytes in all. Two keys are the same file where the filesystem says so (one that
-/// ignores case, for example). Missing directories on the way are created and made durable; empty ones stay until a key needs
-/// the name of one. Symbolic links beneath the root are never followed. The directory is the store's own: moving things about
-/// in it while a store is open is not supported.
+/// Keys are relative paths with normal components, such as `a/b/c`: any UTF-8, at most 255 bytes in a component and 4095 in all,
+/// no component that begins with `.ringbolt`. Two keys may name the same file where the filesystem makes them equal (one that
+/// ignores case, for example). Missing directories are created and made durable; empty directories stay until a key needs their
+/// name. Symbolic links beneath the root are never followed. The directory belongs to the store: other programs must not move
+/// files in it while the store is open.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -74,8 +74,8 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
-/// What the store shares with the files that are being written to it, and with futures. Dropped in this order: what is queued
-/// is committed before the session ends.
+/// The state behind all handles of a store, its files and its futures. Fields are dropped in this order: queued changes are
+/// committed before the session ends.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) committer: Committer,
@@ -92,12 +92,12 @@ impl Drop for Shared {
 }
 
 impl Store {
-    /// The directory, as it was named when it was opened.
+    /// The path that the directory was opened by.
     pub fn path(&self) -> &Path {
         self.shared.committer.core().dirs.root().path()
     }
 
-    /// Which engine runs, and why. [`probe_uring`](crate::probe_uring) tells whether io_uring would work here.
+    /// Which engine runs, and why. [`probe_uring`](crate::probe_uring) checks whether io_uring works here.
     pub fn engine(&self) -> &EngineInfo {
         self.shared.committer.core().writer.engine.info()
     }
@@ -107,36 +107,36 @@ impl Store {
         self.shared.committer.stats()
     }
 
-    /// Durably replaces the content of `key`, or creates it. The new file has mode 0600 less the umask, whatever the old one
-    /// had; see [`put_with`](Store::put_with).
+    /// Durably replaces the content of `key`, or creates it. The new file has mode 0600 less the umask and does not inherit the
+    /// old mode; see [`put_with`](Store::put_with).
     ///
     /// # Errors
     ///
-    /// An [`Error`] that names the failed step: [`InvalidKey`](ErrorKind::InvalidKey), [`IsADirectory`](ErrorKind::IsADirectory) if
-    /// there are keys beneath this one, [`NotADirectory`](ErrorKind::NotADirectory) if a key stands in its path,
-    /// [`StorageFull`](ErrorKind::StorageFull), or any other failed call. [`Error::outcome`] tells whether the old content is
+    /// An [`Error`] that names the failed step: [`InvalidKey`](ErrorKind::InvalidKey), [`IsADirectory`](ErrorKind::IsADirectory)
+    /// if there are keys beneath this one, [`NotADirectory`](ErrorKind::NotADirectory) if a key stands in its path,
+    /// [`StorageFull`](ErrorKind::StorageFull), or any other failed call. [`Error::outcome`] says whether the old content is
     /// still there; after [`Outcome::Unknown`](crate::Outcome::Unknown) this store refuses further writes
     /// ([`Poisoned`](ErrorKind::Poisoned)) until it is reopened.
     pub fn put(&self, key: impl AsRef<str>, bytes: impl Into<Payload>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new())
     }
 
-    /// Durably creates `key`; of several writers exactly one succeeds.
+    /// Durably creates `key`. Of several writers exactly one succeeds.
     ///
     /// # Errors
     ///
-    /// [`Error::is_already_exists`] if there is such a key; otherwise as [`put`](Store::put).
+    /// [`Error::is_already_exists`] if the key exists; otherwise as [`put`](Store::put).
     pub fn put_new(&self, key: impl AsRef<str>, bytes: impl Into<Payload>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new().create_new(true))
     }
 
-    /// Durably replaces the content of `key` if it still has the version `expected`: compare and swap. Of several writers
-    /// that expect the same version exactly one succeeds.
+    /// Durably replaces the content of `key` if it has the version `expected`: compare and swap. Of several writers that expect
+    /// the same version exactly one succeeds.
     ///
     /// # Errors
     ///
-    /// [`Error::is_version_mismatch`] if it has another or is not there; [`Error::is_unsupported_version`] on a filesystem
-    /// that does not keep times exactly enough; otherwise as [`put`](Store::put).
+    /// [`Error::is_version_mismatch`] if the key has another version or does not exist; [`Error::is_unsupported_version`] if the
+    /// filesystem's time stamps are too coarse; otherwise as [`put`](Store::put).
     pub fn put_if(&self, key: impl AsRef<str>, expected: Version, bytes: impl Into<Payload>) -> Result<Version> {
         self.put_with(key, bytes, PutOptions::new().expect_version(expected))
     }
@@ -150,7 +150,7 @@ impl Store {
         self.shared.committer.make(Change::put(key.as_ref(), bytes, options)).map(put_version)
     }
 
-    /// Changes of several keys, committed together: one barrier, and an answer for each. See [`Batch`].
+    /// Starts a batch: changes of several keys that are committed together. See [`Batch`].
     pub fn batch(&self) -> Batch {
         Batch::new(&self.shared)
     }
@@ -183,33 +183,33 @@ impl Store {
         self.shared.reader.metadata(key)
     }
 
-    /// Durably removes `key`; also a symbolic link or special file of that name, which is no key. A directory that becomes
-    /// empty stays until a key needs its name.
+    /// Durably removes `key`, or a symbolic link or special file of that name. A directory that becomes empty stays until a key
+    /// needs its name.
     ///
     /// # Errors
     ///
-    /// [`Error::is_not_found`] if there is no such key, [`Error::is_a_directory`]; otherwise as [`put`](Store::put).
+    /// [`Error::is_not_found`] if the key does not exist, [`Error::is_a_directory`]; otherwise as [`put`](Store::put).
     pub fn delete(&self, key: impl AsRef<str>) -> Result<()> {
         self.shared.committer.make(Change::delete(key.as_ref(), None)).map(drop)
     }
 
-    /// Durably removes `key` if it still has the version `expected`.
+    /// Durably removes `key` if it has the version `expected`.
     ///
     /// # Errors
     ///
-    /// [`Error::is_version_mismatch`] if it has another or is not there; otherwise as [`put_if`](Store::put_if).
+    /// [`Error::is_version_mismatch`] if the key has another version or does not exist; otherwise as [`put_if`](Store::put_if).
     pub fn delete_if(&self, key: impl AsRef<str>, expected: Version) -> Result<()> {
         self.shared.committer.make(Change::delete(key.as_ref(), Some(expected))).map(drop)
     }
 
-    /// Durably renames a key; what is at `to` is replaced. If both are names of one file already (hard links), nothing happens,
-    /// as POSIX has it for rename(2). Where the filesystem does not make a rename as one change (ext4, xfs and btrfs do), a power
-    /// cut before this returns can leave neither name.
+    /// Durably renames a key, replacing `to`. If both names are hard links to one file, nothing happens, as POSIX defines
+    /// rename(2). Renames are atomic in a power cut on ext4, xfs and btrfs; on a filesystem where they are not, a cut before this
+    /// returns can leave neither name.
     ///
     /// # Errors
     ///
-    /// [`Error::is_not_found`] if there is no key `from`, [`Error::is_a_directory`] if either is a directory; otherwise
-    /// as [`put`](Store::put).
+    /// [`Error::is_not_found`] if `from` does not exist, [`Error::is_a_directory`] if either is a directory; otherwise as
+    /// [`put`](Store::put).
     pub fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
         self.shared.committer.make(Change::rename(from.as_ref(), to.as_ref())).map(drop)
     }
@@ -223,21 +223,21 @@ impl Store {
         self.shared.reader.list(prefix)
     }
 
-    /// A reader of this store, which stays usable when the store is closed.
+    /// A reader of this store. It stays usable after the store is closed.
     pub fn reader(&self) -> Reader {
         self.shared.reader.clone()
     }
 
-    /// Commits what is queued, ends the store's threads and gives up the lock: when this returns `Ok`, the directory can be
-    /// opened by another writer, and unless a [`Reader`] is left, its filesystem be unmounted. Dropping the last handle does the
-    /// same, without saying what went wrong.
+    /// Commits queued changes, ends the store's threads and releases the lock. When this returns `Ok`, another writer can open
+    /// the directory, and its filesystem can be unmounted unless a [`Reader`] is left. Dropping the last handle does the same but
+    /// reports no error.
     ///
     /// # Errors
     ///
-    /// [`InUse`](crate::ErrorKind::InUse) if something else holds the store: a clone, a [`StoreFile`], a [`Batch`], or a future
-    /// that has not ended. The store comes back, and stays open. [`Poisoned`](crate::ErrorKind::Poisoned) if a directory sync
-    /// has failed since it was opened: the store is closed all the same, and can be reopened.
-    /// [`Forked`](crate::ErrorKind::Forked) in a child process, whose parent keeps the store.
+    /// [`InUse`](crate::ErrorKind::InUse) if a clone, a [`StoreFile`], a [`Batch`] or a pending future still holds the store: the
+    /// error returns the store, which stays open. [`Poisoned`](crate::ErrorKind::Poisoned) if a directory sync has failed since
+    /// it was opened: the store is closed all the same, and can be reopened. [`Forked`](crate::ErrorKind::Forked) in a child
+    /// process, whose parent keeps the store.
     pub fn close(self) -> Result<(), Rejected<Store>> {
         if !self.shared.committer.core().writer.is_ours() {
             return Err(Rejected::new(self.shared.committer.core().check().unwrap_err(), None));
@@ -245,7 +245,7 @@ impl Store {
         match Arc::try_unwrap(self.shared) {
             Ok(shared) => {
                 shared.committer.drain();
-                // What was queued and given up by its caller can still fail.
+                // A queued change whose caller is gone can still fail.
                 shared.committer.core().check().map_err(|error| Rejected::new(error, None))
             }
             Err(shared) => {
@@ -258,7 +258,7 @@ impl Store {
     }
 }
 
-/// The version that a put was given.
+/// The version of a put.
 fn put_version(applied: Applied) -> Version {
     match applied {
         Applied::Put(version) => version,

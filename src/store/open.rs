@@ -1,4 +1,4 @@
-//! Opening and creating a store: the lock, the proof that the filesystem can keep the promise, and the recovery.
+//! Opening and creating a store: the lock, the check that directories can be synced, and recovery.
 
 use std::ffi::{CStr, CString};
 use std::ops::ControlFlow;
@@ -22,7 +22,7 @@ use crate::fs::dir::{Dir, make_in};
 use crate::fs::temp::Maker;
 use crate::protocol::version::Clock;
 
-/// What the caller wants of a directory.
+/// Whether a store must exist, must not, or may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Existing,
@@ -43,7 +43,7 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     check(format.as_ref(), &root, wanted)?;
     let writer = Writer::new(select(engine)?, Maker::Store);
     let is_clean = session.take_marker()?;
-    // The marker is durably gone before the first change; and where this succeeds, the filesystem can sync a directory.
+    // Makes the removal of the marker durable before the first change. It also proves that the filesystem can sync a directory.
     own.sync()?;
     if !is_clean {
         recover(&root)?;
@@ -80,7 +80,7 @@ fn open_root(at: &At, wanted: Wanted) -> Result<Dir> {
     Dir::open(path)
 }
 
-/// The directory of the store's own files; made if the store is to be created. Nothing is made in a directory that is refused.
+/// The directory of the store's own files, created with the store. Nothing is created in a directory that is refused.
 fn own_directory(root: &Dir, wanted: Wanted, adopt: bool) -> Result<Arc<Dir>> {
     match open_own(root) {
         Err(error) if error.is_not_found() => {
@@ -88,9 +88,10 @@ fn own_directory(root: &Dir, wanted: Wanted, adopt: bool) -> Result<Arc<Dir>> {
             if !adopt {
                 refuse_files(root)?;
             }
-            // Where a directory cannot be synced, nothing is made.
+            // Nothing is created where a directory cannot be synced.
             root.sync()?;
-            // Others may look up the format file, by which a reader tells a store; they may neither list nor read anything.
+            // Other users may look up the format file, by which a reader recognises a store. They may neither list nor read
+            // anything.
             root.make(OWN.as_ref(), 0o711)?;
             open_own(root)
         }
@@ -103,15 +104,15 @@ fn check(format: Option<&Format>, root: &Dir, wanted: Wanted) -> Result<()> {
     match (format, wanted) {
         (Some(format), Wanted::Existing | Wanted::Either) => format.check(root),
         (Some(_), Wanted::New) => Err(Error::new(ErrorKind::AlreadyExists, Step::Check, root.path())),
-        // Also a store whose creation was cut short: it never held anything.
+        // This includes a store whose creation was interrupted: it never held anything.
         (None, Wanted::Existing) => Err(Error::new(ErrorKind::NotAStore, Step::Check, root.path())),
         (None, Wanted::New | Wanted::Either) => Ok(()),
     }
 }
 
-/// A directory with files in it may be somebody else's.
+/// Refuses a directory with files: they may be unrelated.
 fn refuse_files(root: &Dir) -> Result<()> {
-    // At the top of a volume of its own.
+    // `mkfs` creates it at the top of a volume.
     let foreign = |name: &CStr| name.to_bytes() != b"lost+found";
     match first_entry(root, foreign)? {
         None => Ok(()),
@@ -127,9 +128,9 @@ fn open_own(root: &Dir) -> Result<Arc<Dir>> {
     Ok(Arc::new(own))
 }
 
-/// Completes the creation of a store, the first time or after it was cut short: makes the root itself and the store's own
-/// directory durable, then the format file, through the whole protocol and the engine that will run it. That comes last, so
-/// where it is, all this has been done.
+/// Completes the creation of a store, at first or after an interruption. Makes the names of the root and of the store's own
+/// directory durable, then writes the format file by the protocol, with the store's engine. The format file comes last: where it
+/// exists, everything before it is durable.
 fn complete(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<Clock> {
     root.sync_parent()?;
     root.sync()?;

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::protocol::version::Version;
 
 impl Store {
-    /// The bytes of `key` that are in `range`. A range that reaches beyond the end is cut there. See
+    /// The bytes of `key` in `range`. A range that reaches beyond the end is cut there. See
     /// [`Reader::get_range`](crate::Reader::get_range).
     ///
     /// ```
@@ -44,7 +44,7 @@ impl Store {
         self.shared.reader.get_range_versioned(key, range)
     }
 
-    /// Whether there is a regular file under `key`. See [`Reader::exists`](crate::Reader::exists).
+    /// Whether `key` is a regular file. See [`Reader::exists`](crate::Reader::exists).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -12,15 +12,15 @@ use super::{Metadata, Reader, Store};
 use crate::error::Result;
 use crate::protocol::version::Version;
 
-/// How many entries a page has unless [`ListOptions::limit`] says otherwise.
+/// The entries of a page without [`ListOptions::limit`].
 const PAGE: usize = 1_000;
 
-/// Reading for tasks, on any runtime. No future here blocks the thread that polls it: up to eight threads of the reader and its
-/// clones do the work. They start when they are first needed and end with the last of those readers and futures; dropping that one
-/// waits for reads that have begun.
+/// Reading as futures, for any runtime. They never block the polling thread: up to eight threads, which the reader and its clones
+/// share, do the reads. These threads start on first use and end with the last of the readers and futures; dropping the last one
+/// waits for reads in progress.
 ///
-/// A future does nothing before it is first polled. Dropping it cancels a read that has not begun. If a read panics, so does the
-/// task that awaits it.
+/// A future does nothing before it is first polled. Dropping it cancels a read that has not started. If a read panics, so does
+/// the task that awaits it.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -87,11 +87,11 @@ impl Reader {
 
     /// The first keys that `options` ask for, with their metadata: as many as the [limit](ListOptions::limit) says, or 1,000. The
     /// next page [starts after](ListOptions::start_after) the last key of this one; an empty page is the end. Each page reads the
-    /// directory that it begins in from the start, so large pages suit large directories.
+    /// directory that it starts in from the beginning, so large pages suit large directories.
     ///
     /// # Errors
     ///
-    /// A directory cannot be read, or a key cannot be looked at. Nothing of the page is returned then.
+    /// A directory cannot be read, or the metadata of a key cannot. Then no part of the page is returned.
     pub fn list_page_async(
         &self,
         options: ListOptions,
@@ -111,7 +111,7 @@ impl Reader {
     }
 }
 
-/// Reading for tasks: see the methods of the same names of [`Reader`]. These futures do not keep the store open.
+/// Reading as futures: see the methods of the same names of [`Reader`]. These futures do not keep the store open.
 impl Store {
     /// As [`get`](Store::get).
     pub fn get_async<K: AsRef<str>>(&self, key: K) -> impl Future<Output = Result<Bytes>> + Send + 'static + use<K> {

@@ -1,4 +1,4 @@
-//! Reading a store: no lock, no waiting.
+//! Reading a store without a lock.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -27,10 +27,10 @@ use crate::fs::regular;
 use crate::fs::sys;
 use crate::protocol::version::Version;
 
-/// Reads a directory of durable files, beside its writer or without one. Takes no lock and changes nothing.
+/// Reads a store, with or without a writer beside it. Takes no lock and changes nothing.
 ///
-/// What it sees is whole: a key has its old content or its new. A content that a writer has not had acknowledged yet may be
-/// visible before it is durable.
+/// A key has its old content or its new content, whole. New content may be visible before it is durable and acknowledged to its
+/// writer.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -59,8 +59,9 @@ pub(super) struct Files {
 impl Reader {
     /// Opens a store for reading.
     ///
-    /// Whether the filesystem keeps [versions](Metadata::version) shows in the time of modification of `.ringbolt/format`, which
-    /// the writer sets so that it has a part below a millisecond. A reader who may not look into `.ringbolt` returns no versions.
+    /// The reader takes from the modification time of `.ringbolt/format` whether the filesystem keeps
+    /// [versions](Metadata::version): the writer sets a time with a part below a millisecond. A reader without access to
+    /// `.ringbolt` returns no versions.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl Reader {
         Reader::of(Dir::open(path.as_ref())?)
     }
 
-    /// Opens a store for reading in a directory that is open already. The reader uses a descriptor of its own.
+    /// Opens a store for reading in an open directory. The reader uses a descriptor of its own.
     ///
     /// # Errors
     ///
@@ -108,9 +109,10 @@ impl Reader {
         self.files.get(key.as_ref())
     }
 
-    /// The bytes of `key` that are in `range`, counted from the start of the content. Reads no others.
+    /// The bytes of `key` in `range`, counted from the start of the content. Reads no other bytes.
     ///
-    /// A range that reaches beyond the end is cut at the end. One that begins there or beyond, or ends before it begins, is empty.
+    /// A range that reaches beyond the end is cut at the end. A range that starts at or beyond the end, or ends before it starts,
+    /// is empty.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -133,8 +135,8 @@ impl Reader {
         self.files.get_range(key.as_ref(), bounds(&range)).map(|(bytes, _)| bytes)
     }
 
-    /// As [`get_range`](Reader::get_range), with the version of the content that was read. Ranges of one version are parts of one
-    /// content.
+    /// As [`get_range`](Reader::get_range), with the version of the content that was read. Ranges with the same version are parts
+    /// of the same content.
     ///
     /// # Errors
     ///
@@ -147,7 +149,7 @@ impl Reader {
         self.files.get_range(key.as_ref(), bounds(&range))
     }
 
-    /// The file of `key`, open for reading. It stays this content even if the key is replaced or deleted meanwhile.
+    /// The file of `key`, open for reading. It keeps this content even if the key is replaced or deleted.
     ///
     /// # Errors
     ///
@@ -165,22 +167,22 @@ impl Reader {
         self.files.metadata(key.as_ref())
     }
 
-    /// Whether there is a regular file under `key`. `false` if there is nothing, a directory, a symbolic link or a special file, or if
-    /// something on the way is not a directory.
+    /// Whether `key` is a regular file. `false` for a directory, a symbolic link or a special file, and if a parent is not a
+    /// directory.
     ///
     /// # Errors
     ///
-    /// [`Error::is_invalid_key`], [`Error::is_directory_removed`], or a directory on the way cannot be opened.
+    /// [`Error::is_invalid_key`], [`Error::is_directory_removed`], or a parent directory cannot be opened.
     pub fn exists(&self, key: impl AsRef<str>) -> Result<bool> {
         self.files.exists(key.as_ref())
     }
 
-    /// The keys that begin with `prefix` (`"a/"` for those in a directory, `""` for all), in the order of their bytes.
-    /// Files whose names are not UTF-8, and whatever is no regular file, are no keys.
+    /// The keys that begin with `prefix` (`"a/"` for those in a directory, `""` for all), in the order of their bytes. Files with
+    /// names that are not UTF-8, and anything but regular files, are left out.
     ///
     /// # Errors
     ///
-    /// A directory cannot be read. A prefix that no key has is no error: the list is empty.
+    /// A directory cannot be read. If no key has the prefix, the list is empty.
     pub fn list(&self, prefix: impl AsRef<str>) -> Result<List> {
         self.list_with(ListOptions::new().prefix(prefix.as_ref()))
     }
@@ -215,7 +217,7 @@ impl Reader {
         self.files.keeps_versions
     }
 
-    /// The directory, as it was named when it was opened.
+    /// The path that the directory was opened by.
     pub(crate) fn path(&self) -> &Path {
         self.files.path()
     }
@@ -279,7 +281,7 @@ impl Files {
     }
 }
 
-/// Start and end of a range. The end of one that has none is greater than any file.
+/// The start and end of a range. An open end is greater than the length of any file.
 pub(super) fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     let start = match range.start_bound() {
         Bound::Included(start) => *start,
@@ -294,7 +296,7 @@ pub(super) fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     (start, end)
 }
 
-/// Reads up to `len` bytes; fewer only if somebody else has cut the file short.
+/// Reads up to `len` bytes, fewer only if another program truncates the file.
 fn read_at(file: &File, start: u64, len: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?];
     let mut done = 0;

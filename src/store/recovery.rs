@@ -1,4 +1,4 @@
-//! What an interrupted writer leaves behind, put in order.
+//! Recovery from an interrupted writer.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,9 +15,9 @@ use crate::fs::temp;
 
 /// Removes the temporary files of an interrupted writer and syncs every directory.
 ///
-/// A name that the writer made or removed, but whose directory it did not sync any more, is visible, and must not change back
-/// at a later power cut. So every directory is synced; one without changes costs little. The lock is held, so no temporary file
-/// is in use. (Those of single writes have names of their own, and stay.)
+/// The writer may have changed names in a directory that it did not sync. Those changes are visible now and must not change back
+/// in a later power cut, so every directory is synced; one without changes costs little. The lock is held, so no temporary file
+/// of the store is in use. (Those of single writes have other names, and stay.)
 pub(super) fn recover(root: &Arc<Dir>) -> Result<()> {
     for visit in Tree::new(Arc::clone(root)) {
         let Visit { dir, path, files } = visit.map_err(|error| error.at_step(Step::Sweep))?;

@@ -14,7 +14,7 @@ use crate::fs::dir::Dir;
 use crate::fs::lock::Lock;
 use crate::protocol::version::Version;
 
-/// There while no writer has the store, if the last one left nothing to recover.
+/// Exists while no writer has the store open, if the last one left nothing to recover.
 const CLEAN: &CStr = c"clean";
 
 /// The lock, and the directory of the store's own files.
@@ -31,8 +31,8 @@ impl Session {
         Ok(Session { own, lock })
     }
 
-    /// Whether the last session left the store in order. Removes the marker that says so; that is durable when the store's own
-    /// directory is next synced, which must be before the first change.
+    /// Whether the last session ended cleanly. Removes the marker. The caller must sync the store's own directory before the
+    /// first change to make that durable.
     pub(super) fn take_marker(&self) -> Result<bool> {
         match unlinkat(self.own.fd(), CLEAN, UnlinkatFlags::NoRemoveDir) {
             Ok(()) => Ok(true),
@@ -41,8 +41,8 @@ impl Session {
         }
     }
 
-    /// Whether a file here keeps a version exactly, tried on the lock. If that belongs to another user, who alone may set times on
-    /// it, `otherwise` decides.
+    /// Whether the filesystem keeps versions exactly, tried on the lock file. If another user owns that file, its times cannot be
+    /// set and `otherwise` decides.
     pub(super) fn keeps_versions(&self, version: Version, otherwise: bool) -> bool {
         let time = version.to_time();
         match futimens(&*self.lock, &time, &time) {
@@ -51,12 +51,12 @@ impl Session {
         }
     }
 
-    /// Ends the session. `bound`: no version above it was given; `None` if the store is left in disorder.
+    /// Ends the session. No version above `bound` was given; `None` if the next session must recover.
     pub(super) fn end(&self, bound: Option<Version>) {
         let Some(bound) = bound.filter(|_| self.lock.is_ours()) else { return };
         format::lower(&self.own, bound);
-        // Not synced: without it, the next open only takes longer. It cannot become durable before what it stands for, since
-        // everything acknowledged is durable by now.
+        // Not synced: without the marker the next open only takes longer. It cannot become durable too early, since everything
+        // acknowledged is durable by now.
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let _ = openat(self.own.fd(), CLEAN, flags, Mode::from_bits_truncate(0o600));
     }

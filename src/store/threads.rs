@@ -9,10 +9,10 @@ use crate::engine::pool::Pool;
 use crate::error::{Error, Result, Step};
 use crate::fs::process::Process;
 
-/// How many reads of one reader and its clones run at the same time. Others wait in line.
+/// How many reads of one reader and its clones run at the same time. The others wait.
 const THREADS_MAX: usize = 8;
 
-/// Threads that read for futures: started when they are first needed, ended with the last reader and future that use them.
+/// Threads that read for futures. They start on first use and end with the last reader and future that use them.
 #[derive(Debug)]
 pub(super) struct Threads {
     pool: Pool,
@@ -25,7 +25,7 @@ impl Threads {
         Threads { pool: Pool::new("ringbolt-read", THREADS_MAX), process: Process::current() }
     }
 
-    /// Does `work` on one of the threads once the future is polled. `path` is for messages.
+    /// Runs `work` on one of the threads once the future is polled. `path` is for messages.
     pub(super) fn run<T: Send + 'static, W: FnOnce() -> Result<T> + Send + 'static>(
         self: &Arc<Threads>,
         path: PathBuf,
@@ -81,7 +81,7 @@ mod tests {
         }
     }
 
-    /// A thread cannot wait for itself: that would be an error, or last for ever.
+    /// A thread cannot join itself: that would be an error or a deadlock.
     #[test]
     fn the_last_future_may_end_on_one_of_the_threads() {
         let threads = Arc::new(Threads::new());

@@ -1,4 +1,4 @@
-//! Reading directories, and walking through all of a store's.
+//! Reading directories, and the walk over all directories of a store.
 
 use std::ffi::{CStr, CString};
 use std::ops::ControlFlow;
@@ -48,7 +48,7 @@ pub(super) fn open_dir(root: &Dir, path: &str) -> nix::Result<OwnedFd> {
     sys::open_beneath(root.fd(), if path.is_empty() { "." } else { path }, flags)
 }
 
-/// Shows what is in a directory, one entry after another, until `show` breaks. Returns the directory.
+/// Calls `show` for each entry of a directory until it breaks. Returns the directory.
 pub(super) fn scan(
     root: &Dir,
     path: &str,
@@ -70,8 +70,8 @@ pub(super) fn scan(
     Ok(dir)
 }
 
-/// All directories of a store, our own among them, in no particular order. Only paths are remembered, so neither
-/// descriptors nor the stack grow with the tree.
+/// All directories of a store, including its own, in no particular order. Only paths are kept, so neither descriptors nor the
+/// stack grow with the tree.
 #[derive(Debug)]
 pub(super) struct Tree {
     root: Arc<Dir>,
@@ -112,8 +112,8 @@ impl Iterator for Tree {
             });
             let dir = match scanned {
                 Ok(dir) => dir,
-                // Where we may not go we have left nothing (`lost+found` on a volume of one's own, for example); and
-                // what has gone meanwhile, or is too deep to be a key, holds nothing of ours.
+                // A directory without permission (`lost+found`, for example) contains nothing of the store, nor does one that was
+                // removed meanwhile or is too deep for a key.
                 Err(Errno::EACCES | Errno::ENOENT | Errno::ENAMETOOLONG) if !at.is_empty() => continue,
                 Err(errno) => return Some(Err(Error::from_errno(errno, Step::List, path))),
             };

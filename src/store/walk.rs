@@ -23,14 +23,14 @@ pub(super) const NAMES_MAX: usize = 65_536;
 
 /// Walks through the keys of a store in the order of their bytes.
 ///
-/// Each level of the stack is a directory on the way to the current key. It holds the smallest names that come after those already
-/// delivered, at most `names_max` of them; when they run out, the directory is read again for the next ones.
+/// Each level of the stack is a directory on the way to the current key. It holds the smallest names after those already
+/// delivered, at most `names_max` of them. When they run out, the directory is read again for the next ones.
 #[derive(Debug)]
 pub(super) struct Walk {
     root: Arc<Dir>,
     prefix: String,
     start_after: String,
-    /// The most names to hold of a directory.
+    /// The maximum number of names to hold of a directory.
     names_max: usize,
     /// Whether to keep the current directory open, for [`stat`](Walk::stat).
     keeps_open: bool,
@@ -45,11 +45,12 @@ pub(super) struct Walk {
 pub(super) struct Level {
     /// `""`, or a path with a slash at its end.
     path: String,
-    /// The names to come, the next one last. Those of directories end in a slash, so that the order of names is the order of keys.
+    /// The names still to deliver, the next one last. Those of directories end in a slash, so that the order of names is the
+    /// order of keys.
     pub(super) names: Vec<String>,
-    /// The name after which the next pass begins. `None` if the last pass saw everything.
+    /// The name after which the next pass starts. `None` if the last pass saw everything.
     resume_after: Option<String>,
-    /// How many names the last pass could hold.
+    /// The maximum number of names of the last pass.
     held: usize,
     /// Only the level on top of the stack is kept open, so descriptors do not grow with the depth of the tree.
     dir: Option<OwnedFd>,
@@ -66,7 +67,7 @@ struct Window<'a> {
 }
 
 impl Walk {
-    /// Begins at the directory that the prefix is in, or names.
+    /// Starts at the directory that the prefix is in, or names.
     pub(super) fn new(root: Arc<Dir>, options: &ListOptions, names_max: usize) -> Result<Walk> {
         if let ErrorKind::DirectoryRemoved = root.not_found() {
             return Err(Error::new(ErrorKind::DirectoryRemoved, Step::List, root.path()));
@@ -84,7 +85,7 @@ impl Walk {
             #[cfg(test)]
             passes: 0,
         };
-        // A prefix that no key can have has no keys; `a//` must not be read as `a/`.
+        // No key has an invalid prefix; `a//` must not be read as `a/`.
         let possible = from.is_empty() || Key::parse(&from[..from.len() - 1]).is_ok();
         if possible && options.limit != Some(0) {
             walk.enter(from, options.limit)?;
@@ -122,8 +123,8 @@ impl Walk {
                 self.levels.pop();
                 continue;
             };
-            // What a limit asked for was not enough (directories without keys, say): the number of passes must not grow with
-            // the directory.
+            // The names for a limit were not enough (directories without keys, say). Grow, so that the number of passes does not
+            // grow with the directory.
             let held = level.held.saturating_mul(2).min(self.names_max);
             let path = std::mem::take(&mut level.path);
             self.levels.pop();
@@ -133,8 +134,8 @@ impl Walk {
         }
     }
 
-    /// Looks at a file whose key [`next_key`](Walk::next_key) or [`next_name`](Walk::next_name) has just returned. `None` if it is
-    /// gone, or is no regular file any more.
+    /// The metadata of the key that [`next_key`](Walk::next_key) or [`next_name`](Walk::next_name) has just returned. `None` if
+    /// it is not a regular file any more.
     pub(super) fn stat(&mut self, key: &str) -> Result<Option<FileStat>> {
         let Some(level) = self.levels.last_mut() else { return Ok(None) };
         if level.dir.is_none() {
@@ -155,14 +156,14 @@ impl Walk {
         }
     }
 
-    /// Begins with a directory: `""`, or a path with a slash at its end.
+    /// Enters a directory: `""`, or a path with a slash at its end.
     fn enter(&mut self, path: String, wanted: Option<usize>) -> Result<()> {
         if let Some(level) = self.levels.last_mut() {
             level.dir = None;
         }
         let after = match self.start_after.strip_prefix(&*path) {
             Some(rest) => rest.to_owned(),
-            // The whole directory comes before.
+            // The whole directory comes before the start.
             None if *self.start_after > *path => return Ok(()),
             None => String::new(),
         };
@@ -170,7 +171,7 @@ impl Walk {
         self.pass(path, &after, true, held)
     }
 
-    /// Reads a directory once, and puts what it finds on the stack.
+    /// Reads a directory once and pushes its names on the stack.
     fn pass(&mut self, path: String, after: &str, within: bool, held: usize) -> Result<()> {
         #[cfg(test)]
         {
@@ -210,7 +211,7 @@ fn smallest(root: &Dir, path: &str, window: &Window<'_>) -> nix::Result<(OwnedFd
     let mut heap: BinaryHeap<String> = BinaryHeap::new();
     let (mut name, mut all) = (String::new(), true);
     let dir = scan(root, path.trim_end_matches('/'), |found| {
-        // A name that is not UTF-8 is no key.
+        // A name that is not UTF-8 is not a key.
         let Ok(text) = found.name.to_str() else { return ControlFlow::Continue(()) };
         let is_full = heap.len() == held;
         // These need no look at the type of the file.
@@ -248,17 +249,17 @@ fn smallest(root: &Dir, path: &str, window: &Window<'_>) -> nix::Result<(OwnedFd
     Ok((dir, names, all))
 }
 
-/// Whether a directory that cannot be read has no keys: one that has gone, or was never there.
+/// Whether this error means that a directory has no keys: it was removed, or never existed.
 fn holds_nothing(path: &str, errno: Errno) -> bool {
     match errno {
         Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG => !path.is_empty(),
-        // At the top of a volume of one's own.
+        // `lost+found`, for example.
         Errno::EACCES => path.trim_end_matches('/') == "lost+found",
         _ => false,
     }
 }
 
-/// Whether there is a key beneath a directory: reads up to the first.
+/// Whether there is a key beneath a directory. Reads up to the first key.
 #[cfg(feature = "object_store")]
 pub(super) fn holds_a_key(root: &Arc<Dir>, path: &str) -> Result<bool> {
     let mut todo = vec![path.to_owned()];
@@ -277,7 +278,7 @@ pub(super) fn holds_a_key(root: &Arc<Dir>, path: &str) -> Result<bool> {
         });
         match scanned {
             Ok(_) if has_file => return Ok(true),
-            // A crowd of directories: the walk knows how to go through them in bounded memory.
+            // Many directories: walk through them in bounded memory.
             Ok(_) if todo.len() > NAMES_MAX => {
                 let options = ListOptions::new().prefix(format!("{path}/")).limit(1);
                 return Walk::new(Arc::clone(root), &options, NAMES_MAX)?
