@@ -123,7 +123,7 @@ fn check(key: &str) -> Result<String> {
     Key::parse(key).map(|key| key.as_str().to_owned())
 }
 
-/// Changes that are handed in together: groups in order, each durable before the next becomes visible.
+/// Changes that a caller hands in together: groups in order, each durable before the next becomes visible.
 #[derive(Debug)]
 pub(crate) struct Unit {
     pub(crate) groups: Vec<Vec<Change>>,

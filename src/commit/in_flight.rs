@@ -1,7 +1,7 @@
 //! A change on its way through the phases of a commit.
 //!
 //! A change that is made alone passes them all at once, by [`make_alone`]; in a batch it stops after each, by [`Staging`] and
-//! [`super::batch`]. Both start it here, from the same plans, and settle it here.
+//! [`super::round`]. Both start it here, from the same plans, and settle it here.
 
 use std::sync::Arc;
 

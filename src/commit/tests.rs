@@ -8,8 +8,13 @@ use bytes::Bytes;
 use nix::errno::Errno;
 
 use super::*;
-use crate::commit::barrier::BarrierKind;
+use crate::commit::barrier::{Allowed, Barrier, BarrierKind};
+use crate::commit::dirs::Dirs;
+use crate::commit::queue::Load;
 use crate::engine::{Engine, EngineKind, Faulty, Interpreter, Selected, select};
+use crate::file::writer::Writer;
+use crate::fs::dir::Dir;
+use crate::fs::key::Key;
 use crate::fs::temp::Maker;
 use crate::protocol::options::PutOptions;
 use crate::protocol::{Call, Existing};

@@ -1,4 +1,4 @@
-//! The one error type: what failed, at which step, on which path, why, and which of the two worlds we are in.
+//! The error type: what failed, at which step, on which path, why, and what is true afterwards.
 
 mod kind;
 mod predicates;
@@ -52,7 +52,7 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 struct Inner {
     kind: ErrorKind,
-    /// What the kind alone does not say: why a key is invalid, who holds a lock.
+    /// Details beyond the kind: why a key is invalid, which process holds a lock.
     detail: Cow<'static, str>,
     step: Step,
     path: PathBuf,
@@ -60,18 +60,17 @@ struct Inner {
     cause: Option<io::Error>,
     outcome: Outcome,
     leftover: Option<PathBuf>,
-    /// The temporary file of a guard is whole and was left in place.
+    /// Whether the temporary file of a guard is complete and was left in place.
     content_kept: bool,
 }
 
-/// What is true of the target after an error: one of these two, and there will be no third.
+/// What is true of the target after an error. There are only these two cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The target is what it was before the call, and no temporary file is left (if one could not be removed,
-    /// [`Error::leftover`] names it).
+    /// The target has its old content, and no temporary file is left (if one could not be removed, [`Error::leftover`] names it).
     Unchanged,
-    /// The change happened, or may have happened, and may be visible; whether it survives a power cut is not known, since the
-    /// directory could not be synced or nobody knows how far it came. A store refuses further writes until it is reopened.
+    /// The change happened or may have happened, and may be visible. It is unknown whether it survives a power cut, since a
+    /// directory could not be synced or the change was interrupted. A store refuses further writes until it is reopened.
     Unknown,
 }
 
@@ -90,7 +89,7 @@ impl Error {
         Error { inner: Box::new(inner) }
     }
 
-    /// A failed call to the kernel: the errno, read in the light of the step it came from.
+    /// The error of a failed system call: its kind depends on the errno and the step.
     pub(crate) fn from_errno(errno: Errno, step: Step, path: impl Into<PathBuf>) -> Error {
         Error::new(classify(errno, step), step, path).with_cause(errno.into())
     }
@@ -130,7 +129,7 @@ impl Error {
         self
     }
 
-    /// Says that the temporary file was left in place, whole.
+    /// Marks the temporary file as complete and left in place.
     pub(crate) fn with_content_kept(mut self) -> Error {
         self.inner.content_kept = true;
         self
@@ -160,12 +159,12 @@ impl Error {
         self
     }
 
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
     }
 
-    /// Whether the target is what it was, or visible with its durability unknown.
+    /// Whether the target has its old content, or its durability is unknown.
     pub fn outcome(&self) -> Outcome {
         self.inner.outcome
     }
@@ -193,7 +192,7 @@ impl Error {
 
 impl fmt::Display for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Paths are quoted and escaped: a name may hold anything, also control sequences for a terminal.
+        // Paths are quoted and escaped: a name may contain anything, including terminal control sequences.
         let Inner { kind, detail, step, path, .. } = self;
         match kind {
             ErrorKind::InvalidKey => return write!(f, "invalid name {path:?}: {detail}"),

@@ -1,15 +1,14 @@
-//! An error that gives back what it was about.
+//! An error that returns the value of the call.
 
 use std::fmt;
 
 use super::{Error, ErrorKind};
 
-/// A call that consumed a value failed; where the caller can try again, the value comes back.
+/// The error of a call that consumes its value. If the call can be tried again, it contains the value.
 ///
-/// [`AtomicFile::commit`](crate::AtomicFile::commit) and [`StoreFile::commit`](crate::StoreFile::commit) give the file back
-/// when its content is still whole and only its name was refused: the key exists, has another version, or a directory is in
-/// its place. [`Store::close`](crate::Store::close) gives the store back when something else still holds it. `?` turns it
-/// into an [`Error`].
+/// [`AtomicFile::commit`](crate::AtomicFile::commit) and [`StoreFile::commit`](crate::StoreFile::commit) return the file when its
+/// content is still complete and only its name was refused: the key exists, has another version, or a directory is in its place.
+/// [`Store::close`](crate::Store::close) returns the store when something else still holds it. `?` converts it into an [`Error`].
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,7 +40,7 @@ impl<T> Rejected<T> {
         Rejected { error, value: value.map(Box::new) }
     }
 
-    /// Gives the value back if the error says that its content was kept, and drops it otherwise.
+    /// Contains the value if the error says that its content was kept, and drops it otherwise.
     pub(crate) fn of(error: Error, value: T) -> Rejected<T> {
         let value = error.content_kept().then_some(value);
         Rejected::new(error, value)
@@ -62,7 +61,7 @@ impl<T> Rejected<T> {
         self.value.map(|value| *value)
     }
 
-    /// Both.
+    /// The error and the value.
     pub fn into_parts(self) -> (Error, Option<T>) {
         (self.error, self.value.map(|value| *value))
     }

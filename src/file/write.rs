@@ -109,19 +109,19 @@ impl WriteOptions {
     ///
     /// - **Owner and group** are changed only where they differ. Where that is not permitted (only root may give a file away, and
     ///   others may give it only to a group of theirs), the write fails with
-    ///   [`is_permission_denied`](Error::is_permission_denied) at [`Step::SetOwner`], and nothing has changed: the file never gets
+    ///   [`is_permission_denied`](crate::Error::is_permission_denied) at [`Step::SetOwner`](crate::Step::SetOwner), and nothing has changed: the file never gets
     ///   another owner silently.
     /// - **Mode**: all of it, including set-user-ID and set-group-ID. A mode set with [`mode`](WriteOptions::mode) wins. (The
     ///   kernel drops the set-group-ID bit if the owner is not a member of the group, chmod(2).)
     /// - **Extended attributes** in `user.`, and on Linux the access control list, are kept, or the write fails at
-    ///   [`Step::SetAttributes`]. A file without a list gets none, whatever default list its directory has. Security labels,
+    ///   [`Step::SetAttributes`](crate::Step::SetAttributes). A file without a list gets none, whatever default list its directory has. Security labels,
     ///   capabilities and `trusted.` attributes are kept as far as the kernel permits. `security.ima` and `security.evm` are not:
     ///   they are digests of the old file.
     /// - **Not kept**: times, hard links (other names keep the old content), flags of chattr(1), and access control lists that are
     ///   not extended attributes, as on macOS.
     ///
     /// A directory, FIFO, socket or device at the path is refused, and so is a symbolic link
-    /// ([`is_symlink`](Error::is_symlink)) without [`follow_symlink`](WriteOptions::follow_symlink).
+    /// ([`is_symlink`](crate::Error::is_symlink)) without [`follow_symlink`](WriteOptions::follow_symlink).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -146,9 +146,9 @@ impl WriteOptions {
     /// directory must exist.
     ///
     /// Links are followed once, at the beginning, at most 40 of them; more, or a loop, fail with
-    /// [`is_symlink`](Error::is_symlink). Changing a link after that has no effect on this write. In a world-writable directory
+    /// [`is_symlink`](crate::Error::is_symlink). Changing a link after that has no effect on this write. In a world-writable directory
     /// with the sticky bit, such as `/tmp`, only links of this user and of the directory's owner are followed, as with
-    /// `fs.protected_symlinks`; others fail with [`is_permission_denied`](Error::is_permission_denied). A directory, FIFO, socket
+    /// `fs.protected_symlinks`; others fail with [`is_permission_denied`](crate::Error::is_permission_denied). A directory, FIFO, socket
     /// or device is refused.
     ///
     /// ```
@@ -180,7 +180,7 @@ impl WriteOptions {
     ///
     /// # Errors
     ///
-    /// Any failing step, as an [`Error`] that names it. With [`Outcome::Unchanged`](crate::Outcome::Unchanged) the file has its
+    /// Any failing step, as an [`Error`](crate::Error) that names it. With [`Outcome::Unchanged`](crate::Outcome::Unchanged) the file has its
     /// old content. With [`Outcome::Unknown`](crate::Outcome::Unknown) the new content is visible, and may not survive a power
     /// cut.
     ///

@@ -2,7 +2,7 @@
 //!
 //! Nothing here does I/O, and nothing here calls another room but for plain values. A [`Plan`] lists the calls of one change; a
 //! [`Medium`] says how file contents become durable; a [`Run`] hands the calls to an engine and takes their results; a
-//! [`Report`] turns the results into a [`Verdict`]. [`schedule`] orders the phases of many changes that are committed together.
+//! [`Report`](report::Report) turns the results into a [`Verdict`]. [`schedule()`] orders the phases of many changes that are committed together.
 //! Engines interpret plans, and [`crate::commit`] schedules them: neither knows the order of calls by itself.
 
 pub(crate) mod call;

@@ -1,0 +1,216 @@
+//! The state that callers and the committing thread share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use super::auto::Auto;
+use super::barrier::{Allowed, Barrier, BarrierKind};
+use super::change::Unit;
+use super::dirs::Dirs;
+use super::in_flight::has_no_version;
+use super::queue::{Handle, Load, Queue};
+use super::scout::Scout;
+use super::stats::Recorder;
+use super::versions::Versions;
+use super::{Answer, trace};
+use crate::engine::pool::Pool;
+use crate::engine::{Interpreter, Job};
+use crate::error::{Error, ErrorKind, Outcome, Result, Step};
+use crate::file::writer::Writer;
+use crate::fs::dir::Dir;
+use crate::fs::key::Key;
+use crate::fs::sys;
+use crate::protocol::options::PutOptions;
+use crate::protocol::version::Version;
+use crate::protocol::{Call, Existing};
+
+/// The state that callers and the committing thread share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) writer: Writer,
+    pub(crate) dirs: Dirs,
+    pub(crate) versions: Versions,
+    /// Whether solo puts use the journal barrier.
+    pub(super) is_journal: bool,
+    pub(super) queue: Handle<Unit, Vec<Answer>>,
+    pub(super) auto: Mutex<Auto>,
+    /// The maximum number of files of a batch that are open at the same time.
+    pub(super) open_max: usize,
+    /// Threads that help the committing thread to write files.
+    pub(super) stagers: Pool,
+    pub(super) scout: Scout,
+    /// Whether a `syncfs` has consumed earlier errors: see [`Core::prime`].
+    pub(super) primed: AtomicBool,
+    pub(super) recorder: Recorder,
+}
+
+/// Everything a committer is made from.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) writer: Writer,
+    pub(crate) dirs: Dirs,
+    pub(crate) versions: Versions,
+    pub(crate) barrier: (Barrier, Allowed),
+    pub(crate) limit: Load,
+}
+
+impl Core {
+    pub(super) fn new(setup: Setup) -> Core {
+        let Setup { writer, dirs, versions, barrier: (configured, allowed), limit } = setup;
+        let scout = Scout::new(Arc::clone(dirs.root()));
+        Core {
+            writer,
+            dirs,
+            versions,
+            is_journal: allowed == Allowed::Only(BarrierKind::Journal),
+            queue: Queue::new(limit),
+            auto: Mutex::new(Auto::new(configured, allowed)),
+            stagers: Pool::new("ringbolt-stage", stagers()),
+            open_max: open_max(),
+            scout,
+            primed: AtomicBool::new(false),
+            recorder: Recorder::default(),
+        }
+    }
+
+    /// Fails in a forked child, and after a directory sync has failed.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.writer.check(self.dirs.root())
+    }
+
+    pub(super) fn check_poison(&self) -> Result<()> {
+        self.writer.check_poison(self.dirs.root())
+    }
+
+    /// The directory of a key, created if it is missing.
+    pub(crate) fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
+        self.dirs.ensure(self.engine(), key, |error| self.writer.latch(error), || self.check_poison())
+    }
+
+    /// The directory of a key, if it exists.
+    pub(crate) fn find(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
+        self.dirs.find(self.engine(), key)
+    }
+
+    pub(super) fn engine(&self) -> &dyn Interpreter {
+        &*self.writer.engine.interpreter
+    }
+
+    /// A version for a put.
+    pub(super) fn version(&self) -> Result<Version> {
+        self.again_if_moved(&[], || self.versions.next(&self.writer))
+    }
+
+    /// The directory for a put. A put that expects a version fails if the directory is missing, and does not create it.
+    pub(crate) fn directory(&self, key: &Key<'_>, options: PutOptions) -> Result<Arc<Dir>> {
+        match options.existing {
+            Existing::Match(_) => {
+                let dir = self.find(key).map_err(has_no_version)?;
+                self.check_poison().map(|()| dir)
+            }
+            Existing::Replace | Existing::Refuse => self.ensure(key),
+        }
+    }
+
+    /// Refuses conditions on versions where versions are not kept.
+    pub(crate) fn supports(&self, options: PutOptions) -> Result<()> {
+        self.keeps(if let Existing::Match(version) = options.existing { Some(version) } else { None })
+    }
+
+    pub(super) fn keeps(&self, expected: Option<Version>) -> Result<()> {
+        if expected.is_some() && !self.versions.are_kept {
+            return Err(Error::new(ErrorKind::UnsupportedVersion, Step::Compare, self.dirs.root().path()));
+        }
+        Ok(())
+    }
+
+    /// Counts the syncs that were made for this change alone.
+    pub(super) fn count(&self, job: &Job) {
+        let report = job.run.report();
+        self.recorder.files.add(report.made(|call| *call == Call::SyncFile));
+        self.recorder.ranges.add(report.made(|call| *call == Call::SyncRange));
+        self.recorder.directories.add(report.made(Call::is_dir_sync));
+    }
+
+    /// Runs `act`, which works in the directories of `keys`. Runs it again if a cached directory was removed meanwhile, or if the
+    /// cached directories leave no descriptor.
+    pub(crate) fn again_if_moved<T>(&self, keys: &[&Key<'_>], act: impl Fn() -> Result<T>) -> Result<T> {
+        match act() {
+            Err(error) if error.outcome() == Outcome::Unknown => Err(error),
+            Err(error) if error.is_directory_removed() && keys.iter().any(|key| !key.parent().is_empty()) => {
+                self.recorder.fallbacks.add(1);
+                keys.iter().for_each(|key| self.dirs.forget(key));
+                act()
+            }
+            Err(error) if error.is_too_many_open_files() => {
+                self.recorder.fallbacks.add(1);
+                self.dirs.release();
+                act()
+            }
+            result => result,
+        }
+    }
+
+    /// Consumes an error of another program that was not reported yet: it must not fail the first batch.
+    pub(super) fn prime(&self) {
+        if !self.primed.swap(true, Ordering::AcqRel) {
+            let _ = sys::sync_filesystem(self.dirs.root().fd());
+        }
+    }
+
+    pub(super) fn note(&self, answer: &Answer, bytes: usize) {
+        match answer {
+            Ok(_) => {
+                self.recorder.changes.add(1);
+                self.recorder.bytes.add(bytes);
+            }
+            Err(error) => {
+                self.recorder.failed.add(1);
+                trace::failed(error);
+            }
+        }
+    }
+
+    pub(super) fn auto(&self) -> MutexGuard<'_, Auto> {
+        self.auto.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn error_at_root(&self, error: std::io::Error) -> Error {
+        Error::from_io(error, Step::StartEngine, self.dirs.root().path())
+    }
+}
+
+/// One for each further processor, but at most three: files that are created in one directory wait for each other.
+fn stagers() -> usize {
+    thread::available_parallelism().map_or(0, |n| n.get() - 1).min(3)
+}
+
+/// A small part of the process's descriptor limit: the rest belongs to the application.
+fn open_max() -> usize {
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((256, 256));
+    usize::try_from(soft / 8).unwrap_or(128).clamp(4, 128)
+}
+
+/// Poisons the store if a panic unwinds through it: it is unknown how far the change came. Ignores a panic that was in progress
+/// before, when the change is made in a destructor.
+pub(super) struct PoisonOnPanic<'a> {
+    core: &'a Core,
+    was_panicking: bool,
+}
+
+impl<'a> PoisonOnPanic<'a> {
+    pub(super) fn new(core: &'a Core) -> PoisonOnPanic<'a> {
+        PoisonOnPanic { core, was_panicking: thread::panicking() }
+    }
+}
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() && !self.was_panicking {
+            self.core.writer.poison();
+        }
+    }
+}
