@@ -1,17 +1,17 @@
-//! What files of the model hold, and where they are.
+//! The contents and places of files in the model.
 
 use std::fmt;
 
 use super::disk::DirId;
 use crate::protocol::version::Version;
 
-/// How many bytes a file has at most: each can be lost by itself, as a block can.
+/// The maximum length of a file in bytes. Each byte stands for a block that can be lost by itself.
 pub(super) const BLOCKS: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Name {
     Key(u8),
-    /// A temporary one, as a store sweeps it.
+    /// A temporary file of a store.
     Temp(u8),
 }
 
@@ -40,20 +40,20 @@ impl fmt::Debug for Place {
     }
 }
 
-/// What a file holds, with what is set on it.
+/// The content and attributes of a file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Content {
     pub(super) bytes: [u8; BLOCKS],
     pub(super) len: u8,
     pub(super) version: Option<Version>,
     pub(super) mode: u32,
-    /// Owner and attributes, if they were taken over from another file.
+    /// Owner and attributes, if they were copied from another file.
     pub(super) owner: Option<u32>,
     pub(super) attributes: bool,
 }
 
 impl Content {
-    /// What stands for the directory [`INNER`].
+    /// The content that stands for the directory [`INNER`].
     pub(super) const DIRECTORY: Content = Content { mode: 0o40_755, ..Content::EMPTY };
 
     pub(super) fn is_directory(self) -> bool {

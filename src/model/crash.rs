@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, INNER, Inode, Name, Place, Record};
 
-/// Names and what they hold, in order.
+/// Names and contents, in order.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Tree(pub(super) Vec<(Place, Content)>);
 
@@ -22,12 +22,12 @@ impl Tree {
         }
     }
 
-    /// The keys, and what is in their files: neither temporary files nor directories.
+    /// The keys and their contents, without temporary files and directories.
     pub(super) fn keys(&self) -> Tree {
         Tree(self.0.iter().filter(|(place, content)| !place.is_temp() && !content.is_directory()).copied().collect())
     }
 
-    /// What can be reached: nothing in a directory that has no name.
+    /// What is reachable: nothing in a directory without a name.
     fn reachable(self) -> Tree {
         if self.has_inner() { self } else { self.only(|place| place.dir != INNER) }
     }
@@ -52,7 +52,7 @@ impl fmt::Debug for Tree {
 }
 
 impl Disk {
-    /// What everybody sees while there is power.
+    /// What readers see before a cut.
     pub(super) fn visible(&self) -> Tree {
         let found = self.names.iter().filter_map(|(place, entry)| Some((*place, entry.now?)));
         Tree(
@@ -63,8 +63,8 @@ impl Disk {
         .reachable()
     }
 
-    /// Every tree that a power cut may leave, of the places that are wanted. What is in a temporary file is not told apart:
-    /// nobody ever reads one.
+    /// Every tree that a power cut may leave, limited to the `wanted` places. Contents of temporary files are not distinguished:
+    /// nobody reads them.
     pub(super) fn crashes(&self, wanted: impl Fn(Place) -> bool) -> impl Iterator<Item = Tree> {
         let journals = match self.filesystem {
             Filesystem::Journaled => 0..=self.log.len(),
@@ -76,7 +76,7 @@ impl Disk {
         })
     }
 
-    /// The values that each name may have when so many records are committed, and the states that each file may be in.
+    /// The values that each name and the states that each file may have when this many journal records are committed.
     #[expect(clippy::type_complexity, reason = "both are used at once, and only here")]
     fn after(
         &self,
@@ -112,7 +112,7 @@ impl Disk {
         (names.into_iter().collect(), states.collect())
     }
 
-    /// The disk after the power came back.
+    /// The disk after a cut.
     pub(super) fn restarted(filesystem: Filesystem, tree: &Tree) -> Disk {
         let files = tree.0.iter().zip(0..);
         files.fold(Disk::new(filesystem), |disk, ((place, content), file)| match content.is_directory() {
@@ -122,14 +122,14 @@ impl Disk {
     }
 }
 
-/// What may be found in a file: all of what was synced last; or, if it was written since, anything.
+/// The contents that a file may have: what was synced last, or anything if it was written since.
 fn states(inode: &Inode, written_out: Option<Content>) -> Vec<Content> {
     let (now, durable) = (inode.now, written_out.or(inode.durable));
     if durable == Some(now) {
         return vec![now];
     }
     let mut found: Vec<Content> = durable.into_iter().collect();
-    // Any length; each block written or zeroes; what is set on the file kept or not.
+    // Any length; each block written or zero; attributes kept or lost.
     for len in 0..=now.len {
         for kept in 0..1_u8 << len {
             let mut content = Content { len, ..now };
@@ -146,7 +146,7 @@ fn states(inode: &Inode, written_out: Option<Content>) -> Vec<Content> {
     found
 }
 
-/// Every choice of one value a name.
+/// Every choice of one value for each name.
 fn product(names: Vec<(Place, Vec<Option<FileId>>)>) -> impl Iterator<Item = Vec<(Place, FileId)>> {
     let count: usize = names.iter().map(|(_, values)| values.len()).product();
     (0..count).map(move |mut n| {

@@ -1,4 +1,4 @@
-//! A filesystem in memory: what is seen, and what of it is certain to outlast a power cut.
+//! A filesystem in memory: what is visible, and what is certain to survive a power cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,21 +10,20 @@ use crate::protocol::{Call, Existing};
 pub(super) type FileId = u8;
 pub(super) type DirId = u8;
 
-/// A directory within one of the others, where a disk has it: by the number of a file, its name can be taken away and given to
-/// a file. All others are always there.
+/// A directory within another one. It is represented by a file number, so that its name can be removed and given to a file. The
+/// other directories always exist.
 pub(super) const INNER: DirId = 2;
 pub(super) const INNER_FILE: FileId = FileId::MAX - 1;
 
-/// What a filesystem may do to what is not synced.
+/// How a filesystem treats what is not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Filesystem {
-    /// The least that POSIX allows: any name may have any value that it had since its directory was synced, each by itself.
+    /// The minimum of POSIX: each name may independently have any value since the last sync of its directory.
     Posix,
-    /// A kind of it that writes no name before it is asked to: a cut leaves what was synced last, and nothing newer.
+    /// Like `Posix`, but nothing is written before a sync: a cut leaves what was synced last.
     Lazy,
-    /// Names change in one order, by a journal, and a cut leaves the beginning of it; a rename is one change. A sync commits
-    /// as much of it as what it is called on has part in, not all. What a file has written out is durable with any commit
-    /// that comes after that.
+    /// Names change in one order, through a journal, and a cut leaves a prefix of it. A rename is one change. A sync commits the
+    /// journal up to the last record that concerns it. Data that was written out is durable with any later commit.
     Journaled,
 }
 
@@ -35,26 +34,26 @@ impl Filesystem {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Inode {
     pub(super) now: Content,
-    /// What is certain: as of the last sync.
+    /// The durable content, as of the last sync.
     pub(super) durable: Option<Content>,
-    /// A sync of it has failed: what was dirty then is marked clean, and no later sync writes it.
+    /// A sync failed: its dirty data is marked clean, and no later sync writes it.
     tainted: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Entry {
     pub(super) now: Option<FileId>,
-    /// Its values since the last sync of its directory, beginning with the durable one, without the one it has now.
+    /// Its values since the last sync of its directory, starting with the durable one and without the current one.
     pub(super) since: Vec<Option<FileId>>,
-    /// A sync of its directory has failed: no later one makes this value durable.
+    /// A sync of its directory failed: no later one makes this value durable.
     lost: bool,
 }
 
-/// A record of a journal that is not committed yet.
+/// A journal record that is not committed yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Record {
     Names(Vec<(Place, Option<FileId>)>),
-    /// All of the file was on the device before this.
+    /// All data of the file was written out before this record.
     WrittenOut(FileId, Content),
 }
 
@@ -73,18 +72,18 @@ pub(super) struct Disk {
     pub(super) files: BTreeMap<FileId, Inode>,
     pub(super) names: BTreeMap<Place, Entry>,
     pub(super) log: Vec<Record>,
-    /// The journal has failed: everything is refused.
+    /// The journal has failed: every call fails.
     dead: bool,
 }
 
-/// What a call works on.
+/// The operands of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Hands {
+pub(super) struct Operands {
     /// The target.
     pub(super) to: Place,
     pub(super) temp: Name,
     pub(super) source: Option<Place>,
-    /// What the temporary file is to hold; and which file it is once it exists.
+    /// The content for the temporary file, and its number.
     pub(super) bytes: [u8; BLOCKS],
     pub(super) file: FileId,
 }
@@ -94,24 +93,24 @@ impl Disk {
         Disk { filesystem, files: BTreeMap::new(), names: BTreeMap::new(), log: Vec::new(), dead: false }
     }
 
-    /// A file that is durable, and so is its name.
+    /// Adds a durable file with a durable name.
     pub(super) fn with(mut self, place: Place, file: FileId, content: Content) -> Disk {
         self.files.insert(file, Inode { now: content, durable: Some(content), tainted: false });
         self.names.insert(place, Entry { now: Some(file), since: vec![Some(file)], lost: false });
         self
     }
 
-    /// An empty directory that is durable: [`INNER`].
+    /// Adds a durable empty directory: [`INNER`].
     pub(super) fn with_inner(self, place: Place) -> Disk {
         self.with(place, INNER_FILE, Content::DIRECTORY)
     }
 
-    /// Whether anything can be created in a directory: not in one that was removed.
+    /// Whether a file can be created in a directory: not if it was removed.
     fn is_reachable(&self, dir: DirId) -> bool {
         dir != INNER || self.names.values().any(|entry| entry.now == Some(INNER_FILE))
     }
 
-    /// A file that is written and not synced, as through a guard.
+    /// Adds a file that is written and not synced, as through a guard.
     pub(super) fn add(&mut self, place: Place, file: FileId, content: Content) {
         self.files.insert(file, Inode { now: content, durable: None, tainted: false });
         self.change(vec![(place, Some(file))]);
@@ -121,12 +120,12 @@ impl Disk {
         self.names.get(&place).and_then(|entry| entry.now)
     }
 
-    /// Runs a call; the bytes that a write took.
-    pub(super) fn apply(&mut self, call: &Call, hands: &Hands) -> Result<usize, Errno> {
+    /// Runs a call. Returns the number of bytes of a write.
+    pub(super) fn apply(&mut self, call: &Call, operands: &Operands) -> Result<usize, Errno> {
         if self.dead && !matches!(call, Call::StartSync | Call::CloseFile | Call::Compare { .. } | Call::CheckSource) {
             return Err(Errno::EROFS);
         }
-        let temp = Place { dir: hands.to.dir, name: hands.temp };
+        let temp = Place { dir: operands.to.dir, name: operands.temp };
         match call {
             Call::CreateTemp { mode } => {
                 if self.file_at(temp).is_some() {
@@ -135,101 +134,103 @@ impl Disk {
                 if !self.is_reachable(temp.dir) {
                     return Err(Errno::ENOENT);
                 }
-                self.add(temp, hands.file, Content { mode: *mode, ..Content::EMPTY });
+                self.add(temp, operands.file, Content { mode: *mode, ..Content::EMPTY });
             }
             Call::SetOwner(owner) => {
-                let content = &mut self.inode(hands)?.now;
+                let content = &mut self.inode(operands)?.now;
                 content.owner = Some(owner.uid);
                 content.mode &= !0o6000;
             }
-            Call::SetAttributes => self.inode(hands)?.now.attributes = true,
-            Call::SetMode { mode } => self.inode(hands)?.now.mode = *mode,
+            Call::SetAttributes => self.inode(operands)?.now.attributes = true,
+            Call::SetMode { mode } => self.inode(operands)?.now.mode = *mode,
             Call::Write { range, sync } => {
-                let content = &mut self.inode(hands)?.now;
-                content.bytes[range.clone()].copy_from_slice(&hands.bytes[range.clone()]);
+                let content = &mut self.inode(operands)?.now;
+                content.bytes[range.clone()].copy_from_slice(&operands.bytes[range.clone()]);
                 content.len = content.len.max(u8::try_from(range.end).expect("a few bytes"));
                 content.mode &= !0o6000;
                 if *sync {
-                    self.sync_file(hands.file);
+                    self.sync_file(operands.file);
                 }
                 return Ok(range.len());
             }
-            Call::Stamp { version } => self.inode(hands)?.now.version = Some(*version),
+            Call::Stamp { version } => self.inode(operands)?.now.version = Some(*version),
             Call::StartSync | Call::CloseFile => {}
-            Call::SyncFile => self.sync_file(hands.file),
+            Call::SyncFile => self.sync_file(operands.file),
             Call::WriteOut | Call::SyncRange => {
-                let Inode { now, tainted, .. } = *self.inode(hands)?;
+                let Inode { now, tainted, .. } = *self.inode(operands)?;
                 if self.filesystem == Filesystem::Journaled && !tainted {
-                    self.log.push(Record::WrittenOut(hands.file, now));
+                    self.log.push(Record::WrittenOut(operands.file, now));
                 }
             }
             Call::SyncFilesystem => self.sync_all(),
-            Call::Compare { .. } if self.file_at(hands.to) == Some(INNER_FILE) => return Err(Errno::ESTALE),
-            Call::Unlink if self.file_at(hands.to) == Some(INNER_FILE) => return Err(Errno::EISDIR),
+            Call::Compare { .. } if self.file_at(operands.to) == Some(INNER_FILE) => return Err(Errno::ESTALE),
+            Call::Unlink if self.file_at(operands.to) == Some(INNER_FILE) => return Err(Errno::EISDIR),
             Call::Compare { expected } => {
-                let found = self.file_at(hands.to).map(|file| self.files[&file].now.version);
+                let found = self.file_at(operands.to).map(|file| self.files[&file].now.version);
                 return if found == Some(Some(*expected)) { Ok(0) } else { Err(Errno::ESTALE) };
             }
-            Call::Publish { existing: Existing::Refuse } | Call::PublishByLink if self.file_at(hands.to).is_some() => {
+            Call::Publish { existing: Existing::Refuse } | Call::PublishByLink
+                if self.file_at(operands.to).is_some() =>
+            {
                 return Err(Errno::EEXIST);
             }
-            Call::Publish { .. } | Call::Move if self.file_at(hands.to) == Some(INNER_FILE) => {
+            Call::Publish { .. } | Call::Move if self.file_at(operands.to) == Some(INNER_FILE) => {
                 return Err(Errno::EISDIR);
             }
-            Call::ClearName { existing } => match self.file_at(hands.to) {
+            Call::ClearName { existing } => match self.file_at(operands.to) {
                 Some(INNER_FILE)
                     if self.names.iter().any(|(place, entry)| place.dir == INNER && entry.now.is_some()) =>
                 {
                     return Err(Errno::EISDIR);
                 }
-                Some(INNER_FILE) => self.change(vec![(hands.to, None)]),
+                Some(INNER_FILE) => self.change(vec![(operands.to, None)]),
                 Some(_) if *existing == Existing::Refuse => return Err(Errno::EEXIST),
                 _ => {}
             },
-            Call::Publish { .. } => self.rename(temp, hands.to)?,
+            Call::Publish { .. } => self.rename(temp, operands.to)?,
             Call::PublishByLink => {
                 let file = self.file_at(temp).ok_or(Errno::ENOENT)?;
-                self.change(vec![(hands.to, Some(file))]);
+                self.change(vec![(operands.to, Some(file))]);
             }
-            Call::CheckSource => match self.file_at(hands.source.ok_or(Errno::EBADF)?) {
+            Call::CheckSource => match self.file_at(operands.source.ok_or(Errno::EBADF)?) {
                 None => return Err(Errno::ENOENT),
                 Some(INNER_FILE) => return Err(Errno::EISDIR),
                 Some(_) => {}
             },
-            Call::Move => self.rename(hands.source.ok_or(Errno::EBADF)?, hands.to)?,
-            Call::Unlink => self.remove(hands.to)?,
-            Call::SyncDir => self.sync_dir(hands.to.dir),
-            Call::SyncSourceDir => self.sync_dir(hands.source.ok_or(Errno::EBADF)?.dir),
+            Call::Move => self.rename(operands.source.ok_or(Errno::EBADF)?, operands.to)?,
+            Call::Unlink => self.remove(operands.to)?,
+            Call::SyncDir => self.sync_dir(operands.to.dir),
+            Call::SyncSourceDir => self.sync_dir(operands.source.ok_or(Errno::EBADF)?.dir),
             Call::RemoveTemp => self.remove(temp)?,
         }
         Ok(0)
     }
 
-    /// A call that fails: what it spoils.
-    pub(super) fn fail(&mut self, call: &Call, hands: &Hands, errno: Errno) {
+    /// The damage of a call that fails.
+    pub(super) fn fail(&mut self, call: &Call, operands: &Operands, errno: Errno) {
         match call {
-            Call::WriteOut | Call::SyncFile | Call::SyncRange => self.taint(hands.file),
-            // Refused before anything was done.
+            Call::WriteOut | Call::SyncFile | Call::SyncRange => self.taint(operands.file),
+            // Refused before anything was written.
             Call::Write { sync: true, .. } if errno == Errno::EOPNOTSUPP => {}
-            // What it has written is in the cache; after an error of the device it is not to be had from there.
+            // Its data is in the page cache; after a device error the cache does not write it again.
             Call::Write { range, sync: true } => {
-                let _ = self.apply(&Call::Write { range: range.clone(), sync: false }, hands);
+                let _ = self.apply(&Call::Write { range: range.clone(), sync: false }, operands);
                 if errno != Errno::EINTR {
-                    self.taint(hands.file);
+                    self.taint(operands.file);
                 }
             }
             Call::SyncFilesystem => {
                 self.files.keys().copied().collect::<Vec<_>>().into_iter().for_each(|file| self.taint(file));
                 self.lose(|_| true);
             }
-            Call::SyncDir => self.lose_dir(hands.to.dir),
-            Call::SyncSourceDir => self.lose_dir(hands.source.map_or(hands.to.dir, |source| source.dir)),
+            Call::SyncDir => self.lose_dir(operands.to.dir),
+            Call::SyncSourceDir => self.lose_dir(operands.source.map_or(operands.to.dir, |source| source.dir)),
             _ => {}
         }
     }
 
-    fn inode(&mut self, hands: &Hands) -> Result<&mut Inode, Errno> {
-        self.files.get_mut(&hands.file).ok_or(Errno::EBADF)
+    fn inode(&mut self, operands: &Operands) -> Result<&mut Inode, Errno> {
+        self.files.get_mut(&operands.file).ok_or(Errno::EBADF)
     }
 
     fn rename(&mut self, from: Place, to: Place) -> Result<(), Errno> {
@@ -251,7 +252,7 @@ impl Disk {
             let entry = self.names.entry(*place).or_insert(Entry { now: None, since: vec![None], lost: false });
             let before = std::mem::replace(&mut entry.now, *now);
             entry.lost = false;
-            // In order, so that equal disks are equal; the first is the durable one. A journal knows more.
+            // Sorted, so that equal disks compare equal. The first value is the durable one. A journal has its own order.
             if self.filesystem != Filesystem::Journaled && !entry.since.contains(&before) {
                 entry.since.push(before);
                 entry.since[1..].sort_unstable();
@@ -282,7 +283,7 @@ impl Disk {
         self.settle(|_| true);
     }
 
-    /// Commits the journal up to and with this record.
+    /// Commits the journal through this record.
     fn commit(&mut self, last: Option<usize>) {
         let Some(last) = last else { return };
         for record in self.log.drain(..=last) {
@@ -302,7 +303,7 @@ impl Disk {
         self.forget();
     }
 
-    /// What these names are now is durable, where no journal tells when.
+    /// Makes the current values of these names durable, on filesystems without a journal.
     fn settle(&mut self, which: impl Fn(Place) -> bool) {
         if self.filesystem == Filesystem::Journaled {
             return;
@@ -313,7 +314,7 @@ impl Disk {
         self.forget();
     }
 
-    /// Names that are nothing, durably, and files without a name.
+    /// Forgets names that are durably absent, and files without a name.
     fn forget(&mut self) {
         let log = &self.log;
         let waits = |place: &Place| {
@@ -335,7 +336,7 @@ impl Disk {
         self.dead
     }
 
-    /// Whether no sync has failed that a later one would be needed for.
+    /// Whether no failed sync has left anything behind.
     pub(super) fn is_sound(&self) -> bool {
         !self.dead && self.names.values().all(|entry| !entry.lost) && self.files.values().all(|inode| !inode.tainted)
     }

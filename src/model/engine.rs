@@ -1,5 +1,5 @@
-//! An engine for a real committer: plain calls on real files, each of them mirrored on a disk of the model. Nothing is
-//! synced but there.
+//! An engine for a real committer. It makes plain calls on real files and mirrors each on a disk of the model. Syncs run only in
+//! the model.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -10,14 +10,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
-use super::disk::{BLOCKS, Content, DirId, Disk, FileId, Hands, Name, Place};
+use super::disk::{BLOCKS, Content, DirId, Disk, FileId, Name, Operands, Place};
 use super::history::{History, Moment};
 use super::promise::{Effect, Progress, Standing, Unit};
 use crate::engine::{Faulty, Interpreter, Job};
 use crate::fs::dir::Dir;
 use crate::protocol::{Call, Fate};
 
-/// Decides of the n-th call (from 0) whether it fails, and how.
+/// Decides whether the n-th call (from 0) fails, and how.
 pub(super) type Fault = Box<dyn FnMut(usize, &Call) -> Option<Errno> + Send>;
 
 pub(super) struct Model {
@@ -30,11 +30,11 @@ pub(super) struct Model {
 struct State {
     disk: Disk,
     fault: Fault,
-    /// What the numbers of the model stand for.
+    /// The names behind the numbers of the model.
     names: Vec<(String, Name)>,
-    /// The files by the numbers of the system.
+    /// Files by their inode numbers.
     files: Vec<(u64, FileId)>,
-    /// What was published, with the versions that the committer has given.
+    /// Published contents, with the committer's versions.
     published: Vec<Content>,
     calls: Vec<Call>,
     units: Vec<Unit>,
@@ -42,7 +42,7 @@ struct State {
     moments: Vec<Moment>,
 }
 
-/// The most operations of one run.
+/// The maximum number of operations of a run.
 const MOST: usize = 64;
 
 impl Model {
@@ -61,7 +61,7 @@ impl Model {
         Model { inner: Faulty::new(|_, _| None), root: root.to_owned(), state: Mutex::new(state) }
     }
 
-    /// Says that some operations are about to begin, one effect each with its group; their numbers.
+    /// Announces operations, one effect each with its group. Returns their numbers.
     pub(super) fn begin(&self, effects: impl IntoIterator<Item = (usize, Effect)>) -> Vec<usize> {
         let mut state = self.lock();
         let batch = state.units.len();
@@ -74,7 +74,7 @@ impl Model {
         effects.into_iter().map(begin).collect()
     }
 
-    /// Says what their callers were told.
+    /// Records the results of operations.
     pub(super) fn end(&self, operations: &[usize], standings: &[Standing]) {
         let mut state = self.lock();
         for (op, standing) in operations.iter().zip(standings) {
@@ -83,7 +83,7 @@ impl Model {
         state.note(format!("told {operations:?}: {standings:?}"));
     }
 
-    /// Takes in a file that was written through a guard.
+    /// Adds a file that was written through a guard.
     pub(super) fn adopt(&self, dir: &Dir, temp: &CStr, file: impl AsFd, content: Content) {
         let mut state = self.lock();
         let place = Place { dir: self.dir(dir), name: state.name(temp) };
@@ -114,7 +114,7 @@ impl Model {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Directories are known by their names: the tests have `a` and `b`.
+    /// Directories by name: the tests have `a` and `b`.
     fn dir(&self, dir: &Dir) -> DirId {
         DirId::from(dir.path().strip_prefix(&self.root).is_ok_and(|path| path == Path::new("b")))
     }
@@ -126,36 +126,36 @@ impl Model {
         bytes[..job.bytes.len()].copy_from_slice(&job.bytes.chunks().concat());
         let source = job.source.as_ref().map(|(dir, name)| Place { dir: self.dir(dir), name: state.name(name) });
         let file = job.file.as_ref().map_or(FileId::MAX, |file| state.number(file));
-        let mut hands = Hands { to, temp: state.name(&job.temp), source, bytes, file };
+        let mut operands = Operands { to, temp: state.name(&job.temp), source, bytes, file };
         let n = state.calls.len();
         state.calls.push(call.clone());
         let State { fault, disk, .. } = &mut *state;
         let fate = match fault(n, call) {
             Some(errno) => {
-                disk.fail(call, &hands, errno);
+                disk.fail(call, &operands, errno);
                 job.watch(call, true);
                 Fate::Failed(errno)
             }
-            // These are free, and succeed.
-            None if is_sync(call) => disk.apply(call, &hands).map_or_else(
+            // Syncs run in the model only.
+            None if is_sync(call) => disk.apply(call, &operands).map_or_else(
                 |errno| {
                     job.watch(call, true);
                     Fate::Failed(errno)
                 },
                 Fate::Done,
             ),
-            // A failure that the real files know nothing of: they are not asked.
-            None if disk.is_dead() => disk.apply(call, &hands).map_or_else(Fate::Failed, Fate::Done),
+            // The real files know nothing of this failure.
+            None if disk.is_dead() => disk.apply(call, &operands).map_or_else(Fate::Failed, Fate::Done),
             None => {
                 let fate = self.inner.call(call, job);
                 if let (Call::CreateTemp { .. }, Some(file)) = (call, &job.file) {
-                    hands.file = state.add(file);
+                    operands.file = state.add(file);
                 }
                 // Not every system has a rename that refuses to replace.
                 if (call, &fate) == (&Call::REFUSE, &Fate::Failed(Errno::EINVAL)) {
                     return fate;
                 }
-                let modelled = state.disk.apply(call, &hands).map_or_else(Fate::Failed, Fate::Done);
+                let modelled = state.disk.apply(call, &operands).map_or_else(Fate::Failed, Fate::Done);
                 assert_eq!(modelled, fate, "{call:?}: the model, and what the system does");
                 fate
             }
@@ -175,7 +175,7 @@ impl State {
         self.moments.push(moment);
     }
 
-    /// `k3` is the third key; every temporary name has a number of its own.
+    /// `k3` is key 3. Every temporary name gets a number.
     fn name(&mut self, name: &CStr) -> Name {
         let name = name.to_str().expect("the names of the tests");
         if let Some(key) = name.strip_prefix('k') {
@@ -198,7 +198,7 @@ impl State {
 
     fn number(&self, file: impl AsFd) -> FileId {
         let inode = inode(file);
-        // The last: a number of the system may be used again.
+        // The last match: the system may reuse inode numbers.
         self.files.iter().rev().find(|(known, _)| *known == inode).map_or(FileId::MAX, |(_, number)| *number)
     }
 }

@@ -1,4 +1,4 @@
-//! What a real committer did, moment by moment, and the look at what a power cut could have left at each.
+//! The history of a real committer, and the check of what a power cut could have left at each moment.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -7,7 +7,7 @@ use super::disk::{Disk, Place};
 use super::promise::{Effect, Progress, Unit, allowed};
 use super::recovery::recover_tree;
 
-/// The disk after a call, and how far the operations were.
+/// The disk and the progress of the operations after a call.
 #[derive(Clone, Debug)]
 pub(super) struct Moment {
     what: String,
@@ -28,12 +28,13 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Looks at every tree that a cut could leave at any moment, all keys at once; how many. What is wrong, if anything is.
+    /// Checks every tree that a cut could leave at any moment, all keys at once. Returns their number, or a description of the
+    /// violation.
     pub(super) fn check(&self) -> Result<usize, String> {
         self.check_where(&self.units, |_| true)
     }
 
-    /// The same key by key, where the operations are too many to try every order of them.
+    /// The same key by key, for histories with too many operations to try every order.
     pub(super) fn check_each_key(&self) -> Result<usize, String> {
         let place = |unit: &Unit| match unit.effect {
             Effect::Put { place, .. } | Effect::Delete { place } => place,

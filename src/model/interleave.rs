@@ -1,11 +1,11 @@
-//! Every order of the calls of some operations, with a power cut and a kill at every point of it.
+//! Every order of the calls of several operations, with a power cut and a kill at every point.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::crash::Tree;
 use super::disk::{DirId, Disk, Filesystem};
-use super::machine::{Links, Machine, Next, State};
+use super::machine::{Links, Machine, Next, StateId};
 use super::numbered::{Number, Numbered, QuickMap, QuickSet};
 use super::operation::{Operation, faults};
 use super::promise::{Effect, Progress, Standing, Unit, allowed};
@@ -13,28 +13,28 @@ use super::recovery::{self, ORDERS, recover, recover_tree};
 use crate::protocol::Call;
 use crate::protocol::{Fate, Verdict};
 
-/// What is tried.
+/// What to explore.
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
     pub(super) disk: Disk,
     pub(super) links: Links,
     pub(super) operations: Vec<Operation>,
-    /// Whether one call fails, whichever, in whatever way.
+    /// Whether each call fails in turn, in each way.
     pub(super) fails: bool,
-    /// The orders in which a recovery takes the directories.
+    /// The orders in which a recovery may visit the directories.
     pub(super) orders: Vec<[DirId; 2]>,
 }
 
-/// What was looked at.
+/// What was explored.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Summary {
     /// Orders of all calls.
     pub(super) interleavings: u128,
-    /// States of the disk and of the operations that differ.
+    /// Distinct states of the disk and the operations.
     pub(super) points: usize,
-    /// What a power cut may leave of them.
+    /// States after a power cut.
     pub(super) crashes: usize,
-    /// Those of them that differ.
+    /// The distinct trees among them.
     pub(super) trees: BTreeSet<Tree>,
 }
 
@@ -88,7 +88,7 @@ impl Scenario {
             operation.effects.iter().map(move |(group, effect)| Unit { op, batch: op, group: *group, effect: *effect })
         });
         let units: Vec<Unit> = units.collect();
-        // Two halves of a rename between directories have two syncs; only a journal makes one change of them.
+        // The two halves of a rename between directories have two syncs; only a journal makes them one change.
         let halves = disk.filesystem != Filesystem::Journaled
             && units.iter().any(|unit| matches!(unit.effect, Effect::Rename { from, to } if from.dir != to.dir));
         let count = self.operations.len();
@@ -124,15 +124,15 @@ impl Scenario {
     }
 }
 
-/// How far everything is.
+/// The state of the whole exploration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Point {
     disk: Number,
-    at: Vec<State>,
+    at: Vec<StateId>,
     progress: Number,
-    /// Directories of which a sync has failed, one a bit.
+    /// Directories with a failed sync, one bit each.
     distrusted: u8,
-    /// Nothing more is begun.
+    /// No operation may start any more.
     poisoned: bool,
     may_fail: bool,
 }
@@ -146,11 +146,11 @@ struct Search<'a> {
     disks: Numbered<Disk>,
     progresses: Numbered<Progress>,
     promises: Numbered<BTreeSet<Tree>>,
-    /// What is promised at each progress.
+    /// The promises at each progress.
     promised: QuickMap<Number, Number>,
-    /// How many ways lead on from a point.
+    /// The number of paths from a point.
     paths: QuickMap<Point, u128>,
-    /// Disks that were looked at, with the promises that were to be kept there: for a cut and a kill, and for a cut alone.
+    /// Disks that were checked, with their promises: for a cut and a kill, and for a cut alone.
     checked: QuickSet<(Number, Number)>,
     cut: QuickSet<(Number, Number)>,
     steps: Vec<Step>,
@@ -162,7 +162,7 @@ struct Step {
     op: usize,
     call: Call,
     fate: Fate,
-    /// How the operation ended, if this was its end.
+    /// The result of the operation, if this was its last call.
     end: Option<Standing>,
 }
 
@@ -170,9 +170,9 @@ struct Step {
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Now,
-    /// After the process was killed, and this much of a recovery.
+    /// After the process was killed, in the middle of a recovery.
     In(recovery::Step),
-    /// After all of it.
+    /// After the whole recovery.
     After([DirId; 2]),
     /// After another cut and a recovery.
     Twice,
@@ -183,7 +183,7 @@ enum Cut {
 type Checked<T> = Result<T, Box<Violation>>;
 
 impl Search<'_> {
-    /// Looks at a point and all behind it; how many ways lead on.
+    /// Explores a point and everything after it. Returns the number of paths.
     fn visit(&mut self, point: &Point) -> Checked<u128> {
         if let Some(known) = self.paths.get(point) {
             return Ok(*known);
@@ -194,14 +194,14 @@ impl Search<'_> {
         }
         let mut ways = 0;
         for op in 0..point.at.len() {
-            let Next::Call { hands, call } = self.machines[op].next(point.at[op]).clone() else { continue };
+            let Next::Call { operands, call } = self.machines[op].next(point.at[op]).clone() else { continue };
             if !self.may_go_on(point, op) {
                 continue;
             }
-            ways += self.step(point, op, hands, &call, None)?;
+            ways += self.step(point, op, operands, &call, None)?;
             if point.may_fail {
                 for fault in faults(&call) {
-                    ways += self.step(point, op, hands, &call, Some(fault))?;
+                    ways += self.step(point, op, operands, &call, Some(fault))?;
                 }
             }
         }
@@ -224,7 +224,7 @@ impl Search<'_> {
         &mut self,
         point: &Point,
         op: usize,
-        hands: usize,
+        operands: usize,
         call: &Call,
         fault: Option<(Fate, bool)>,
     ) -> Checked<u128> {
@@ -232,28 +232,28 @@ impl Search<'_> {
         let mut progress = (*self.progresses.value(point.progress)).clone();
         let mut disk = (*self.disks.value(point.disk)).clone();
         let operation = &self.scenario.operations[op];
-        let hands = &operation.hands[hands];
+        let operands = &operation.operands[operands];
         if progress.standings[op] == Standing::Waiting {
             progress.begin(op);
         }
         point.may_fail &= fault.is_none();
         let fate = match fault {
-            None => disk.apply(call, hands).map_or_else(Fate::Failed, Fate::Done),
+            None => disk.apply(call, operands).map_or_else(Fate::Failed, Fate::Done),
             Some((fate, done)) => {
                 match (&fate, call) {
                     (Fate::Done(n), Call::Write { range, sync }) => {
                         let part = Call::Write { range: range.start..range.start + n, sync: *sync };
-                        let _ = disk.apply(&part, hands);
+                        let _ = disk.apply(&part, operands);
                     }
-                    (Fate::Failed(errno), _) if !done => disk.fail(call, hands, *errno),
-                    _ => _ = disk.apply(call, hands),
+                    (Fate::Failed(errno), _) if !done => disk.fail(call, operands, *errno),
+                    _ => _ = disk.apply(call, operands),
                 }
                 fate
             }
         };
         let synced = match call {
-            Call::SyncDir => Some(hands.to.dir),
-            Call::SyncSourceDir => hands.source.map(|source| source.dir),
+            Call::SyncDir => Some(operands.to.dir),
+            Call::SyncSourceDir => operands.source.map(|source| source.dir),
             _ => None,
         };
         if let (Some(dir), Fate::Failed(_)) = (synced, &fate) {
@@ -263,7 +263,7 @@ impl Search<'_> {
         point.at[op] = self.machines[op].advance(point.at[op], &fate);
         let mut end = None;
         if let Next::Over(verdict) = self.machines[op].next(point.at[op]) {
-            let doubtful = || operation.hands.iter().any(|hands| point.distrusted >> hands.to.dir & 1 == 1);
+            let doubtful = || operation.operands.iter().any(|operands| point.distrusted >> operands.to.dir & 1 == 1);
             let standing = match verdict {
                 Verdict::Durable if doubtful() => Standing::Unknown,
                 Verdict::Durable => Standing::Durable,
@@ -282,7 +282,7 @@ impl Search<'_> {
         Ok(ways)
     }
 
-    /// What is promised then.
+    /// The promises at this progress.
     fn promise(&mut self, progress: Number) -> Number {
         let Search { progresses, promises, initial, units, halves, .. } = self;
         *self.promised.entry(progress).or_insert_with(|| {
@@ -305,7 +305,7 @@ impl Search<'_> {
                 let number = self.disks.number(left.clone());
                 self.cut(number, Cut::In(step), promise)
             })?;
-            // What could be seen when the store was open must not change its mind, and no temporary is left.
+            // What was visible after the recovery must not change, and no temporary file may be left.
             let seen = left.visible();
             if is_sound && let Some(other) = left.crashes(|_| true).find(|tree| *tree != seen || tree.has_temporaries())
             {
@@ -315,7 +315,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// What a power cut leaves here.
+    /// Checks what a power cut leaves here.
     fn cut(&mut self, number: Number, cut: Cut, promise: Number) -> Checked<()> {
         if !self.cut.insert((number, promise)) {
             return Ok(());

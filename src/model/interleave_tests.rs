@@ -260,10 +260,10 @@ fn crashes_of_a_disk() {
         (Filesystem::Journaled, [1, 2, 1 + 1 + 7]),
     ] {
         let operation = Operation::put(0, A, PUT);
-        let hands = operation.hands[0];
+        let operands = operation.operands[0];
         let mut disk = disk(filesystem);
         let mut run = |calls: &[Call]| {
-            calls.iter().for_each(|call| _ = disk.apply(call, &hands).unwrap());
+            calls.iter().for_each(|call| _ = disk.apply(call, &operands).unwrap());
             count(&disk)
         };
         let found = [

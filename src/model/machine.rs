@@ -1,5 +1,5 @@
-//! A real `Run` as a machine: which call comes next, given what became of all before. Its states are numbered, so that it can
-//! be taken back to any of them.
+//! A real `Run` as a state machine: the next call, given the results of all before. States are numbered, so that the exploration
+//! can return to any of them.
 
 use nix::errno::Errno;
 
@@ -11,23 +11,23 @@ use crate::protocol::{Call, Fate, Phase, Plan, Run, Verdict, schedule, shared_ca
 /// How an engine runs the calls of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Links {
-    /// Plain calls: up to the first that fails.
+    /// Plain calls, up to the first that fails.
     Checked,
     /// io_uring: a failure cancels what is linked behind it only if it severs the chain.
     Kernel,
 }
 
-/// The plans of an operation, one for each pair of hands.
+/// The plans of an operation, one for each pair of operands.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     pub(super) plans: Vec<Plan>,
-    /// How the plans are committed together; one after the other, if they are not.
+    /// How the plans are committed together; `None` to run them one after the other.
     pub(super) batch: Option<Batched>,
-    /// Whether a temporary file is removed when nothing has come of it.
+    /// Whether the temporary file is removed after a failure.
     pub(super) cleans: bool,
 }
 
-/// What a batch needs to know of its plans to schedule them.
+/// What the schedule of a batch needs.
 #[derive(Clone, Debug)]
 pub(super) struct Batched {
     /// The sizes of the groups, in order.
@@ -38,44 +38,44 @@ pub(super) struct Batched {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    Call { hands: usize, call: Call },
+    Call { operands: usize, call: Call },
     Over(Verdict),
 }
 
-pub(super) type State = u16;
+pub(super) type StateId = u16;
 
 #[derive(Debug)]
 pub(super) struct Machine {
     program: Program,
     links: Links,
-    /// What became of the calls so far, and what follows from it.
+    /// The results of the calls so far, and what comes next.
     states: Vec<(Vec<Fate>, Next)>,
-    edges: QuickMap<(State, i64), State>,
+    edges: QuickMap<(StateId, i64), StateId>,
 }
 
 impl Machine {
-    pub(super) const START: State = 0;
+    pub(super) const START: StateId = 0;
 
     pub(super) fn new(program: Program, links: Links) -> Machine {
-        let next = follow(&program, links, &[]);
+        let next = replay(&program, links, &[]);
         Machine { program, links, states: vec![(Vec::new(), next)], edges: QuickMap::default() }
     }
 
-    pub(super) fn next(&self, state: State) -> &Next {
+    pub(super) fn next(&self, state: StateId) -> &Next {
         &self.states[usize::from(state)].1
     }
 
-    /// The state after the next call came to this.
-    pub(super) fn advance(&mut self, state: State, fate: &Fate) -> State {
+    /// The state after the next call had this result.
+    pub(super) fn advance(&mut self, state: StateId, fate: &Fate) -> StateId {
         let key = (state, code(fate));
         if let Some(known) = self.edges.get(&key) {
             return *known;
         }
         let mut fates = self.states[usize::from(state)].0.clone();
         fates.push(fate.clone());
-        let next = follow(&self.program, self.links, &fates);
+        let next = replay(&self.program, self.links, &fates);
         self.states.push((fates, next));
-        let new = State::try_from(self.states.len() - 1).expect("not so many states");
+        let new = StateId::try_from(self.states.len() - 1).expect("not so many states");
         self.edges.insert(key, new);
         new
     }
@@ -89,29 +89,29 @@ fn code(fate: &Fate) -> i64 {
     }
 }
 
-/// Runs a program again with these fates, up to what comes next.
-fn follow(program: &Program, links: Links, fates: &[Fate]) -> Next {
+/// Runs a program again with these results. Returns what comes next.
+fn replay(program: &Program, links: Links, fates: &[Fate]) -> Next {
     let mut fates = fates.iter();
     let mut runs: Vec<Run> = program.plans.iter().cloned().map(Run::unchecked).collect();
     let phases: Vec<_> = match &program.batch {
         Some(batch) => schedule(&batch.groups).collect(),
         None => vec![(Phase::Settle, 0..runs.len())],
     };
-    for (phase, hands) in phases {
+    for (phase, operands) in phases {
         if let Some(Batched { dirs, .. }) = &program.batch {
-            let waiting = hands.clone().filter_map(|at| {
+            let waiting = operands.clone().filter_map(|at| {
                 let call = runs[at].front().filter(|call| call.is_shared() && call.phase() <= phase)?.clone();
                 let place = (call == Call::SyncDir).then_some(dirs[at]);
                 Some((at, call, place))
             });
             for (call, waiting) in shared_calls(waiting) {
-                let Some(fate) = fates.next() else { return Next::Call { hands: waiting[0], call } };
+                let Some(fate) = fates.next() else { return Next::Call { operands: waiting[0], call } };
                 waiting.into_iter().for_each(|at| runs[at].share(fate.clone()));
             }
         }
-        for at in hands {
+        for at in operands {
             if let Some(call) = pass(&mut runs[at], phase, links, &mut fates) {
-                return Next::Call { hands: at, call };
+                return Next::Call { operands: at, call };
             }
             if !runs[at].is_over() {
                 continue;
@@ -119,7 +119,7 @@ fn follow(program: &Program, links: Links, fates: &[Fate]) -> Next {
             match runs[at].report().verdict() {
                 Verdict::Durable => {}
                 Verdict::Unchanged { step, errno, temp_left: true } if program.cleans => {
-                    let Some(fate) = fates.next() else { return Next::Call { hands: at, call: Call::RemoveTemp } };
+                    let Some(fate) = fates.next() else { return Next::Call { operands: at, call: Call::RemoveTemp } };
                     let removed = match fate {
                         Fate::Done(_) => Temp::Gone,
                         Fate::Failed(Errno::ENOENT) => Temp::WasGone,
@@ -138,7 +138,7 @@ fn follow(program: &Program, links: Links, fates: &[Fate]) -> Next {
     Next::Over(Verdict::Durable)
 }
 
-/// Runs one plan through a phase; the call of which nothing is known yet, if there is one.
+/// Runs one plan through a phase. Returns the first call without a result.
 fn pass<'a>(run: &mut Run, phase: Phase, links: Links, fates: &mut impl Iterator<Item = &'a Fate>) -> Option<Call> {
     run.allow(phase);
     while let Some(stage) = run.next_stage() {

@@ -1,10 +1,11 @@
-//! A model of power cuts: a filesystem in memory that runs the calls of real plans, and knows for every moment what a cut
-//! could leave. Under test only, on every Unix.
+//! A model of power cuts: a filesystem in memory that runs the calls of real plans and knows at every moment what a power cut
+//! could leave. Compiled under test only, on every Unix.
 //!
-//! `content.rs`, `disk.rs`, `crash.rs`: the filesystem, and what is left of it. `machine.rs`, `operation.rs`: a real `Run` as a machine that
-//! takes one call at a time. `interleave.rs`: every order of the calls of some operations, with or without a failure.
-//! `promise.rs`: what may be found after a cut. `recovery.rs`: what opening does, and a cut in the midst of it. `engine.rs`,
-//! `history.rs`: an engine that mirrors what a real committer does, and the look at all that it leaves.
+//! `content.rs`, `disk.rs`, `crash.rs`: the filesystem, and what a cut leaves of it. `machine.rs`, `operation.rs`: a real `Run`
+//! as a state machine that takes one call at a time. `interleave.rs`: every order of the calls of several operations, with and
+//! without a failure. `promise.rs`: what may be found after a cut. `recovery.rs`: what opening a store does, with a cut in the
+//! middle. `engine.rs`, `history.rs`: an engine that mirrors what a real committer does, and the check of everything that it
+//! could leave.
 
 mod content;
 mod crash;

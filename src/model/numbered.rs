@@ -1,4 +1,4 @@
-//! Values that are met again and again, each kept once and known by a number.
+//! Interned values: each is stored once and has a number.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -32,13 +32,13 @@ impl<T: Eq + Hash> Numbered<T> {
     }
 }
 
-/// A hash for what nobody chose to make it slow: the standard one takes most of the time of a build without optimisation.
+/// A fast hash for trusted input: the standard one takes most of the time of an unoptimised build.
 #[derive(Debug, Default)]
 pub(super) struct Quick(u64);
 
 impl Hasher for Quick {
     fn finish(&self) -> u64 {
-        // The table takes the upper bits for its tags, the lower for its slots.
+        // The table uses the upper bits for tags and the lower ones for slots.
         self.0 ^ self.0 >> 32
     }
 

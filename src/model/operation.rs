@@ -1,8 +1,8 @@
-//! The operations of the crate, by its own plans.
+//! The operations of the crate, with its own plans.
 
 use nix::errno::Errno;
 
-use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, Hands, Name, Place};
+use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, Name, Operands, Place};
 use super::machine::{Batched, Program};
 use super::promise::Effect;
 use crate::engine::Mutant;
@@ -10,21 +10,21 @@ use crate::protocol::options::PutOptions;
 use crate::protocol::version::Version;
 use crate::protocol::{Call, Existing, Fate, Medium, Owner, Plan, Replace};
 
-/// What is done, how, and what is promised for it.
+/// An operation: its plans, operands and effects.
 #[derive(Clone, Debug)]
 pub(super) struct Operation {
     pub(super) label: String,
     pub(super) program: Program,
-    pub(super) hands: Vec<Hands>,
-    /// With their groups.
+    pub(super) operands: Vec<Operands>,
+    /// The effects, with their groups.
     pub(super) effects: Vec<(usize, Effect)>,
-    /// What changes names one at a time, as everything in a store does: two of these never meet.
+    /// Whether it changes names one at a time, as everything in a store does: two such operations never overlap.
     pub(super) locked: bool,
-    /// Its temporary file exists before it begins, written through a guard.
+    /// Whether its temporary file exists before it starts, written through a guard.
     pub(super) guard: bool,
 }
 
-/// How a put is made.
+/// The options of a put.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Put {
     pub(super) existing: Existing,
@@ -32,14 +32,14 @@ pub(super) struct Put {
     pub(super) stamp: Option<Version>,
     pub(super) medium: Medium,
     pub(super) fuse: bool,
-    /// Takes over owner and attributes.
+    /// The owner to copy, with attributes.
     pub(super) like: Option<Owner>,
 }
 
 pub(super) const PUT: Put =
     Put { existing: Existing::Replace, mode: None, stamp: None, medium: Medium::FSYNC, fuse: false, like: None };
 
-/// Another user than the one who writes.
+/// Another user than the writer.
 pub(super) const OWNER: Owner = Owner { uid: 7, gid: 7 };
 
 impl Put {
@@ -51,7 +51,7 @@ impl Put {
         Replace { len: BLOCKS, options: self.options(), stamp: self.stamp, medium: self.medium, fuse: self.fuse }
     }
 
-    /// What is to be found of it.
+    /// The content that it writes.
     fn content(self, bytes: [u8; BLOCKS]) -> Content {
         let whole = Content::of(&bytes);
         let (owner, attributes) = (self.like.map(|owner| owner.uid), self.like.is_some());
@@ -59,41 +59,41 @@ impl Put {
     }
 }
 
-/// A version of its own for every number.
+/// A distinct version for each number.
 pub(super) fn version(n: u64) -> Version {
     Version::at(0_u64, n)
 }
 
-fn hands(to: Place, id: u8) -> Hands {
-    // The files of the beginning have the numbers before these.
-    Hands { to, temp: Name::Temp(id), source: None, bytes: [b'a' + id, b'A' + id], file: FIRST + id }
+fn operands(to: Place, id: u8) -> Operands {
+    // The initial files have smaller numbers.
+    Operands { to, temp: Name::Temp(id), source: None, bytes: [b'a' + id, b'A' + id], file: FIRST + id }
 }
 
-/// The number of the first file that an operation makes.
+/// The number of the first file that an operation creates.
 const FIRST: FileId = 16;
 
 impl Operation {
-    fn new(label: String, hands: Vec<Hands>, plan: Plan, effect: Effect) -> Operation {
+    fn new(label: String, operands: Vec<Operands>, plan: Plan, effect: Effect) -> Operation {
         let program = Program { plans: vec![plan], batch: None, cleans: false };
-        Operation { label, program, hands, effects: vec![(0, effect)], locked: false, guard: false }
+        Operation { label, program, operands, effects: vec![(0, effect)], locked: false, guard: false }
     }
 
-    /// `id` tells its content and its temporary file from those of others.
+    /// `id` distinguishes its content and temporary file.
     pub(super) fn put(id: u8, to: Place, put: Put) -> Operation {
-        let hands = hands(to, id);
-        let effect = Effect::Put { place: to, content: put.content(hands.bytes), existing: put.existing };
+        let operands = operands(to, id);
+        let effect = Effect::Put { place: to, content: put.content(operands.bytes), existing: put.existing };
         let plan = match put.like {
             Some(owner) => Plan::replace_like(put.replace(), owner),
             None => Plan::replace(put.replace()),
         };
-        let mut operation = Operation::new(format!("put{id} {to:?}"), vec![hands], plan, effect);
+        let mut operation = Operation::new(format!("put{id} {to:?}"), vec![operands], plan, effect);
         operation.program.cleans = true;
         // Only a store compares versions.
         operation.locked = matches!(put.existing, Existing::Match(_));
         operation
     }
 
-    /// The same in a store, where an empty directory gives way.
+    /// The operation in a store, where an empty directory gives way.
     pub(super) fn clearing(mut self) -> Operation {
         self.program.plans.iter_mut().for_each(|plan| plan.clears_names = true);
         // A store changes names one at a time.
@@ -117,15 +117,15 @@ impl Operation {
     pub(super) fn delete(place: Place, expected: Option<Version>) -> Operation {
         let plan = Plan::delete(expected);
         let mut operation =
-            Operation::new(format!("delete {place:?}"), vec![hands(place, 15)], plan, Effect::Delete { place });
+            Operation::new(format!("delete {place:?}"), vec![operands(place, 15)], plan, Effect::Delete { place });
         operation.locked = expected.is_some();
         operation
     }
 
     pub(super) fn rename(from: Place, to: Place) -> Operation {
-        let hands = Hands { source: Some(from), ..hands(to, 15) };
+        let operands = Operands { source: Some(from), ..operands(to, 15) };
         let plan = Plan::rename(from.dir != to.dir);
-        Operation::new(format!("rename {from:?} to {to:?}"), vec![hands], plan, Effect::Rename { from, to })
+        Operation::new(format!("rename {from:?} to {to:?}"), vec![operands], plan, Effect::Rename { from, to })
     }
 
     /// Puts in groups, committed together.
@@ -136,12 +136,15 @@ impl Operation {
         let plans = items.iter().map(|_| Plan::replace(put.replace())).collect();
         let dirs = items.iter().map(|(.., to)| to.dir).collect();
         let batch = Batched { groups: groups.iter().map(|group| group.len()).collect(), dirs };
-        let hands: Vec<Hands> = items.iter().map(|(_, id, to)| hands(*to, *id)).collect();
-        let effect =
-            |hands: &Hands| Effect::Put { place: hands.to, content: put.content(hands.bytes), existing: put.existing };
-        let effects = items.iter().zip(&hands).map(|((group, ..), hands)| (*group, effect(hands))).collect();
+        let operands: Vec<Operands> = items.iter().map(|(_, id, to)| operands(*to, *id)).collect();
+        let effect = |operands: &Operands| Effect::Put {
+            place: operands.to,
+            content: put.content(operands.bytes),
+            existing: put.existing,
+        };
+        let effects = items.iter().zip(&operands).map(|((group, ..), operands)| (*group, effect(operands))).collect();
         let program = Program { plans, batch: Some(batch), cleans: false };
-        Operation { label: format!("batch by {medium:?}"), program, hands, effects, locked: false, guard: false }
+        Operation { label: format!("batch by {medium:?}"), program, operands, effects, locked: false, guard: false }
     }
 
     /// The same by a wrong protocol; `None` if that makes no difference.
@@ -153,16 +156,16 @@ impl Operation {
         differs.then(|| Operation { label: format!("{} with {mutant}", self.label), program, ..self.clone() })
     }
 
-    /// What is there before it begins, besides what is there anyhow.
+    /// Adds what must exist before it starts.
     pub(super) fn prepare(&self, disk: &mut Disk) {
-        for hands in self.hands.iter().filter(|_| self.guard) {
-            let temp = Place { dir: hands.to.dir, name: hands.temp };
-            disk.add(temp, hands.file, Content::of(&hands.bytes));
+        for operands in self.operands.iter().filter(|_| self.guard) {
+            let temp = Place { dir: operands.to.dir, name: operands.temp };
+            disk.add(temp, operands.file, Content::of(&operands.bytes));
         }
     }
 }
 
-/// The ways in which a call may fail, and whether it has done its work all the same.
+/// The ways in which a call may fail, and whether it takes effect all the same.
 pub(super) fn faults(call: &Call) -> Vec<(Fate, bool)> {
     let mut faults = vec![(Fate::Failed(Errno::EIO), false)];
     match call {
@@ -190,13 +193,13 @@ pub(super) fn faults(call: &Call) -> Vec<(Fate, bool)> {
     faults
 }
 
-/// Where the operations of the tests are: two files that are there, and two names that are free.
+/// The places of the tests: two existing files and two free names.
 pub(super) const A: Place = Place { dir: 0, name: Name::Key(0) };
 pub(super) const B: Place = Place { dir: 1, name: Name::Key(1) };
 pub(super) const FREE: Place = Place { dir: 0, name: Name::Key(7) };
 pub(super) const BETWEEN: Place = Place { dir: 1, name: Name::Key(7) };
 
-/// Two directories; in each, a file of a version that is known.
+/// Two directories, each with a file of a known version.
 pub(super) fn disk(filesystem: Filesystem) -> Disk {
     let old = |bytes, n| Content { version: Some(version(n)), ..Content::of(bytes) };
     Disk::new(filesystem).with(A, 0, old(b"o0", 1)).with(B, 1, old(b"o1", 2))

@@ -1,5 +1,5 @@
-//! What may be found after a power cut: durable linearizability. Some order of the operations explains it, in which all that
-//! were acknowledged are, those that were refused are not, and who had ended before another began comes before it.
+//! What may be found after a power cut: durable linearizability. Some order of the operations must explain it. The order contains
+//! all acknowledged operations and no refused one, and an operation that ended before another began precedes it.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use super::crash::Tree;
 use super::disk::{Content, Place};
 use crate::protocol::Existing;
 
-/// What an operation does to the names, all at once.
+/// The atomic effect of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Put { place: Place, content: Content, existing: Existing },
@@ -18,7 +18,7 @@ pub(super) enum Effect {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unit {
     pub(super) op: usize,
-    /// All of the earlier groups of a batch are there before anything of a later one.
+    /// All earlier groups of a batch take effect before any later one.
     pub(super) batch: usize,
     pub(super) group: usize,
     pub(super) effect: Effect,
@@ -27,21 +27,21 @@ pub(super) struct Unit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Standing {
     Waiting,
-    /// Begun: old or new.
+    /// Started: old or new.
     Pending,
     /// Acknowledged: new.
     Durable,
-    /// Refused: old, for ever.
+    /// Refused: old.
     Unchanged,
     /// Old or new.
     Unknown,
 }
 
-/// How far the operations are.
+/// The progress of the operations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Progress {
     pub(super) standings: Vec<Standing>,
-    /// For each, which others were over when it began.
+    /// For each operation, the others that had ended when it began.
     before: Vec<u64>,
 }
 
@@ -61,7 +61,7 @@ impl Progress {
     }
 }
 
-/// Every tree that some order of the operations explains. `halves`: a rename that is not acknowledged may have left both names.
+/// Every tree that some order of the operations explains. `halves`: an unacknowledged rename may have left both names.
 pub(super) fn allowed(initial: &Tree, units: &[Unit], progress: &Progress, halves: bool) -> HashSet<Tree> {
     let usable: Vec<Unit> = units
         .iter()
@@ -123,7 +123,7 @@ impl Order<'_> {
     }
 }
 
-/// What an operation makes of a tree; `None` if it would have been refused there.
+/// The tree after an operation; `None` if it would be refused.
 fn after(tree: &Tree, effect: Effect) -> Option<Tree> {
     let mut tree = tree.clone();
     match effect {

@@ -1,4 +1,4 @@
-//! What opening a store does after a kill or a cut: it takes the temporary files away and syncs every directory.
+//! What opening a store does after a kill or a cut: it removes temporary files and syncs every directory.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -8,11 +8,11 @@ use super::disk::{DirId, Disk, Filesystem, INNER, Place};
 use super::numbered::QuickSet;
 
 thread_local! {
-    /// What was recovered before by the same test. One that fails ends the test.
+    /// What the same test has recovered before. A failure ends the test.
     static RECOVERED: RefCell<QuickSet<(Filesystem, Tree)>> = RefCell::default();
 }
 
-/// The orders in which the two directories may come.
+/// The orders of the two directories.
 pub(super) const ORDERS: [[DirId; 2]; 2] = [[0, 1], [1, 0]];
 
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Runs the recovery; `at` looks at the disk after every step.
+/// Runs the recovery; `at` checks the disk after every step.
 pub(super) fn recover<E>(
     disk: &mut Disk,
     order: [DirId; 2],
@@ -50,8 +50,8 @@ pub(super) fn recover<E>(
     Ok(())
 }
 
-/// Recovers what a cut has left, with another cut at every step, from which it is recovered again: the keys stay as they are.
-/// What was found instead, if not; how many states were looked at.
+/// Recovers what a cut has left, with another cut at every step and a recovery from that: the keys must not change. Returns the
+/// number of states, or the tree that was found instead.
 pub(super) fn recover_tree(filesystem: Filesystem, tree: &Tree, again: bool) -> Result<usize, Tree> {
     let (keys, mut count) = (tree.keys(), 0);
     let known = || RECOVERED.with_borrow_mut(|known| !known.insert((filesystem, tree.clone())));
