@@ -3,15 +3,11 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::queue::Load;
 use crate::engine::payload::Payload;
 use crate::error::Result;
-use crate::file::writer::Writer;
 use crate::fs::dir::Dir;
 use crate::fs::key::Key;
 use crate::protocol::options::PutOptions;
@@ -33,7 +29,7 @@ pub(crate) enum What {
     },
     /// Publishes a temporary file that is written and still open.
     Publish {
-        file: Written,
+        file: WrittenFile,
         options: PutOptions,
     },
     Delete {
@@ -44,45 +40,12 @@ pub(crate) enum What {
     },
 }
 
-/// A temporary file that is written and still open; removed when it is dropped.
+/// A temporary file that is written and still open. Its writer removes it if the change fails.
 #[derive(Debug)]
-pub(crate) struct Written {
-    dir: Arc<Dir>,
-    temp: CString,
-    file: Option<OwnedFd>,
-    /// Set when the file cannot be removed.
-    stuck: Arc<AtomicBool>,
-}
-
-impl Written {
-    pub(crate) fn new(writer: &Writer, dir: &Arc<Dir>, temp: CString, file: OwnedFd) -> Written {
-        Written { dir: Arc::clone(dir), temp, file: Some(file), stuck: writer.stuck() }
-    }
-
-    /// The file together with something that is needed to publish it. If that is an error, the file stays for another try.
-    pub(super) fn with<T>(mut self, needed: Result<T>) -> Result<(T, Written)> {
-        match needed {
-            Ok(needed) => Ok((needed, self)),
-            Err(error) => {
-                self.file = None;
-                Err(error.with_content_kept())
-            }
-        }
-    }
-
-    /// The directory, the name and the open file. The caller becomes responsible for removing it.
-    pub(super) fn take(mut self) -> (Arc<Dir>, CString, Option<OwnedFd>) {
-        (Arc::clone(&self.dir), std::mem::take(&mut self.temp), self.file.take())
-    }
-}
-
-impl Drop for Written {
-    fn drop(&mut self) {
-        // The change was refused before the file was used.
-        if self.file.take().is_some() && unlinkat(self.dir.fd(), &*self.temp, UnlinkatFlags::NoRemoveDir).is_err() {
-            self.stuck.store(true, Ordering::Release);
-        }
-    }
+pub(crate) struct WrittenFile {
+    pub(crate) dir: Arc<Dir>,
+    pub(crate) temp: CString,
+    pub(crate) file: OwnedFd,
 }
 
 impl Change {

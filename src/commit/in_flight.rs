@@ -10,7 +10,7 @@ use nix::libc;
 use nix::sys::stat::SFlag;
 
 use super::barrier::BarrierKind;
-use super::{Answer, Applied, Change, Core, What};
+use super::{Answer, Applied, Change, Core, What, WrittenFile};
 use crate::engine::Job;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::file::writer::Content;
@@ -125,12 +125,12 @@ impl Context<'_> {
                 core.again_if_moved(&[&key], start)
             }
             What::Publish { file, options } => {
-                let (version, file) = file.with(self.version.unwrap_or_else(|| core.version()))?;
-                let (dir, temp, file) = file.take();
+                let version = self.version.unwrap_or_else(|| core.version()).map_err(Error::with_content_kept)?;
+                let WrittenFile { dir, temp, file } = file;
                 // Written before this batch began: an error that its syncfs would report may have been reported already.
                 let medium = Some(medium(core, self.batch, &dir)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
                 let plan = Plan::commit(options, Some(version), medium.unwrap_or(Medium::PER_FILE_BATCH));
-                let job = Job { name, temp, file, ..writer.job(plan, &dir) };
+                let job = Job { name, temp, file: Some(file), ..writer.job(plan, &dir) };
                 in_flight(job, Kind::Guard(version)).run(core, until)
             }
             What::Delete { expected } => core.again_if_moved(&[&key], || {

@@ -23,7 +23,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use self::block::block_on;
-pub(crate) use self::change::{Change, Unit, What, Written};
+pub(crate) use self::change::{Change, Unit, What, WrittenFile};
 use self::core::PoisonOnPanic;
 pub(crate) use self::core::{Core, Setup};
 use self::in_flight::make_alone;

@@ -319,7 +319,7 @@ fn alone_and_in_company() {
             let file = fs::File::options().write(true).open(rig.path("a/.ringbolt-x.tmp")).unwrap();
             let temp = CString::from(c".ringbolt-x.tmp");
             let what = What::Publish {
-                file: Written::new(&rig.committer.core().writer, &dir, temp, file.into()),
+                file: WrittenFile { dir, temp, file: file.into() },
                 options: PutOptions::new().mode(0o640),
             };
             commit(Change { key: Ok("a/k9".into()), what }).unwrap();

@@ -95,7 +95,7 @@ impl AtomicFile {
                 self.writer.complete(dir, names, file, &Arc::default(), plan)
             }
         };
-        self.draft.settle(committed).map_err(|error| Rejected::of(error, self))
+        self.draft.settle(&self.writer, committed).map_err(|error| Rejected::of(error, self))
     }
 
     /// Removes the temporary file. The target does not change.

@@ -56,10 +56,12 @@ impl Draft {
         Ok(self.file.replace(second).expect("just seen").into())
     }
 
-    /// Closes the file after a commit has published or discarded it. It stays open if only its name was refused.
-    pub(crate) fn settle<T>(&mut self, committed: Result<T>) -> Result<T> {
-        if !committed.as_ref().is_err_and(Error::content_kept) {
-            self.file = None;
+    /// Closes the file after a commit. Removes the temporary file if the commit failed, unless only the name was refused.
+    pub(crate) fn settle<T>(&mut self, writer: &Writer, committed: Result<T>) -> Result<T> {
+        match &committed {
+            Ok(_) => self.file = None,
+            Err(error) if error.content_kept() => {}
+            Err(_) => _ = self.remove(writer),
         }
         committed
     }

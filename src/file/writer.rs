@@ -40,13 +40,13 @@ pub(crate) struct Writer {
     /// Set when a directory sync fails: what is durable is then unknown, and every further write is refused.
     poisoned: Arc<AtomicBool>,
     /// Set when a temporary file could not be removed: the next opening of the store must sweep.
-    stuck: Arc<AtomicBool>,
+    stuck: AtomicBool,
     process: Process,
 }
 
 impl Writer {
     pub(crate) fn new(engine: Selected, maker: Maker) -> Writer {
-        Writer { engine, maker, poisoned: Arc::default(), stuck: Arc::default(), process: Process::current() }
+        Writer { engine, maker, poisoned: Arc::default(), stuck: AtomicBool::new(false), process: Process::current() }
     }
 
     /// Fails in a forked child, and after a directory sync has failed. Every write starts with this check. `place` is the path in
@@ -69,11 +69,6 @@ impl Writer {
     /// Whether this process created the writer; false in a forked child.
     pub(crate) fn is_ours(&self) -> bool {
         self.process.is_current()
-    }
-
-    /// The flag for temporary files that could not be removed.
-    pub(crate) fn stuck(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stuck)
     }
 
     /// Whether the writes so far leave nothing for a recovery.

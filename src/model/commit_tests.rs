@@ -14,7 +14,7 @@ use crate::PutOptions;
 use crate::commit::barrier::{Allowed, Barrier, BarrierKind};
 use crate::commit::dirs::Dirs;
 use crate::commit::queue::Load;
-use crate::commit::{Answer, Change, Committer, Setup, Unit, Versions, What, Written};
+use crate::commit::{Answer, Change, Committer, Setup, Unit, Versions, What, WrittenFile};
 use crate::engine::{EngineKind, Interpreter, Mutant, Selected};
 use crate::error::{Error, Outcome};
 use crate::file::writer::Writer;
@@ -240,7 +240,7 @@ fn guard(rig: &Rig, key: &'static str, id: u8, options: PutOptions) {
     rig.model.adopt(&dir, &temp, &file, Content::of(&bytes(id)));
     let effect = Effect::Put { place: place(key), content: Content::of(&bytes(id)), existing: options.existing };
     let operations = rig.model.begin([(0, effect)]);
-    let what = What::Publish { file: Written::new(&core.writer, &dir, temp, file.into()), options };
+    let what = What::Publish { file: WrittenFile { dir, temp, file: file.into() }, options };
     rig.told(&operations, &[rig.committer.make(Change { key: Ok(key.into()), what })]);
 }
 

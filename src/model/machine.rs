@@ -17,7 +17,7 @@ pub(super) enum Links {
     Kernel,
 }
 
-/// The plans of an operation, one for each pair of operands.
+/// The plans of an operation, one for each set of operands.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     pub(super) plans: Vec<Plan>,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::{Shared, Store, put_version};
-use crate::commit::{Change, What, Written};
+use crate::commit::{Change, What, WrittenFile};
 use crate::error::{Error, ErrorKind, Rejected, Result, Step};
 use crate::file::draft::{Draft, write_to_draft};
 use crate::fs::dir::Dir;
@@ -111,9 +111,11 @@ impl StoreFile {
             Err(error) => return Err(Rejected::of(error, self)),
         };
         let Draft { dir, temp, options, .. } = &self.draft;
-        let what = What::Publish { file: Written::new(&core.writer, dir, temp.clone(), file), options: *options };
+        let file = WrittenFile { dir: Arc::clone(dir), temp: temp.clone(), file };
+        let what = What::Publish { file, options: *options };
         let committed = self.store.committer.make(Change { key: Ok(self.key.clone()), what });
-        self.draft.settle(committed).map(put_version).map_err(|error| Rejected::of(error, self))
+        let committed = self.draft.settle(&core.writer, committed);
+        committed.map(put_version).map_err(|error| Rejected::of(error, self))
     }
 
     /// Removes the temporary file. The key does not change.
