@@ -1,7 +1,7 @@
 //! A change on its way through the phases of a commit.
 //!
-//! A change that is made alone passes them all at once, by [`make_alone`]; in a batch it stops after each, by [`Staging`] and
-//! [`super::round`]. Both start it here, from the same plans, and settle it here.
+//! A change that its caller makes alone passes them all at once ([`Start::solo`]). In a batch it stops after each
+//! ([`Start::stage`], then [`super::round`]). Both start it here, from the same plans, and settle it here.
 
 use std::sync::Arc;
 
@@ -40,43 +40,44 @@ pub(super) enum Progress {
     Over(Applied),
 }
 
-/// Makes a change on the caller's thread.
-pub(super) fn make_alone(core: &Core, change: Change) -> Answer {
-    let context = Context { core, batch: None, version: None, until: Phase::Settle };
-    match context.start(change)? {
-        Progress::Over(applied) => Ok(applied),
-        Progress::InFlight(in_flight) => unreachable!("every phase was allowed: {:?}", in_flight.job.run),
-    }
-}
-
-/// A change that is to be staged for a batch, by whichever thread does it.
-pub(super) struct Staging {
+/// A change that is to be started: by its caller alone, or for a batch by whichever thread stages it.
+pub(super) struct Start {
     core: Arc<Core>,
-    batch: Batched,
+    /// None if it is made by its caller alone.
+    batch: Option<InBatch>,
+    /// The version of a put, if it was taken before.
     version: Option<Result<Version>>,
     change: Change,
 }
 
-/// The batch that a change belongs to.
+/// How a change belongs to a batch.
 #[derive(Clone, Copy)]
-struct Batched {
+struct InBatch {
     kind: BarrierKind,
-    /// Whether nothing was staged before it, whose names it could need.
+    /// Whether nothing was staged before it that it could need.
     is_first: bool,
 }
 
-impl Staging {
-    /// Takes a version for a put at once: of two puts of a key, the later has the greater version.
-    pub(super) fn new(core: &Arc<Core>, kind: BarrierKind, is_first: bool, change: Change) -> Staging {
+impl Start {
+    /// Makes a change on the caller's thread.
+    pub(super) fn solo(core: &Arc<Core>, change: Change) -> Answer {
+        let solo = Start { core: Arc::clone(core), batch: None, version: None, change };
+        match solo.run(Phase::Settle)? {
+            Progress::Over(applied) => Ok(applied),
+            Progress::InFlight(in_flight) => unreachable!("every phase was allowed: {:?}", in_flight.job.run),
+        }
+    }
+
+    /// A change for a batch. Takes the version of a put at once: of two puts of a key, the later has the greater version.
+    pub(super) fn in_batch(core: &Arc<Core>, kind: BarrierKind, is_first: bool, change: Change) -> Start {
         let version = change.is_put().then(|| core.version());
-        Staging { core: Arc::clone(core), batch: Batched { kind, is_first }, version, change }
+        Start { core: Arc::clone(core), batch: Some(InBatch { kind, is_first }), version, change }
     }
 
     /// Writes the file, as far as that can be done before the barrier.
     pub(super) fn stage(self) -> Result<Progress> {
-        let Staging { core, batch, version, change } = self;
-        core.check()?;
-        Context { core: &core, batch: Some(batch), version, until: Phase::Write }.start(change)
+        self.core.check()?;
+        self.run(Phase::Write)
     }
 
     /// Whether it can be staged beside others, in any order. A delete or a rename may need a directory that a change before it
@@ -89,22 +90,11 @@ impl Staging {
             (what, _) => matches!(what, What::Put { .. }),
         }
     }
-}
 
-/// How a change is started.
-struct Context<'a> {
-    core: &'a Core,
-    /// None if it is made alone.
-    batch: Option<Batched>,
-    /// The version of a put, where it was taken before.
-    version: Option<Result<Version>>,
-    /// The last phase that it passes now.
-    until: Phase,
-}
-
-impl Context<'_> {
-    fn start(self, change: Change) -> Result<Progress> {
-        let (core, until) = (self.core, self.until);
+    /// Starts the plan of the change and runs it through the phase `until`.
+    fn run(self, until: Phase) -> Result<Progress> {
+        let Start { core, batch, version, change } = self;
+        let core = &*core;
         let text = change.key?;
         let key = Key::parse(&text)?;
         let name = key.name();
@@ -113,11 +103,11 @@ impl Context<'_> {
         match change.what {
             What::Put { bytes, options } => {
                 core.supports(options)?;
-                let version = self.version.transpose()?;
+                let version = version.transpose()?;
                 let start = || {
                     let dir = core.directory(&key, options)?;
                     let version = version.map_or_else(|| core.version(), Ok)?;
-                    let medium = medium(core, self.batch, &dir);
+                    let medium = medium(core, batch, &dir);
                     let content = Content { bytes: bytes.clone(), options, stamp: Some(version), medium };
                     let job = writer.write(&dir, &name, &content, &Arc::default(), Plan::replace, until);
                     in_flight(job, Kind::Put(version)).advanced(core)
@@ -125,10 +115,10 @@ impl Context<'_> {
                 core.again_if_moved(&[&key], start)
             }
             What::Publish { file, options } => {
-                let version = self.version.unwrap_or_else(|| core.version()).map_err(Error::with_content_kept)?;
+                let version = version.unwrap_or_else(|| core.version()).map_err(Error::with_content_kept)?;
                 let WrittenFile { dir, temp, file } = file;
                 // Written before this batch began: an error that its syncfs would report may have been reported already.
-                let medium = Some(medium(core, self.batch, &dir)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
+                let medium = Some(medium(core, batch, &dir)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
                 let plan = Plan::commit(options, Some(version), medium.unwrap_or(Medium::PER_FILE_BATCH));
                 let job = Job { name, temp, file: Some(file), ..writer.job(plan, &dir) };
                 in_flight(job, Kind::Guard(version)).run(core, until)
@@ -146,7 +136,7 @@ impl Context<'_> {
                     let source = core.find(&key)?;
                     // Before a directory is created for it; the plan looks again when it is its turn. A change before it in the
                     // batch may put what it renames.
-                    if self.batch.is_none_or(|batch| batch.is_first) {
+                    if batch.is_none_or(|batch| batch.is_first) {
                         look(&source, &key)?;
                     }
                     let dir = core.ensure(&to)?;
@@ -160,7 +150,7 @@ impl Context<'_> {
 }
 
 /// How a file in a directory becomes durable. No shortcut holds where another filesystem is mounted within the store.
-fn medium(core: &Core, batch: Option<Batched>, dir: &Dir) -> Medium {
+fn medium(core: &Core, batch: Option<InBatch>, dir: &Dir) -> Medium {
     let within = dir.device() == core.dirs.root().device();
     match batch.map(|batch| batch.kind) {
         None if within && core.is_journal => Medium::JOURNAL,
@@ -225,7 +215,7 @@ impl InFlight {
         }
     }
 
-    /// Takes the job out, to be run beside others; [`InFlight::with`] puts it back.
+    /// Takes the job out, to run it beside others. [`InFlight::with`] puts it back.
     pub(super) fn split(self) -> (Job, Rest) {
         (self.job, Rest { what: self.what, key: self.key })
     }

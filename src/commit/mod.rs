@@ -26,7 +26,7 @@ use self::block::block_on;
 pub(crate) use self::change::{Change, Unit, What, WrittenFile};
 use self::core::PoisonOnPanic;
 pub(crate) use self::core::{Core, Setup};
-use self::in_flight::make_alone;
+use self::in_flight::Start;
 use self::queue::Submission;
 use self::stats::{Part, QueueStats, Stats};
 pub(crate) use self::versions::Versions;
@@ -76,7 +76,7 @@ impl Committer {
 
     /// Makes one change. Returns when it is durable or has failed.
     pub(crate) fn make(&self, change: Change) -> Answer {
-        let core = &*self.core;
+        let core = &self.core;
         core.check()?;
         let Some(alone) = core.queue.alone() else {
             return self.commit(Unit::one(change)).remove(0);
@@ -84,7 +84,7 @@ impl Committer {
         let begin = Instant::now();
         let guard = PoisonOnPanic::new(core);
         let bytes = change.content_len();
-        let answer = make_alone(core, change);
+        let answer = Start::solo(core, change);
         drop((guard, alone));
         core.recorder.alone.add(1);
         core.note(&answer, bytes);

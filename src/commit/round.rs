@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::auto::Choice;
 use super::barrier::BarrierKind;
-use super::in_flight::{InFlight, Progress, Staging};
+use super::in_flight::{InFlight, Progress, Start};
 use super::queue::{self, Entry, Load};
 use super::stats::Part;
 use super::trace;
@@ -119,18 +119,18 @@ impl<'a> Round<'a> {
                 for change in changes {
                     let is_first = self.items.is_empty() && todo.is_empty();
                     let place = Place { entry, group, bytes: change.content_len() };
-                    todo.push((place, Staging::new(self.core, self.kind, is_first, change)));
+                    todo.push((place, Start::in_batch(self.core, self.kind, is_first, change)));
                 }
             }
         }
         while !todo.is_empty() {
             let rest = todo.split_off(todo.len().min(self.core.open_max - self.open));
-            let (places, work): (Vec<Place>, Vec<Staging>) = std::mem::replace(&mut todo, rest).into_iter().unzip();
+            let (places, work): (Vec<Place>, Vec<Start>) = std::mem::replace(&mut todo, rest).into_iter().unzip();
             let bytes: usize = places.iter().map(|place| place.bytes).sum();
             let shared = work.len() >= SHARED_FROM.files || (work.len() > 1 && bytes >= SHARED_FROM.bytes);
             let staged: Vec<Result<Progress>> = match shared {
                 true => self.stage_shared(work),
-                false => work.into_iter().map(Staging::stage).collect(),
+                false => work.into_iter().map(Start::stage).collect(),
             };
             assert_eq!(staged.len(), places.len(), "a result for each change");
             for (place, progress) in places.into_iter().zip(staged) {
@@ -147,15 +147,15 @@ impl<'a> Round<'a> {
     }
 
     /// Stages independent changes on several threads, then the rest in order.
-    fn stage_shared(&self, work: Vec<Staging>) -> Vec<Result<Progress>> {
+    fn stage_shared(&self, work: Vec<Start>) -> Vec<Result<Progress>> {
         // Asked once of each: the answer depends on the directories of the moment.
-        let independent: Vec<bool> = work.iter().map(Staging::is_independent).collect();
+        let independent: Vec<bool> = work.iter().map(Start::is_independent).collect();
         let (mut beside, mut rest) = (Vec::new(), Vec::new());
         for (work, independent) in work.into_iter().zip(&independent) {
             if *independent { &mut beside } else { &mut rest }.push(work);
         }
-        let mut beside = self.core.stagers.map(beside, Staging::stage).into_iter();
-        let mut rest = rest.into_iter().map(Staging::stage);
+        let mut beside = self.core.stagers.map(beside, Start::stage).into_iter();
+        let mut rest = rest.into_iter().map(Start::stage);
         let staged = independent.into_iter().map(|independent| if independent { beside.next() } else { rest.next() });
         staged.map(|progress| progress.expect("as many results as changes, in both parts")).collect()
     }
