@@ -323,3 +323,70 @@ fn a_lost_engine_means_unknown_and_an_unstarted_one_unchanged() {
     run.abandon();
     assert_eq!(run.report().verdict(), Verdict::Unchanged { step, errno, temp_left });
 }
+
+/// A batch makes the calls of a plan in the same order as a lone change, and changes no name before every file is durable.
+#[test]
+fn phase_by_phase_a_plan_makes_the_same_calls() {
+    const PHASES: [Phase; 6] =
+        [Phase::Write, Phase::WriteOut, Phase::Harden, Phase::Barrier, Phase::Publish, Phase::Settle];
+    for plan in all_plans() {
+        let (mut run, mut ran) = (Run::new(plan.clone()), Vec::new());
+        for phase in PHASES {
+            run.allow(phase);
+            while let Some(call) = run.next_call() {
+                run.complete(done(&call));
+                assert!(phase >= Phase::Publish || !(call.is_visible() || call.is_dir_sync()), "{call:?} in {phase:?}");
+                ran.push(call);
+            }
+            let waits = run.front().is_some_and(|next| next.phase() <= phase);
+            assert!(!waits, "{plan:?} stopped in {phase:?}");
+        }
+        assert!(run.is_over());
+        assert_eq!(ran.iter().collect::<Vec<_>>(), plan.calls().collect::<Vec<_>>());
+    }
+}
+
+/// A rename between directories waits for no other change: both directories are synced before the next name changes.
+#[test]
+fn a_rename_between_directories_is_durable_when_it_is_published() {
+    let mut run = Run::new(Plan::rename(true));
+    run.allow(Phase::Publish);
+    while let Some(call) = run.next_call() {
+        run.complete(done(&call));
+    }
+    assert!(run.is_over());
+    assert_eq!(run.report().made(Call::is_dir_sync), 2);
+}
+
+/// Writing out before an fsync only saves time; writing out instead of an fsync is what durability depends on.
+#[test]
+fn only_an_advisory_write_out_may_be_refused() {
+    let options = PutOptions { mode: None, existing: Existing::Replace };
+    for medium in MEDIA {
+        for errno in [Errno::ENOSYS, Errno::EPERM] {
+            let plan = Plan::replace(Replace { len: KIB, options, stamp: None, medium, fuse: false });
+            let needs_it = plan.calls().any(|call| *call == Call::SyncRange);
+            let (_, verdict) = simulate(plan, |call| match call {
+                Call::WriteOut | Call::SyncRange => Fate::Failed(errno),
+                call => done(call),
+            });
+            assert_eq!(verdict != Verdict::Durable, needs_it, "{medium:?} {errno}");
+        }
+    }
+}
+
+/// What was made once for several changes counts for none of them, and fails all of them.
+#[test]
+fn a_shared_call_has_one_result_for_all() {
+    for (fate, durable) in [(Fate::Done(0), true), (Fate::Failed(Errno::EIO), false)] {
+        let mut run = Run::new(Plan::delete(None));
+        run.allow(Phase::Publish);
+        while let Some(call) = run.next_call() {
+            run.complete(done(&call));
+        }
+        run.share(fate);
+        assert!(run.is_over());
+        assert_eq!(run.report().made(Call::is_dir_sync), 0);
+        assert_eq!(run.report().verdict() == Verdict::Durable, durable);
+    }
+}
