@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 
 use nix::errno::Errno;
 
-use super::faults::{Fault, Faults, Seen};
+use super::faults::{Fault, Faults, FaultyQueues, SeenRequest};
 use super::{Failure, Uring};
 use crate::dir::Dir;
 use crate::engine::{EngineKind, Interpreter, Selected};
@@ -25,13 +25,12 @@ const ERRNOS: [Errno; 6] = [Errno::EIO, Errno::ENOSPC, Errno::EDQUOT, Errno::EIN
 const OLD: &[u8] = b"old";
 const NEW: &[u8] = b"new and longer";
 
-/// A real ring with faults; none where io_uring is refused.
+/// A real ring with faults; `None` where io_uring is refused.
 fn ring(test: &str) -> Option<(Arc<dyn Interpreter>, Arc<Faults>)> {
-    match Uring::build() {
-        Ok((uring, _)) => {
-            let faults = Arc::clone(&uring.inbox.faults);
-            Some((Arc::new(uring), faults))
-        }
+    let faults = Arc::<Faults>::default();
+    let shared = Arc::clone(&faults);
+    match Uring::build_on(|kernel| FaultyQueues::new(kernel, shared)) {
+        Ok((uring, _)) => Some((Arc::new(uring), faults)),
         Err(Failure::Refused(why)) => {
             skip(test, &why);
             None
@@ -77,7 +76,7 @@ struct Case {
     content: Option<Vec<u8>>,
     /// What is at the other name of a rename.
     moved: Option<Vec<u8>>,
-    seen: Vec<Seen>,
+    seen: Vec<SeenRequest>,
     poisoned: bool,
     tidy: bool,
     temporaries: usize,
@@ -114,7 +113,7 @@ impl Rig<'_> {
         }
         let (result, poisoned, tidy) = results.swap_remove(0);
         let own = at.path().join("d0");
-        let seen: Vec<Seen> = seen.into_iter().filter(|seen| seen.name.as_c_str() == VICTIM).collect();
+        let seen: Vec<SeenRequest> = seen.into_iter().filter(|seen| seen.name.as_c_str() == VICTIM).collect();
         if result.is_ok() {
             self.check_durable(&own, "k0", &seen);
         }
@@ -146,8 +145,8 @@ impl Rig<'_> {
     }
 
     /// That what was acknowledged is there, and that its file and then its directory were synced.
-    fn check_durable(&self, dir: &Path, name: &str, seen: &[Seen]) {
-        let mine: Vec<&Seen> = seen.iter().filter(|seen| seen.name.to_str() == Ok(name)).collect();
+    fn check_durable(&self, dir: &Path, name: &str, seen: &[SeenRequest]) {
+        let mine: Vec<&SeenRequest> = seen.iter().filter(|seen| seen.name.to_str() == Ok(name)).collect();
         let at = |wanted: fn(&Call) -> bool| mine.iter().rposition(|seen| wanted(&seen.call));
         let changed = at(Call::is_visible).unwrap();
         assert!(at(|call| *call == Call::SyncDir).unwrap() > changed, "{mine:?}");
@@ -189,7 +188,7 @@ impl Rig<'_> {
             let is_sync = |call: &Call| matches!(call, Call::SyncFile | Call::Write { sync: true, .. });
             let is_final = matches!(failed.fault, Some(Fault::Fails(errno) | Fault::Ran(errno))
                 if !matches!((&failed.call, errno), (Call::Write { .. }, Errno::EINTR | Errno::EOPNOTSUPP)));
-            let again = |later: &Seen| is_sync(&later.call) && later.temp == failed.temp;
+            let again = |later: &SeenRequest| is_sync(&later.call) && later.temp == failed.temp;
             if is_final && is_sync(&failed.call) {
                 assert!(!case.seen[i + 1..].iter().any(again), "{what}: a failed sync was tried again");
             }

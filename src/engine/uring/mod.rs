@@ -1,9 +1,14 @@
-//! The io_uring engine: a thread owns the ring, callers hand it jobs and wait.
+//! The io_uring engine. A thread owns the ring; callers send it jobs and wait for them.
+//!
+//! `ring.rs` owns the ring and all that is in flight, and is the only file with `unsafe`. `flight.rs` interprets the
+//! completions of a job, `request.rs` builds requests, `worker.rs` is the thread and its inbox, `setup.rs` builds the
+//! ring, `refusal.rs` says why there is none. `faults.rs` wraps the kernel's queues for unit tests.
 
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod faults_tests;
+mod flight;
 mod refusal;
 mod request;
 mod ring;
@@ -22,14 +27,15 @@ use crate::plan::{Call, Plan, Stage};
 use crate::process::Process;
 use crate::report::Report;
 use crate::run::Run;
+use flight::ChainJob;
 #[cfg(feature = "bench")]
 use refusal::Refusal;
 use request::has_request;
-use ring::Passage;
+use ring::{Kernel, Queues};
 use setup::{Facts, Failure};
 use worker::Inbox;
 
-/// A ring and its thread.
+/// A ring and its thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Uring {
     inbox: Arc<Inbox>,
@@ -46,13 +52,13 @@ impl From<Failure> for NoEngine {
     }
 }
 
-/// Why somebody else's ring could not be made.
+/// The reason for which the application's own ring could not be built.
 #[cfg(feature = "tokio-uring")]
 pub(super) fn refused(error: std::io::Error) -> NoEngine {
     Failure::from(error).into()
 }
 
-/// Starts a ring only to tell what was found.
+/// Starts a ring only to report what this kernel can do.
 #[cfg(feature = "bench")]
 pub(super) fn examine() -> Examined {
     match Uring::build() {
@@ -72,85 +78,92 @@ pub(super) fn examine() -> Examined {
     }
 }
 
-/// What comes back from the ring: the run as far as it got, and the job.
+/// A job that comes back from the ring, and its run as far as it got.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Reply {
     run: Run,
     job: Job,
-    /// The ring takes nothing more.
+    /// The ring takes no more jobs.
     retired: bool,
 }
 
 impl Uring {
-    /// Starts the engine, and tells in words what was found.
+    /// Starts the engine. Also returns what was found, in words.
     pub(super) fn start() -> Result<(Uring, String), NoEngine> {
         let (uring, facts) = Uring::build()?;
         Ok((uring, facts.to_string()))
     }
 
     fn build() -> Result<(Uring, Facts), Failure> {
-        let (inbox, thread, facts) = worker::spawn()?;
+        Uring::build_on(|kernel| kernel)
+    }
+
+    /// Builds the engine on the queues that `wrap` returns.
+    fn build_on<Q: Queues>(wrap: impl FnOnce(Kernel) -> Q + Send + 'static) -> Result<(Uring, Facts), Failure> {
+        let (inbox, thread, facts) = worker::spawn(wrap)?;
         Ok((Uring { inbox, thread: Some(thread), process: Process::current() }, facts))
     }
 
-    /// Runs what needs no ring, and sends the job on its way through it. What comes back first is told by the receiver.
-    fn depart(&self, mut run: Run, mut job: Job) -> Way {
+    /// Runs the stages that need no ring, up to the first that does, and submits the rest to the ring.
+    fn submit(&self, mut run: Run, mut job: Job) -> Submitted {
         while let Some(stage) = run.next_stage() {
-            // What the ring opens, only the ring can use, and it closes it in the end.
+            // A file that the ring opens is in its file table. Only the ring can use it, so only the ring can close it.
             let opens = stage.iter().any(|call| matches!(call, Call::CreateTemp { .. }));
             let on_ring = |stage: &Stage| has_request(stage, &job.bytes);
             if on_ring(&stage) && (!opens || run.closes_before(|stage| !on_ring(stage), &stage)) {
                 run.put_back(stage);
-                let (reply, answer) = sync_channel(1);
-                return match self.inbox.put(Passage { run, job, reply }) {
-                    Ok(()) => Way::Under(answer),
-                    Err(passage) => Way::Through(Done { report: passage.run.abandon(), file: passage.job.file }),
+                let (reply, receiver) = sync_channel(1);
+                return match self.inbox.push(ChainJob { run, job, reply }) {
+                    Ok(()) => Submitted::InFlight(receiver),
+                    Err(refused) => Submitted::Finished(Done { report: refused.run.abandon(), file: refused.job.file }),
                 };
             }
             let fates = calls::run_stage(&stage, &mut job);
             run.record(stage, fates);
         }
-        Way::Through(Done { report: run.finish(), file: job.file })
+        Submitted::Finished(Done { report: run.finish(), file: job.file })
     }
 
-    /// Follows a job to its end, passage by passage.
-    fn follow(&self, mut way: Way) -> Done {
+    /// Waits for a job to finish. Submits it again whenever it comes back from the ring with stages left.
+    fn wait_done(&self, mut submitted: Submitted) -> Done {
         loop {
-            let answer = match way {
-                Way::Through(done) => return done,
-                Way::Under(answer) => answer,
+            let receiver = match submitted {
+                Submitted::Finished(done) => return done,
+                Submitted::InFlight(receiver) => receiver,
             };
-            way = match answer.recv() {
-                Ok(Answer { run, job, retired: false }) => self.depart(run, job),
-                Ok(Answer { run, job, retired: true }) => Way::Through(Done { report: run.abandon(), file: job.file }),
+            submitted = match receiver.recv() {
+                Ok(Reply { run, job, retired: false }) => self.submit(run, job),
+                Ok(Reply { run, job, retired: true }) => {
+                    Submitted::Finished(Done { report: run.abandon(), file: job.file })
+                }
                 // The ring was lost with the job in flight.
-                Err(_) => Way::Through(Done { report: Report::lost(), file: None }),
+                Err(_) => Submitted::Finished(Done { report: Report::lost(), file: None }),
             };
         }
     }
 }
 
-/// How far a job is.
-enum Way {
-    /// In the ring, which will answer.
-    Under(Receiver<Answer>),
-    Through(Done),
+/// A job after [`Uring::submit`].
+enum Submitted {
+    /// In the ring, which will reply.
+    InFlight(Receiver<Reply>),
+    Finished(Done),
 }
 
 impl Interpreter for Uring {
     fn run(&self, mut job: Job) -> Done {
         let run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
-        self.follow(self.depart(run, job))
+        self.wait_done(self.submit(run, job))
     }
 
-    /// All are sent off before the first is waited for: up to as many chains in flight as the ring has slots.
+    /// Submits all jobs before it waits for the first, so that as many chains are in flight as the ring has slots.
     fn run_all(&self, jobs: Vec<Job>) -> Vec<Done> {
-        let depart = |mut job: Job| {
+        let submit = |mut job: Job| {
             let run = Run::new(std::mem::replace(&mut job.plan, Plan::empty()));
-            self.depart(run, job)
+            self.submit(run, job)
         };
-        let under: Vec<Way> = jobs.into_iter().map(depart).collect();
-        under.into_iter().map(|way| self.follow(way)).collect()
+        let submitted: Vec<Submitted> = jobs.into_iter().map(submit).collect();
+        submitted.into_iter().map(|submitted| self.wait_done(submitted)).collect()
     }
 
     fn links(&self) -> bool {
@@ -161,12 +174,12 @@ impl Interpreter for Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         if !self.process.is_current() {
-            // A forked child does not have this thread, which may have held the lock.
+            // A forked child does not have this thread, which may have held the inbox's lock at the fork.
             return std::mem::forget(self.thread.take());
         }
         self.inbox.close();
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was an error for everyone who waited for it; there is nobody left to tell.
+            // If the thread panicked, every caller that waited for it got an error.
             let _ = thread.join();
         }
     }
