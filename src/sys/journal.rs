@@ -5,8 +5,7 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 
-use nix::libc;
-use nix::sys::stat::fstat;
+use nix::sys::stat::{fstat, major, minor};
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs};
 
 /// Mount options and features, as text, each with a comma on either side.
@@ -25,7 +24,7 @@ impl Options {
 /// Why the journal barrier does not hold on the filesystem of `dir`; `None` where it does.
 pub(crate) fn no_journal(dir: impl AsFd) -> Option<String> {
     let Ok(stat) = fstat(&dir) else { return Some("the directory cannot be looked at".into()) };
-    let device = (libc::major(stat.st_dev), libc::minor(stat.st_dev));
+    let device = (major(stat.st_dev), minor(stat.st_dev));
     // A thread may have mounts of its own.
     let mountinfo = mountinfo();
     let Some((kind, options)) = mount(&mountinfo, device) else {
@@ -47,7 +46,7 @@ fn mountinfo() -> String {
 }
 
 /// The type and the options of the filesystem on a device (proc_pid_mountinfo(5)).
-fn mount(mountinfo: &str, (major, minor): (u32, u32)) -> Option<(&str, &str)> {
+fn mount(mountinfo: &str, (major, minor): (u64, u64)) -> Option<(&str, &str)> {
     let device = format!("{major}:{minor}");
     let line = mountinfo.lines().find(|line| line.split(' ').nth(2) == Some(&device))?;
     let mut fields = line.split_once(" - ")?.1.split(' ');
@@ -57,14 +56,14 @@ fn mount(mountinfo: &str, (major, minor): (u32, u32)) -> Option<(&str, &str)> {
 /// Whether the filesystem of `dir` is mounted by this type (proc_pid_mountinfo(5)).
 pub(super) fn is_mounted_as(dir: impl AsFd, wanted: &str) -> bool {
     let Ok(stat) = fstat(dir) else { return false };
-    let device = (libc::major(stat.st_dev), libc::minor(stat.st_dev));
+    let device = (major(stat.st_dev), minor(stat.st_dev));
     mount(&mountinfo(), device).is_some_and(|(kind, _)| kind == wanted)
 }
 
 /// Whether this is an xfs with a realtime device, or one of which that cannot be told: a `syncfs` does not flush that device.
 pub(super) fn may_be_realtime(dir: impl AsFd) -> bool {
     let Ok(stat) = fstat(dir) else { return true };
-    let device = (libc::major(stat.st_dev), libc::minor(stat.st_dev));
+    let device = (major(stat.st_dev), minor(stat.st_dev));
     let mountinfo = mountinfo();
     mount(&mountinfo, device).is_none_or(|(_, options)| Options(options.into()).begins("rtdev="))
 }
@@ -82,7 +81,7 @@ fn xfs_objection(options: &Options) -> Option<String> {
     Some(format!("the journal barrier does not hold here: {objection}"))
 }
 
-fn no_ext4_journal((major, minor): (u32, u32)) -> Option<String> {
+fn no_ext4_journal((major, minor): (u64, u64)) -> Option<String> {
     let unknown = |what: &str| Some(format!("the journal barrier does not hold here, as far as can be told: {what}"));
     let Ok(link) = fs::read_link(format!("/sys/dev/block/{major}:{minor}")) else {
         return unknown("the filesystem's device cannot be found in /sys");

@@ -11,6 +11,7 @@ use nix::libc;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
 use nix::sys::utsname::uname;
 use nix::unistd::fsync;
+use rustix::fs::{RenameFlags, renameat_with};
 
 pub(crate) use super::journal::no_journal;
 use super::{journal, range, walk};
@@ -83,15 +84,14 @@ pub(crate) fn rename(
     }
 }
 
-#[cfg(target_env = "gnu")]
+/// By rustix: nix has `renameat2` for glibc only.
 fn rename_refuse(from: BorrowedFd<'_>, old: &CStr, to: BorrowedFd<'_>, new: &CStr) -> nix::Result<()> {
-    use nix::fcntl::{RenameFlags, renameat2};
-    renameat2(from, old, to, new, RenameFlags::RENAME_NOREPLACE)
-}
-
-#[cfg(not(target_env = "gnu"))]
-fn rename_refuse(_: BorrowedFd<'_>, _: &CStr, _: BorrowedFd<'_>, _: &CStr) -> nix::Result<()> {
-    Err(Errno::EINVAL)
+    match renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Linux before 3.15, or a sandbox. (glibc's wrapper returns EINVAL for it, too.)
+        Err(rustix::io::Errno::NOSYS) => Err(Errno::EINVAL),
+        Err(errno) => Err(Errno::from_raw(errno.raw_os_error())),
+    }
 }
 
 /// What the system calls an open directory.
