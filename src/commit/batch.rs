@@ -16,7 +16,7 @@ use crate::dir::Dir;
 use crate::engine::{Done, Job};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::plan::{Call, Plan};
-use crate::queue::{self, Entry, Load};
+use crate::queue::{Load, QueuedWork, ReplyTo};
 use crate::report::{Fate, Report};
 use crate::stats::Part;
 use crate::{sys, trace};
@@ -28,7 +28,7 @@ pub(super) const MOST: Load = Load { files: 1024, bytes: 64 << 20 };
 const SHARED_FROM: Load = Load { files: 8, bytes: 256 << 10 };
 
 /// Commits what has queued up, and what comes while it is being written.
-pub(super) fn run(core: &Arc<Core>, first: Vec<Entry<Unit, Vec<Answer>>>) {
+pub(super) fn run(core: &Arc<Core>, first: Vec<QueuedWork<Unit, Vec<Answer>>>) {
     let last = core.queue.last_batch();
     let expected = core.queue.depth().0.files.max(last);
     let choice = core.auto().choose(expected, |patience| core.scout.finds_quiet(patience));
@@ -39,7 +39,7 @@ pub(super) fn run(core: &Arc<Core>, first: Vec<Entry<Unit, Vec<Answer>>>) {
     let mut batch = Batch::new(core, choice.kind);
     batch.add(first);
     loop {
-        let more = core.queue.more(MOST.left(batch.load));
+        let more = core.queue.take_more(MOST.saturating_sub(batch.load));
         if more.is_empty() {
             break;
         }
@@ -65,7 +65,7 @@ struct Batch<'a> {
 
 /// Who waits for the answers to some items.
 struct Pending {
-    answer: queue::Answer<Vec<Answer>>,
+    reply: ReplyTo<Vec<Answer>>,
     since: Instant,
     /// The first group in which something has failed: later ones are not attempted.
     failed: Option<usize>,
@@ -114,12 +114,12 @@ impl<'a> Batch<'a> {
     }
 
     /// Stages what some callers want.
-    fn add(&mut self, entries: Vec<Entry<Unit, Vec<Answer>>>) {
+    fn add(&mut self, entries: Vec<QueuedWork<Unit, Vec<Answer>>>) {
         let mut todo = Vec::new();
-        for Entry { work: Unit { groups, since }, load, answer } in entries {
-            self.load = self.load.plus(load);
+        for QueuedWork { work: Unit { groups, since }, load, reply } in entries {
+            self.load = self.load.saturating_add(load);
             let entry = self.entries.len();
-            self.entries.push(Pending { answer, since, failed: None });
+            self.entries.push(Pending { reply, since, failed: None });
             // The groups of later callers are not before those of earlier ones: changes of a key keep their order.
             let first = self.last_group;
             self.last_group += groups.len() - 1;
@@ -246,7 +246,7 @@ impl<'a> Batch<'a> {
         self.harden();
         self.sync_filesystem();
         let hardened = Instant::now();
-        core.queue.wait_for_alone();
+        core.queue.wait_for_solo();
         let mut publishing = Duration::ZERO;
         let mut syncing = Duration::ZERO;
         let mut end = 0;
@@ -374,9 +374,9 @@ impl<'a> Batch<'a> {
         recorder.largest_batch.raise(count);
         recorder.times(times.into_iter().chain(entries.iter().map(|entry| (Part::Change, entry.since.elapsed()))));
         trace::batch(core.dirs.root().path(), kind, count, failed, took);
-        core.queue.over(count, load);
+        core.queue.finish_batch(count, load);
         for (entry, answers) in entries.into_iter().zip(answers) {
-            entry.answer.tell(answers);
+            entry.reply.send(answers);
         }
     }
 }

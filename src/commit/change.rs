@@ -150,7 +150,7 @@ impl Unit {
     }
 
     pub(crate) fn load(&self) -> Load {
-        self.groups.iter().flatten().map(Change::load).fold(Load::default(), Load::plus)
+        self.groups.iter().flatten().map(Change::load).fold(Load::default(), Load::saturating_add)
     }
 }
 

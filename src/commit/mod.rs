@@ -131,7 +131,7 @@ impl Committer {
     pub(crate) fn make(&self, change: Change) -> Answer {
         let core = &*self.core;
         core.check()?;
-        let Some(alone) = core.queue.alone() else {
+        let Some(alone) = core.queue.try_solo() else {
             return self.commit(Unit::one(change)).remove(0);
         };
         let begin = Instant::now();
@@ -246,7 +246,7 @@ fn work(core: &Arc<Core>) {
 
 /// Commits what comes, until the queue is closed and empty.
 fn serve(core: &Arc<Core>) {
-    while let Some(entries) = core.queue.wait(batch::MOST) {
+    while let Some(entries) = core.queue.take_batch(batch::MOST) {
         batch::run(core, entries);
     }
 }
@@ -256,7 +256,7 @@ struct LoseAtEnd<'a>(&'a Core);
 
 impl Drop for LoseAtEnd<'_> {
     fn drop(&mut self) {
-        self.0.queue.lose();
+        self.0.queue.lose_worker();
     }
 }
 
