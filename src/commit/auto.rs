@@ -1,34 +1,35 @@
-//! `Barrier::Auto`: which barrier costs less here, for as many files at once, learnt from what commits cost lately.
+//! `Barrier::Auto`: learns from recent commits which barrier costs less here, by the number of files in a commit.
 //!
-//! The cost of a commit is its time a file, by classes of size: the powers of two. Where the one not chosen was not tried for
-//! a while, it is tried again, but only out of a budget: a twentieth of the time that commits take. What an experiment costs
-//! beyond the expected comes out of it, and while it is overdrawn nothing is tried.
+//! The cost of a commit is its time per file. Commits are classified by size, in powers of two. When the other barrier has
+//! not been measured for a while, an experiment measures it again. Experiments are paid from a budget of a twentieth of the
+//! time that commits take: what an experiment costs beyond the expected is subtracted, and no experiment starts while the
+//! budget is overdrawn.
 
 use std::time::Duration;
 
 use super::barrier::{Allowed, Barrier, BarrierKind};
 use super::stats::BarrierStats;
 
-/// Classes of sizes: around the powers of two (48 to 95 are about 64), and all from 1,536.
+/// The number of size classes. Each is around a power of two (48 to 95 files are "about 64"); the last holds all from 1,536.
 const CLASSES: usize = 12;
 
-/// The share of the time that experiments may take.
+/// The share of the commit time that experiments may take.
 const SHARE: f64 = 1.0 / 20.0;
 
-/// What may be saved up for experiments, and is there at the beginning.
+/// The largest budget for experiments, which is also the initial one.
 const BUDGET_MAX: Duration = Duration::from_millis(100);
 
-/// After so many commits in a class, what was not chosen is tried: at first, and then after twice as many each time, since one
-/// try alone may have met with a bad moment.
+/// The first experiment in a class comes after this many commits, and each further one after twice as many as the one before:
+/// a single measurement may have met a bad moment.
 const TRIED_AFTER: u32 = 4;
 
-/// The most that it becomes.
+/// The largest number of commits between two experiments.
 const STALE_AFTER: u32 = 64;
 
-/// A `syncfs` that takes no longer is worth an experiment.
+/// A `syncfs` that takes no longer than this is always worth an experiment.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How much of a new cost goes into the estimate.
+/// The weight of a new measurement in the estimate.
 const WEIGHT: f64 = 0.3;
 
 #[derive(Debug)]
@@ -42,30 +43,29 @@ pub(super) struct Auto {
     experiments: u64,
 }
 
-/// What is known of commits of about one size.
+/// The estimates for commits of one size class.
 #[derive(Clone, Copy, Debug, Default)]
 struct Class {
-    /// Seconds a file.
+    /// Seconds per file.
     per_file: Option<f64>,
     filesystem: Option<f64>,
-    /// Commits since the one not chosen was tried.
-    since: u32,
-    /// How often it was.
-    tries: u32,
+    /// Commits since the other barrier was last measured.
+    since_experiment: u32,
+    experiments: u32,
 }
 
 impl Class {
     fn is_due(&self) -> bool {
-        // No more than 64, which is reached with the fourth.
-        self.since >= (TRIED_AFTER << self.tries.min(4)).min(STALE_AFTER)
+        // The fourth doubling reaches STALE_AFTER.
+        self.since_experiment >= (TRIED_AFTER << self.experiments.min(4)).min(STALE_AFTER)
     }
 }
 
-/// What a commit is to use.
+/// The barrier that a commit must use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) kind: BarrierKind,
-    /// It is a try of what is not the choice, in this class.
+    /// The size class of the experiment, if this is one.
     experiment: Option<usize>,
 }
 
@@ -82,12 +82,12 @@ impl Auto {
         }
     }
 
-    /// What a commit of about so many files is to use. `quiet` is asked before an experiment with `syncfs`: whether one takes
-    /// no longer than this now.
+    /// Chooses the barrier for a commit of about `files` files. Before an experiment with `syncfs`, calls `quiet` to find out
+    /// whether a `syncfs` takes no longer than the given time now.
     pub(super) fn choose(&mut self, files: usize, quiet: impl FnOnce(Duration) -> bool) -> Choice {
         let plain = |kind| Choice { kind, experiment: None };
         match &self.allowed {
-            // One file is not worth the sync of a filesystem.
+            // A single file is not worth the sync of a filesystem.
             Allowed::Only(BarrierKind::Filesystem) if files < 2 => return plain(BarrierKind::PerFile),
             Allowed::Only(kind) => return plain(*kind),
             Allowed::Either { no_filesystem: Some(_), .. } => return plain(BarrierKind::PerFile),
@@ -95,7 +95,7 @@ impl Auto {
             Allowed::Either { no_filesystem: None, .. } => {}
         }
         let class = &mut self.classes[class_of(files)];
-        class.since += 1;
+        class.since_experiment += 1;
         let (Some(per_file), filesystem) = (class.per_file, class.filesystem) else {
             return plain(BarrierKind::PerFile);
         };
@@ -113,14 +113,14 @@ impl Auto {
         Choice { kind: other, experiment: Some(class_of(files)) }
     }
 
-    /// Learns what a commit cost that put so many files (`None`: of which that cannot be said); tells whether it used another
-    /// barrier than the one before.
+    /// Learns the cost of a commit that put `files` files (`None` if the cost says nothing about the barrier). Returns whether
+    /// the commit used another barrier than the one before.
     pub(super) fn learn(&mut self, choice: Choice, files: Option<usize>, took: Duration) -> bool {
         self.batches[choice.kind as usize] += 1;
         let changed = self.last.replace(choice.kind).is_some_and(|last| last != choice.kind);
         if let Some(class) = choice.experiment {
-            self.classes[class].since = 0;
-            self.classes[class].tries = self.classes[class].tries.saturating_add(1);
+            self.classes[class].since_experiment = 0;
+            self.classes[class].experiments = self.classes[class].experiments.saturating_add(1);
             self.experiments += 1;
         }
         if let Some(files) = files.filter(|files| *files > 0) {
@@ -139,16 +139,17 @@ impl Auto {
             BarrierKind::Journal => return,
         };
         let now = took_s / files as f64;
-        // Of an experiment the news counts, not what was known long ago.
+        // An experiment replaces the estimate: the old one is too old.
         *cost = Some(match *cost {
             Some(before) if tried.is_none() => before + WEIGHT * (now - before),
             _ => now,
         });
         self.budget_s = (self.budget_s + took_s * SHARE).min(BUDGET_MAX.as_secs_f64());
         if let Some(tried) = tried {
-            // What it would have cost otherwise; as it was thought when it was tried, if nothing is known of its real size.
-            let thought = if choice.kind == BarrierKind::Filesystem { tried.per_file } else { tried.filesystem };
-            self.budget_s -= other.or(thought).map_or(0.0, |other| (took_s - other * files as f64).max(0.0));
+            // Subtract what the experiment cost beyond the other barrier. If that has no estimate in the class of the actual
+            // size, use the estimate of the class in which the experiment was chosen.
+            let estimate = if choice.kind == BarrierKind::Filesystem { tried.per_file } else { tried.filesystem };
+            self.budget_s -= other.or(estimate).map_or(0.0, |other| (took_s - other * files as f64).max(0.0));
         }
     }
 
@@ -174,10 +175,10 @@ impl Auto {
     fn choice(&self) -> String {
         match &self.allowed {
             Allowed::Only(kind) if self.configured == Barrier::JournalOrAuto => format!("{kind} holds here"),
-            Allowed::Only(_) => "asked for".into(),
+            Allowed::Only(_) => "requested".into(),
             Allowed::Either { no_filesystem: Some(why), .. } => format!("per-file: {why}"),
             Allowed::Either { no_filesystem: None, .. } => {
-                // One file alone is never worth the sync of a filesystem.
+                // The class of single files has no choice.
                 let known = self.classes.iter().enumerate().skip(1).filter_map(|(i, class)| {
                     let (per_file, filesystem) = (class.per_file? * 1e6, class.filesystem? * 1e6);
                     let best = cheaper(per_file, filesystem);
@@ -187,13 +188,13 @@ impl Auto {
                     ))
                 });
                 let known = known.collect::<Vec<_>>().join("; ");
-                if known.is_empty() { "per-file: nothing else was tried yet".into() } else { known }
+                if known.is_empty() { "per-file: no other barrier has been measured yet".into() } else { known }
             }
         }
     }
 }
 
-/// About equal is as good as less: `syncfs` takes far fewer flushes, and they wear the device.
+/// Prefers `syncfs` up to a tenth above the cost of `PerFile`: it flushes the device far less often, and flushes wear it.
 fn cheaper(per_file: f64, filesystem: f64) -> BarrierKind {
     if filesystem < per_file * 1.1 { BarrierKind::Filesystem } else { BarrierKind::PerFile }
 }
@@ -211,8 +212,8 @@ mod tests {
         Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: None, no_journal: None })
     }
 
-    /// Runs commits of `files` files, with the cost in microseconds a file; returns the share of `syncfs`, and that of
-    /// the time that experiments took beyond the best.
+    /// Runs commits of `files` files that cost `cost_us` a file. Returns the share of commits that used `syncfs`, and the share
+    /// of the time that experiments took beyond the cheaper barrier.
     fn run(auto: &mut Auto, files: usize, commits: usize, cost_us: impl Fn(BarrierKind) -> u64) -> (f64, f64) {
         let (mut filesystem, mut total, mut wasted) = (0, 0, 0);
         let best = cost_us(BarrierKind::PerFile).min(cost_us(BarrierKind::Filesystem));
@@ -228,20 +229,20 @@ mod tests {
     }
 
     #[test]
-    fn it_takes_what_costs_less() {
+    fn it_chooses_the_cheaper_barrier() {
         let mut auto = either();
         let syncfs_wins = |kind| if kind == BarrierKind::Filesystem { 80 } else { 150 };
         let (share, _) = run(&mut auto, 64, 1000, syncfs_wins);
         assert!(share > 0.9, "{share}");
         assert!(auto.stats().reason.contains("about 64 files: filesystem"), "{}", auto.stats().reason);
-        // Few files at once are another matter.
+        // Small commits are another class.
         let (share, _) = run(&mut auto, 4, 1000, |kind| if kind == BarrierKind::Filesystem { 400 } else { 150 });
         assert!(share < 0.1, "{share}");
         assert_eq!(auto.choose(1, |_| true).kind, BarrierKind::PerFile);
     }
 
-    /// Somebody else begins to write: `syncfs` is given up after one commit, and is hardly tried while that lasts; when it
-    /// is over, it is found out.
+    /// Another program begins to write. `syncfs` is given up after one commit and is hardly tried while the filesystem is
+    /// busy. When it is quiet again, an experiment finds out.
     #[test]
     fn it_notices_when_the_filesystem_becomes_busy_and_quiet_again() {
         let mut auto = either();
@@ -255,7 +256,7 @@ mod tests {
         assert!(share > 0.2, "{share}");
     }
 
-    /// A first try that meets with a bad moment is soon repeated.
+    /// A first experiment at a bad moment is soon repeated.
     #[test]
     fn one_bad_moment_decides_nothing_for_long() {
         let mut auto = either();
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_tried_where_it_does_not_hold_or_would_take_long() {
+    fn no_experiment_where_syncfs_does_not_hold_or_would_take_long() {
         let mut auto =
             Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: Some("not here".into()), no_journal: None });
         assert_eq!(run(&mut auto, 64, 1000, |_| 1).0, 0.0);

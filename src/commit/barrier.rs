@@ -1,4 +1,4 @@
-//! Barriers: how the files of a commit are made durable before their names change, and where each of them holds.
+//! Barriers: how a commit makes its files durable before it changes their names, and where each barrier holds.
 
 use std::fmt;
 
@@ -6,36 +6,37 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::dir::Dir;
 use crate::fs::sys;
 
-/// How the files of changes that meet are made durable before their names change.
+/// How a batch of changes makes its files durable before it changes their names.
 ///
-/// With each of them, what has been acknowledged survives a power cut; they differ in what that costs, and in what it rests
-/// upon. However the files are made durable, each directory is then synced once for all changes in it.
+/// With every barrier, an acknowledged change survives a power cut. They differ in cost and in what they rely on. After the
+/// files, each directory is synced once for all changes in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Barrier {
-    /// [`PerFile`](Barrier::PerFile) or [`Filesystem`](Barrier::Filesystem), whichever has cost less lately on this
-    /// filesystem for as many files at once; only `PerFile` where the other does not hold. Now and then it tries the
-    /// other, and spends no more than a few percent of its time on that. [`Store::stats`](crate::Store::stats) tells what it
-    /// has chosen, and why. A put that is alone goes by `PerFile`.
+    /// Chooses [`PerFile`](Barrier::PerFile) or [`Filesystem`](Barrier::Filesystem) for each batch: the one that has lately
+    /// cost less on this filesystem for batches of this size. Uses only `PerFile` where `Filesystem` does not hold. From
+    /// time to time it tries the other barrier, and spends no more than a few percent of its time on that.
+    /// [`Store::stats`](crate::Store::stats) shows what it has chosen, and why. A single put uses `PerFile`.
     #[default]
     Auto,
-    /// Every file is synced by itself, many at the same time: the filesystem merges what it can. Holds everywhere.
+    /// Syncs every file by itself, many at the same time, so that the filesystem can merge the syncs. Holds everywhere.
     PerFile,
-    /// One `syncfs` for all: far fewer flushes of the device when many changes meet, but it writes back everybody's data on
-    /// that filesystem, too. Linux 5.17 or later (before, syncfs(2) did not report every error), on ext4, btrfs, xfs
-    /// without a realtime device, and tmpfs; anywhere else the store does not open. A batch that begins with one change, when
-    /// nobody else is there, goes by `PerFile`.
+    /// Calls `syncfs` once for all files. This flushes the device far less often when many changes are in a batch, but it also
+    /// writes back all other data on that filesystem. Needs Linux 5.17 or later (before, syncfs(2) did not report every
+    /// error), and ext4, btrfs, xfs without a realtime device, or tmpfs; anywhere else the store does not open. A batch that
+    /// begins with one change, when no other is queued, uses `PerFile`.
     Filesystem,
-    /// The data of all files is written out to the device (`sync_file_range`) and waited for; then the one sync of the
-    /// directory commits sizes, extents and names together, and its flush of the device's cache covers the data. Half the
-    /// flushes or fewer, also for a put that is alone.
+    /// Writes the data of all files to the device (`sync_file_range`) and waits for it. The sync of the directory then
+    /// commits sizes, extents and names together, and its flush of the device's cache covers the data. This takes half the
+    /// flushes or fewer, also for a single put.
     ///
-    /// POSIX does not promise that; it rests on how the filesystem's journal works. So it must be asked for, and holds only
+    /// POSIX does not guarantee this; it relies on how the filesystem's journal works. So it must be requested, and holds only
     /// on ext4 with an internal journal (`data=ordered`, barriers on, no `fast_commit`, no `journal_async_commit`) and on xfs
-    /// without realtime device or external log; anywhere else the store does not open. Never on btrfs. That an ext4 has no
-    /// `fast_commit` is told by its device alone: who opens the store must be allowed to read that (root, group `disk`).
+    /// without a realtime device or an external log; anywhere else the store does not open. It never holds on btrfs. Only
+    /// the device shows that an ext4 has no `fast_commit`, so the process that opens the store must be allowed to read the
+    /// device (root, group `disk`).
     Journal,
-    /// [`Journal`](Barrier::Journal) where it holds, else [`Auto`](Barrier::Auto).
+    /// Uses [`Journal`](Barrier::Journal) where it holds, else [`Auto`](Barrier::Auto).
     JournalOrAuto,
 }
 
@@ -51,15 +52,15 @@ impl fmt::Display for Barrier {
     }
 }
 
-/// What one commit does.
+/// The barrier that a commit uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BarrierKind {
-    /// As [`Barrier::PerFile`].
+    /// [`Barrier::PerFile`].
     PerFile,
-    /// As [`Barrier::Filesystem`].
+    /// [`Barrier::Filesystem`].
     Filesystem,
-    /// As [`Barrier::Journal`].
+    /// [`Barrier::Journal`].
     Journal,
 }
 
@@ -73,20 +74,21 @@ impl fmt::Display for BarrierKind {
     }
 }
 
-/// What may be done in a store, as found when it was opened.
+/// The barriers that hold in a store, as found when it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Allowed {
-    /// One of two; where `Filesystem` does not hold, why.
+    /// `PerFile`, and `Filesystem` unless there is a reason against it.
     Either {
+        /// Why `Filesystem` does not hold.
         no_filesystem: Option<String>,
-        /// Where a journal was preferred, why it does not hold.
+        /// Why `Journal` does not hold, if it was preferred.
         no_journal: Option<String>,
     },
     Only(BarrierKind),
 }
 
 impl Barrier {
-    /// What this comes to in the store of which `root` is the directory.
+    /// Finds the barriers that hold in the store at `root`.
     pub(crate) fn resolve(self, root: &Dir) -> Result<Allowed> {
         let no_filesystem = || sys::no_syncfs(root.fd());
         let refused =

@@ -1,4 +1,4 @@
-//! Waiting for a future on a thread that has nothing else to do.
+//! Blocks a thread on a future.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,7 +10,7 @@ use std::thread::{self, Thread};
 /// Wakes a parked thread.
 struct Unpark {
     thread: Thread,
-    /// Others may park and unpark this thread, too.
+    /// Other code may park and unpark this thread, too, so an unpark alone does not mean a wake-up.
     woken: AtomicBool,
 }
 
@@ -21,7 +21,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Runs a future to its end on this thread.
+/// Runs a future to completion on this thread.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let unpark = Arc::new(Unpark { thread: thread::current(), woken: AtomicBool::new(false) });
     let waker = Waker::from(Arc::clone(&unpark));

@@ -18,11 +18,11 @@ use crate::protocol::version::Version;
 pub(crate) struct Change {
     /// The validated key, or the validation error to return.
     pub(crate) key: Result<String>,
-    pub(crate) what: What,
+    pub(crate) action: Action,
 }
 
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum Action {
     Put {
         bytes: Payload,
         options: PutOptions,
@@ -50,33 +50,33 @@ pub(crate) struct WrittenFile {
 
 impl Change {
     pub(crate) fn put(key: &str, bytes: impl Into<Payload>, options: PutOptions) -> Change {
-        Change { key: check(key), what: What::Put { bytes: bytes.into(), options } }
+        Change { key: check(key), action: Action::Put { bytes: bytes.into(), options } }
     }
 
     pub(crate) fn delete(key: &str, expected: Option<Version>) -> Change {
-        Change { key: check(key), what: What::Delete { expected } }
+        Change { key: check(key), action: Action::Delete { expected } }
     }
 
     pub(crate) fn rename(from: &str, to: &str) -> Change {
-        Change { key: check(from), what: What::Rename { to: check(to) } }
+        Change { key: check(from), action: Action::Rename { to: check(to) } }
     }
 
     /// How much of the queue's limit it takes: content and names.
     pub(crate) fn load(&self) -> Load {
         let len = |key: &Result<String>| key.as_ref().map_or(0, String::len);
-        let to = if let What::Rename { to } = &self.what { len(to) } else { 0 };
+        let to = if let Action::Rename { to } = &self.action { len(to) } else { 0 };
         Load { files: 1, bytes: self.content_len() + len(&self.key) + to }
     }
 
     /// Whether it writes new content, which gets a version.
     pub(super) fn is_put(&self) -> bool {
-        matches!(self.what, What::Put { .. } | What::Publish { .. })
+        matches!(self.action, Action::Put { .. } | Action::Publish { .. })
     }
 
     /// The length of the new content in bytes.
     pub(super) fn content_len(&self) -> usize {
-        match &self.what {
-            What::Put { bytes, .. } => bytes.len(),
+        match &self.action {
+            Action::Put { bytes, .. } => bytes.len(),
             _ => 0,
         }
     }
@@ -88,18 +88,18 @@ fn check(key: &str) -> Result<String> {
 
 /// Changes that a caller hands in together: groups in order, each durable before the next becomes visible.
 #[derive(Debug)]
-pub(crate) struct Unit {
+pub(crate) struct ChangeGroups {
     pub(crate) groups: Vec<Vec<Change>>,
     pub(crate) since: Instant,
 }
 
-impl Unit {
-    pub(crate) fn one(change: Change) -> Unit {
-        Unit::of(vec![vec![change]])
+impl ChangeGroups {
+    pub(crate) fn one(change: Change) -> ChangeGroups {
+        ChangeGroups::of(vec![vec![change]])
     }
 
-    pub(crate) fn of(groups: Vec<Vec<Change>>) -> Unit {
-        Unit { groups, since: Instant::now() }
+    pub(crate) fn of(groups: Vec<Vec<Change>>) -> ChangeGroups {
+        ChangeGroups { groups, since: Instant::now() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -107,6 +107,6 @@ impl Unit {
     }
 
     pub(crate) fn load(&self) -> Load {
-        self.groups.iter().flatten().map(Change::load).fold(Load::default(), Load::plus)
+        self.groups.iter().flatten().map(Change::load).fold(Load::default(), Load::saturating_add)
     }
 }

@@ -8,14 +8,14 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::auto::Auto;
 use super::barrier::{Allowed, Barrier, BarrierKind};
-use super::change::Unit;
+use super::change::ChangeGroups;
 use super::dirs::Dirs;
 use super::in_flight::has_no_version;
 use super::queue::{Handle, Load, Queue};
 use super::scout::Scout;
 use super::stats::Recorder;
 use super::versions::Versions;
-use super::{Answer, trace};
+use super::{ChangeResult, trace};
 use crate::engine::pool::Pool;
 use crate::engine::{Interpreter, Job};
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
@@ -35,7 +35,7 @@ pub(crate) struct Core {
     pub(crate) versions: Versions,
     /// Whether solo puts use the journal barrier.
     pub(super) is_journal: bool,
-    pub(super) queue: Handle<Unit, Vec<Answer>>,
+    pub(super) queue: Handle<ChangeGroups, Vec<ChangeResult>>,
     pub(super) auto: Mutex<Auto>,
     /// The maximum number of files of a batch that are open at the same time.
     pub(super) open_max: usize,
@@ -161,7 +161,7 @@ impl Core {
         }
     }
 
-    pub(super) fn note(&self, answer: &Answer, bytes: usize) {
+    pub(super) fn note(&self, answer: &ChangeResult, bytes: usize) {
         match answer {
             Ok(_) => {
                 self.recorder.changes.add(1);

@@ -29,7 +29,7 @@ fn a_directory_that_comes_and_goes_mixes_up_no_answers() {
                 put("a/n2", PutOptions::new()),
                 put("a/n3", PutOptions::new()),
             ];
-            let answers = rig.committer.commit(Unit::of(vec![changes]));
+            let answers = rig.committer.commit(ChangeGroups::of(vec![changes]));
             let what = format!("{errno}, {failing:04b}: {answers:?}");
             assert_eq!(answers.len(), 9, "{what}");
             for at in [0, 2, 4, 5, 7, 8] {
@@ -79,7 +79,8 @@ fn only_a_panic_within_a_change_closes_the_store() {
 fn a_delete_in_a_directory_that_gives_way_finds_nothing() {
     let rig = rig(BarrierKind::PerFile, Box::new(|_, _| None));
     fs::create_dir(rig.path("d")).unwrap();
-    let answers = rig.committer.commit(Unit::of(vec![vec![put("d", PutOptions::new()), Change::delete("d/k", None)]]));
+    let answers =
+        rig.committer.commit(ChangeGroups::of(vec![vec![put("d", PutOptions::new()), Change::delete("d/k", None)]]));
     assert!(matches!(answers[0], Ok(Applied::Put(_))), "{answers:?}");
     assert!(answers[1].as_ref().is_err_and(Error::is_not_found), "{answers:?}");
     assert_eq!(fs::read(rig.path("d")).unwrap(), NEW);
@@ -91,7 +92,7 @@ fn a_rename_between_directories_in_a_batch_asks_both() {
     for distrusted in ["a/k0", "b/k0"] {
         let rig = rig(BarrierKind::PerFile, Box::new(|_, _| None));
         rig.committer.core().find(&Key::parse(distrusted).unwrap()).unwrap().distrust();
-        let answers = rig.committer.commit(Unit::of(vec![vec![Change::rename("a/k0", "b/new")]]));
+        let answers = rig.committer.commit(ChangeGroups::of(vec![vec![Change::rename("a/k0", "b/new")]]));
         assert_eq!(outcomes(&answers), [UNKNOWN], "{distrusted}: {answers:?}");
     }
 }

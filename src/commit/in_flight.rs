@@ -10,7 +10,7 @@ use nix::libc;
 use nix::sys::stat::SFlag;
 
 use super::barrier::BarrierKind;
-use super::{Answer, Applied, Change, Core, What, WrittenFile};
+use super::{Action, Applied, Change, ChangeResult, Core, WrittenFile};
 use crate::engine::Job;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::file::writer::Content;
@@ -60,7 +60,7 @@ struct InBatch {
 
 impl Start {
     /// Makes a change on the caller's thread.
-    pub(super) fn solo(core: &Arc<Core>, change: Change) -> Answer {
+    pub(super) fn solo(core: &Arc<Core>, change: Change) -> ChangeResult {
         let solo = Start { core: Arc::clone(core), batch: None, version: None, change };
         match solo.run(Phase::Settle)? {
             Progress::Over(applied) => Ok(applied),
@@ -83,11 +83,11 @@ impl Start {
     /// Whether it can be staged beside others, in any order. A delete or a rename may need a directory that a change before it
     /// creates, and so may a put that expects a version, unless its directory exists already.
     pub(super) fn is_independent(&self) -> bool {
-        match (&self.change.what, &self.change.key) {
-            (What::Put { options, .. }, Ok(key)) if matches!(options.existing, Existing::Match(_)) => {
+        match (&self.change.action, &self.change.key) {
+            (Action::Put { options, .. }, Ok(key)) if matches!(options.existing, Existing::Match(_)) => {
                 Key::parse(key).is_ok_and(|key| self.core.find(&key).is_ok())
             }
-            (what, _) => matches!(what, What::Put { .. }),
+            (action, _) => matches!(action, Action::Put { .. }),
         }
     }
 
@@ -100,8 +100,8 @@ impl Start {
         let name = key.name();
         let writer = &core.writer;
         let in_flight = |job: Job, what: Kind| InFlight { job, what, key: text.clone() };
-        match change.what {
-            What::Put { bytes, options } => {
+        match change.action {
+            Action::Put { bytes, options } => {
                 core.supports(options)?;
                 let version = version.transpose()?;
                 let start = || {
@@ -114,7 +114,7 @@ impl Start {
                 };
                 core.again_if_moved(&[&key], start)
             }
-            What::Publish { file, options } => {
+            Action::Publish { file, options } => {
                 let version = version.unwrap_or_else(|| core.version()).map_err(Error::with_content_kept)?;
                 let WrittenFile { dir, temp, file } = file;
                 // Written before this batch began: an error that its syncfs would report may have been reported already.
@@ -123,13 +123,13 @@ impl Start {
                 let job = Job { name, temp, file: Some(file), ..writer.job(plan, &dir) };
                 in_flight(job, Kind::Guard(version)).run(core, until)
             }
-            What::Delete { expected } => core.again_if_moved(&[&key], || {
+            Action::Delete { expected } => core.again_if_moved(&[&key], || {
                 core.keeps(expected)?;
                 let dir = core.find(&key).map_err(|error| explain_missing(error, expected))?;
                 let job = Job { name: name.clone(), ..writer.job(Plan::delete(expected), &dir) };
                 in_flight(job, Kind::Delete).run(core, until)
             }),
-            What::Rename { to } => {
+            Action::Rename { to } => {
                 let to = to?;
                 let to = Key::parse(&to)?;
                 core.again_if_moved(&[&key, &to], || {
@@ -200,7 +200,7 @@ impl InFlight {
         }
     }
 
-    fn settle(self, core: &Core) -> Answer {
+    fn settle(self, core: &Core) -> ChangeResult {
         let InFlight { job, what, key } = self;
         let writer = &core.writer;
         core.count(&job);

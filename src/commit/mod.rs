@@ -23,7 +23,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use self::block::block_on;
-pub(crate) use self::change::{Change, Unit, What, WrittenFile};
+pub(crate) use self::change::{Action, Change, ChangeGroups, WrittenFile};
 use self::core::PoisonOnPanic;
 pub(crate) use self::core::{Core, Setup};
 use self::in_flight::Start;
@@ -56,7 +56,7 @@ impl Applied {
 }
 
 /// The result of one change.
-pub(crate) type Answer = Result<Applied>;
+pub(crate) type ChangeResult = Result<Applied>;
 
 /// Commits changes: the entrance for callers.
 #[derive(Debug)]
@@ -75,11 +75,11 @@ impl Committer {
     }
 
     /// Makes one change. Returns when it is durable or has failed.
-    pub(crate) fn make(&self, change: Change) -> Answer {
+    pub(crate) fn make(&self, change: Change) -> ChangeResult {
         let core = &self.core;
         core.check()?;
-        let Some(alone) = core.queue.alone() else {
-            return self.commit(Unit::one(change)).remove(0);
+        let Some(alone) = core.queue.try_solo() else {
+            return self.commit(ChangeGroups::one(change)).remove(0);
         };
         let begin = Instant::now();
         let guard = PoisonOnPanic::new(core);
@@ -93,7 +93,7 @@ impl Committer {
     }
 
     /// Commits changes together. Returns a result for each, in their order, when they are durable or have failed.
-    pub(crate) fn commit(&self, unit: Unit) -> Vec<Answer> {
+    pub(crate) fn commit(&self, unit: ChangeGroups) -> Vec<ChangeResult> {
         let count = unit.len();
         match self.submit(unit) {
             Ok(submission) => block_on(submission).unwrap_or_else(|| self.lost(count)),
@@ -102,7 +102,7 @@ impl Committer {
     }
 
     /// [`commit`](Committer::commit) as a future.
-    pub(crate) async fn commit_async(&self, unit: Unit) -> Vec<Answer> {
+    pub(crate) async fn commit_async(&self, unit: ChangeGroups) -> Vec<ChangeResult> {
         let count = unit.len();
         match self.submit(unit) {
             Ok(submission) => submission.await.unwrap_or_else(|| self.lost(count)),
@@ -116,7 +116,7 @@ impl Committer {
         self.core.recorder.stats(queue, self.core.auto().stats())
     }
 
-    fn submit(&self, unit: Unit) -> Result<Submission<Unit, Vec<Answer>>> {
+    fn submit(&self, unit: ChangeGroups) -> Result<Submission<ChangeGroups, Vec<ChangeResult>>> {
         self.core.check()?;
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {
@@ -130,7 +130,7 @@ impl Committer {
     }
 
     /// The results after the committing thread has ended: it is unknown how far it came.
-    fn lost(&self, count: usize) -> Vec<Answer> {
+    fn lost(&self, count: usize) -> Vec<ChangeResult> {
         let path = self.core.dirs.root().path();
         let lost = || Error::new(ErrorKind::EngineLost, Step::Rename, path).with_outcome(Outcome::Unknown);
         (0..count).map(|_| Err(lost())).collect()
@@ -138,7 +138,7 @@ impl Committer {
 }
 
 /// The same error for each change: none was attempted.
-fn refused(error: &Error, count: usize) -> Vec<Answer> {
+fn refused(error: &Error, count: usize) -> Vec<ChangeResult> {
     (0..count).map(|_| Err(error.again())).collect()
 }
 
@@ -181,7 +181,7 @@ fn work(core: &Arc<Core>) {
 
 /// Commits until the queue is closed and empty.
 fn serve(core: &Arc<Core>) {
-    while let Some(entries) = core.queue.wait(round::MOST) {
+    while let Some(entries) = core.queue.take_batch(round::MOST) {
         round::run(core, entries);
     }
 }
@@ -191,7 +191,7 @@ struct LoseAtEnd<'a>(&'a Core);
 
 impl Drop for LoseAtEnd<'_> {
     fn drop(&mut self) {
-        self.0.queue.lose();
+        self.0.queue.lose_worker();
     }
 }
 

@@ -9,7 +9,7 @@ use super::*;
 fn groups_are_ordered() {
     let groups = || {
         let group = |keys: [&str; 2]| keys.iter().map(|key| put(key, PutOptions::new())).collect();
-        Unit::of(vec![group(["a/k0", "a/k1"]), group(["b/k0", "b/k1"])])
+        ChangeGroups::of(vec![group(["a/k0", "a/k1"]), group(["b/k0", "b/k1"])])
     };
     for case in everywhere() {
         let rig = self::rig(case.clone(), Box::new(|_, _| None));
@@ -47,7 +47,7 @@ fn groups_are_ordered() {
 fn a_batch_of_every_kind_of_change() {
     let rig = rig(BarrierKind::PerFile, Box::new(|_, _| None));
     let version = Version::of(&nix::sys::stat::stat(&rig.path("a/k1")).unwrap());
-    let unit = Unit::of(vec![vec![
+    let unit = ChangeGroups::of(vec![vec![
         put("fresh/dir/k", PutOptions::new()),
         Change::delete("a/k0", None),
         put("a/k1", PutOptions::new().expect_version(version)),
@@ -84,18 +84,18 @@ fn callers_in_one_batch_keep_their_order() {
         let core = &rig.committer.core;
         let value = |bytes: &'static [u8]| Change::put("b/k1", Bytes::from_static(bytes), PutOptions::new());
         let units = [
-            Unit::of(vec![vec![put("a/k0", PutOptions::new())], vec![value(b"first")]]),
-            Unit::of(vec![vec![value(b"second")]]),
-            Unit::of(vec![vec![put("a/k1", PutOptions::new())], vec![Change::delete("b/k0", None)]]),
+            ChangeGroups::of(vec![vec![put("a/k0", PutOptions::new())], vec![value(b"first")]]),
+            ChangeGroups::of(vec![vec![value(b"second")]]),
+            ChangeGroups::of(vec![vec![put("a/k1", PutOptions::new())], vec![Change::delete("b/k0", None)]]),
         ];
-        let submit = |unit: Unit| {
+        let submit = |unit: ChangeGroups| {
             let load = unit.load();
             Submission::new(&core.queue, unit, load)
         };
         let mut waiting = units.map(submit);
         let mut poll = |i: usize| Pin::new(&mut waiting[i]).poll(&mut Context::from_waker(Waker::noop()));
         assert!((0..3).all(|i| poll(i).is_pending()));
-        round::run(core, core.queue.wait(round::MOST).unwrap());
+        round::run(core, core.queue.take_batch(round::MOST).unwrap());
         for i in 0..3 {
             let Poll::Ready(Some(answers)) = poll(i) else { panic!("{i} was not answered") };
             assert!(answers.iter().all(Result::is_ok));

@@ -1,8 +1,8 @@
-//! The queue of the group commit: bounded, first come first served, one worker. Nothing here does I/O.
+//! The bounded queue of the group commit: first come, first served, one worker. It does no I/O.
 //!
-//! A caller hands in work and waits, blocking or as a future, for its result. What queues up while the worker is busy is its
-//! next batch. Where the queue is full, callers stand in line, in order. A caller that finds nobody else may work for itself:
-//! [`Queue::alone`].
+//! A caller submits work and waits for the result, blocking or as a future. Work that is admitted while the worker is busy
+//! becomes the worker's next batch. When the queue is full, callers wait in line, in order: that is the back-pressure. A
+//! caller that finds the queue idle may take the solo path and do its work itself: [`Queue::try_solo`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -17,7 +17,7 @@ use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 #[cfg(not(ringbolt_model))]
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-/// How much of something: the limits of a queue, and what a piece of work takes of them.
+/// An amount of work, in files and bytes: of one piece of work, of a batch, or the limit of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     pub(crate) files: usize,
@@ -25,85 +25,88 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn plus(self, other: Load) -> Load {
-        Load { files: self.files + other.files, bytes: self.bytes.saturating_add(other.bytes) }
+    pub(crate) fn saturating_add(self, other: Load) -> Load {
+        Load { files: self.files.saturating_add(other.files), bytes: self.bytes.saturating_add(other.bytes) }
     }
 
-    /// What is left of this, if anything.
-    pub(crate) fn left(self, other: Load) -> Load {
+    pub(crate) fn saturating_sub(self, other: Load) -> Load {
         Load { files: self.files.saturating_sub(other.files), bytes: self.bytes.saturating_sub(other.bytes) }
     }
 
-    fn minus(self, other: Load) -> Load {
+    /// The difference; `other` must not be larger.
+    fn sub(self, other: Load) -> Load {
         Load { files: self.files - other.files, bytes: self.bytes - other.bytes }
     }
 
-    fn within(self, limit: Load) -> bool {
+    fn is_within(self, limit: Load) -> bool {
         self.files <= limit.files && self.bytes <= limit.bytes
     }
 }
 
-/// Work of many callers, in the order in which they came.
+/// Work of many callers, in the order in which it came.
 #[derive(Debug)]
 pub(crate) struct Queue<T, R> {
-    state: Mutex<State<T, R>>,
-    /// For the worker: there is work, or whoever worked alone has finished.
-    news: Condvar,
+    state: Mutex<QueueState<T, R>>,
+    /// Wakes the worker: work was admitted, the solo caller has finished, or the queue was closed.
+    wake_worker: Condvar,
     limit: Load,
     process: Process,
 }
 
 #[derive(Debug)]
-struct State<T, R> {
-    waiting: VecDeque<Entry<T, R>>,
-    /// Waiting or being worked on.
-    held: Load,
-    /// What there is no room for yet, by the numbers of its tickets: in the order in which it came.
-    line: BTreeMap<u64, Entry<T, R>>,
+struct QueueState<T, R> {
+    /// Admitted, and not yet taken by the worker.
+    admitted: VecDeque<QueuedWork<T, R>>,
+    /// The load of what is admitted or in the current batch.
+    load: Load,
+    /// Work that the queue has no room for yet, by ticket number: in the order in which it came.
+    line: BTreeMap<u64, QueuedWork<T, R>>,
     next_ticket: u64,
-    /// The worker has a batch in hand.
+    /// The worker has a batch.
     busy: bool,
     /// The worker waits for work.
     asleep: bool,
-    /// A caller works for itself.
-    alone: bool,
-    /// How many pieces of work the last batch had.
+    /// A caller is on the solo path.
+    solo: bool,
+    /// The number of pieces of work in the last batch.
     last_batch: usize,
-    end: End,
+    status: Status,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    None,
-    /// What is there is still done.
+enum Status {
+    Open,
+    /// Takes no more work. The worker still does what the queue holds.
     Closed,
     /// The worker is gone.
-    Lost,
+    WorkerLost,
 }
 
-/// A piece of work in the worker's hands. Dropping it without an answer tells its caller that it was lost.
+/// A piece of work for the worker. If it is dropped without a result, its caller learns that the work was lost.
 #[derive(Debug)]
-pub(crate) struct Entry<T, R> {
+pub(crate) struct QueuedWork<T, R> {
     pub(crate) work: T,
     pub(crate) load: Load,
-    pub(crate) answer: Answer<R>,
+    pub(crate) reply: ReplyTo<R>,
 }
 
-/// Where a result goes.
+/// Sends a result to the caller that waits for it.
 #[derive(Debug)]
-pub(crate) struct Answer<R>(Arc<Ticket<R>>);
+pub(crate) struct ReplyTo<R>(Arc<Ticket<R>>);
 
+/// What a piece of work and its caller share.
 #[derive(Debug)]
 struct Ticket<R> {
     number: u64,
-    news: Mutex<News<R>>,
+    state: Mutex<TicketState<R>>,
 }
 
 #[derive(Debug)]
-enum News<R> {
-    None(Option<Waker>),
+enum TicketState<R> {
+    /// No result yet. Wakes this waker when there is one.
+    Pending(Option<Waker>),
     Done(R),
-    /// There will be no result, and nobody knows how far the work came.
+    /// There will be no result, and it is unknown how far the work came.
     Lost,
 }
 
@@ -112,229 +115,232 @@ pub(crate) type Handle<T, R> = Arc<Queue<T, R>>;
 
 impl<T, R> Queue<T, R> {
     pub(crate) fn new(limit: Load) -> Handle<T, R> {
-        let state = State {
-            waiting: VecDeque::new(),
-            held: Load::default(),
+        let state = QueueState {
+            admitted: VecDeque::new(),
+            load: Load::default(),
             line: BTreeMap::new(),
             next_ticket: 0,
             busy: false,
             asleep: false,
-            alone: false,
+            solo: false,
             last_batch: 0,
-            end: End::None,
+            status: Status::Open,
         };
-        Arc::new(Queue { state: Mutex::new(state), news: Condvar::new(), limit, process: Process::current() })
+        Arc::new(Queue { state: Mutex::new(state), wake_worker: Condvar::new(), limit, process: Process::current() })
     }
 
-    /// The right to work for oneself, if nobody else is here and nobody was a moment ago. Until it is dropped the worker
-    /// publishes nothing.
-    pub(crate) fn alone(&self) -> Option<Alone<'_, T, R>> {
+    /// Enters the solo path, if the queue is idle and the last batch was not larger than one. Until the guard is dropped the
+    /// worker publishes nothing.
+    pub(crate) fn try_solo(&self) -> Option<SoloGuard<'_, T, R>> {
         let mut state = self.lock();
-        let others = state.busy || state.alone || !state.waiting.is_empty() || state.last_batch > 1;
-        if others || state.end != End::None {
+        let contended = state.busy || state.solo || !state.admitted.is_empty() || state.last_batch > 1;
+        if contended || state.status != Status::Open {
             return None;
         }
-        state.alone = true;
-        Some(Alone(self))
+        state.solo = true;
+        Some(SoloGuard(self))
     }
 
-    /// How much is waiting or being worked on, and how many callers stand in line.
+    /// The load of what is admitted or in the current batch, and the number of callers in line.
     pub(crate) fn depth(&self) -> (Load, usize) {
         let state = self.lock();
-        (state.held, state.line.len())
+        (state.load, state.line.len())
     }
 
-    /// Lets the worker do what is there, and then end.
+    /// Takes no more work. The worker does what the queue holds, then ends.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        if state.end == End::None {
-            state.end = End::Closed;
+        if state.status == Status::Open {
+            state.status = Status::Closed;
         }
-        self.news.notify_one();
+        self.wake_worker.notify_one();
     }
 
-    /// Takes work in, or puts it in line.
+    /// Admits work, or puts it in line. `None` if the queue takes no more.
     fn enter(&self, work: T, load: Load) -> Option<Arc<Ticket<R>>> {
         let mut state = self.lock();
-        if state.end != End::None {
+        if state.status != Status::Open {
             return None;
         }
         let number = state.next_ticket;
         state.next_ticket += 1;
-        let ticket = Arc::new(Ticket { number, news: Mutex::new(News::None(None)) });
-        state.line.insert(number, Entry { work, load, answer: Answer(Arc::clone(&ticket)) });
+        let ticket = Arc::new(Ticket { number, state: Mutex::new(TicketState::Pending(None)) });
+        state.line.insert(number, QueuedWork { work, load, reply: ReplyTo(Arc::clone(&ticket)) });
         self.admit(&mut state);
         Some(ticket)
     }
 
-    /// Lets in from the line, in order, what there is room for. More than the limit goes when nothing else is held.
-    fn admit(&self, state: &mut State<T, R>) {
+    /// Admits work from the line, in order, while there is room.
+    fn admit(&self, state: &mut QueueState<T, R>) {
         while let Some(first) = state.line.first_entry() {
-            if !self.has_room(state.held, first.get().load) {
+            if !self.has_room(state.load, first.get().load) {
                 break;
             }
-            let entry = first.remove();
-            state.held = state.held.plus(entry.load);
-            state.waiting.push_back(entry);
+            let queued = first.remove();
+            state.load = state.load.saturating_add(queued.load);
+            state.admitted.push_back(queued);
             if mem::replace(&mut state.asleep, false) {
-                self.news.notify_one();
+                self.wake_worker.notify_one();
             }
         }
     }
 
-    /// Takes out of the line what its caller has given up; what is further stays.
+    /// Removes abandoned work from the line. Admitted work stays.
     fn leave(&self, ticket: &Arc<Ticket<R>>) {
         if !self.process.is_current() {
-            // In a forked child, where another thread may have held the lock.
+            // In a forked child, another thread may have held the lock at the fork.
             return;
         }
         let mut state = self.lock();
-        let entry = state.line.remove(&ticket.number);
+        let queued = state.line.remove(&ticket.number);
         self.admit(&mut state);
-        drop((state, entry));
+        drop((state, queued));
     }
 
-    fn has_room(&self, held: Load, load: Load) -> bool {
-        held == Load::default() || held.plus(load).within(self.limit)
+    /// A load larger than the limit is admitted when the queue is empty.
+    fn has_room(&self, current: Load, load: Load) -> bool {
+        current == Load::default() || current.saturating_add(load).is_within(self.limit)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T, R>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T, R>> {
         lock(&self.state)
     }
 }
 
-/// What the worker does.
+/// The worker's side.
 impl<T, R> Queue<T, R> {
-    /// Waits for work, and takes it, up to this much, though what is larger by itself is taken alone; `None` when the queue is
-    /// closed and empty.
-    pub(crate) fn wait(&self, most: Load) -> Option<Vec<Entry<T, R>>> {
+    /// Waits for work and takes a batch of it, up to `budget`. The first piece is taken even if it is larger. `None` when the
+    /// queue is closed and empty.
+    pub(crate) fn take_batch(&self, budget: Load) -> Option<Vec<QueuedWork<T, R>>> {
         let mut state = self.lock();
         let first = loop {
-            if let Some(first) = state.waiting.pop_front() {
+            if let Some(first) = state.admitted.pop_front() {
                 break first;
             }
-            if state.end != End::None {
+            if state.status != Status::Open {
                 return None;
             }
             state.asleep = true;
-            state = self.news.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = self.wake_worker.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
             state.asleep = false;
         };
         state.busy = true;
         let mut taken = vec![first];
-        taken.append(&mut take(&mut state, most.left(taken[0].load)));
+        taken.append(&mut take(&mut state, budget.saturating_sub(taken[0].load)));
         Some(taken)
     }
 
-    /// What has come meanwhile, up to this much.
-    pub(crate) fn more(&self, most: Load) -> Vec<Entry<T, R>> {
-        take(&mut self.lock(), most)
+    /// Takes what was admitted since, up to `budget`, for the same batch.
+    pub(crate) fn take_more(&self, budget: Load) -> Vec<QueuedWork<T, R>> {
+        take(&mut self.lock(), budget)
     }
 
-    /// Waits until nobody works for himself. Nobody will, before the batch is over.
-    pub(crate) fn wait_for_alone(&self) {
+    /// Blocks until the solo caller finishes. No other can start until the batch ends.
+    pub(crate) fn wait_for_solo(&self) {
         let mut state = self.lock();
-        while state.alone {
-            state = self.news.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        while state.solo {
+            state = self.wake_worker.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 
-    /// How many pieces of work the last batch had.
+    /// The number of pieces of work in the last batch.
     pub(crate) fn last_batch(&self) -> usize {
         self.lock().last_batch
     }
 
-    /// The batch is over: its room is free. To be called before its callers are told, so that they find it.
-    pub(crate) fn over(&self, pieces: usize, load: Load) {
+    /// Ends the batch and frees its room. Call this before sending the results, so that a caller which submits again at once
+    /// finds the room.
+    pub(crate) fn finish_batch(&self, pieces: usize, load: Load) {
         let mut state = self.lock();
         state.busy = false;
         state.last_batch = pieces;
-        state.held = state.held.minus(load);
+        state.load = state.load.sub(load);
         self.admit(&mut state);
     }
 
-    /// The worker is gone: nobody waits for it any longer.
-    pub(crate) fn lose(&self) {
+    /// Marks the worker as gone. Drops all work in the queue, so that no caller waits any longer.
+    pub(crate) fn lose_worker(&self) {
         let mut state = self.lock();
-        state.end = End::Lost;
+        state.status = Status::WorkerLost;
         state.busy = false;
-        let lost = (mem::take(&mut state.waiting), mem::take(&mut state.line));
+        let lost = (mem::take(&mut state.admitted), mem::take(&mut state.line));
         drop(state);
         drop(lost);
     }
 }
 
-fn take<T, R>(state: &mut State<T, R>, most: Load) -> Vec<Entry<T, R>> {
+fn take<T, R>(state: &mut QueueState<T, R>, budget: Load) -> Vec<QueuedWork<T, R>> {
     let mut taken = Vec::new();
     let mut load = Load::default();
-    while state.waiting.front().is_some_and(|next| load.plus(next.load).within(most)) {
-        let next = state.waiting.pop_front().expect("just seen");
-        load = load.plus(next.load);
+    while state.admitted.front().is_some_and(|next| load.saturating_add(next.load).is_within(budget)) {
+        let next = state.admitted.pop_front().expect("just seen");
+        load = load.saturating_add(next.load);
         taken.push(next);
     }
     taken
 }
 
-impl<R> Answer<R> {
-    pub(crate) fn tell(self, result: R) {
-        self.0.tell(News::Done(result));
+impl<R> ReplyTo<R> {
+    pub(crate) fn send(self, result: R) {
+        self.0.settle(TicketState::Done(result));
     }
 }
 
-impl<R> Drop for Answer<R> {
+impl<R> Drop for ReplyTo<R> {
     fn drop(&mut self) {
-        if matches!(*lock(&self.0.news), News::None(_)) {
-            self.0.tell(News::Lost);
+        if matches!(*lock(&self.0.state), TicketState::Pending(_)) {
+            self.0.settle(TicketState::Lost);
         }
     }
 }
 
 impl<R> Ticket<R> {
-    fn tell(&self, news: News<R>) {
-        // Woken outside of the lock: what is woken takes it at once.
-        let before = mem::replace(&mut *lock(&self.news), news);
-        if let News::None(Some(waker)) = before {
+    fn settle(&self, state: TicketState<R>) {
+        // Wake outside the lock: the task that wakes takes it at once.
+        let before = mem::replace(&mut *lock(&self.state), state);
+        if let TicketState::Pending(Some(waker)) = before {
             waker.wake();
         }
     }
 }
 
-/// See [`Queue::alone`].
+/// A caller on the solo path. See [`Queue::try_solo`].
 #[derive(Debug)]
-pub(crate) struct Alone<'a, T, R>(&'a Queue<T, R>);
+pub(crate) struct SoloGuard<'a, T, R>(&'a Queue<T, R>);
 
-impl<T, R> Drop for Alone<'_, T, R> {
+impl<T, R> Drop for SoloGuard<'_, T, R> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.alone = false;
-        // Nobody but the worker can be waiting for that, and only if it has work.
+        state.solo = false;
+        // Only the worker waits for this, and only while it has a batch.
         if state.busy {
-            self.0.news.notify_one();
+            self.0.wake_worker.notify_one();
         }
     }
 }
 
-/// Work on its way: a place in the line, then one in the queue, then the result. `None` if the worker is gone, and nobody
-/// knows how far it came.
+/// A future for the result of a piece of work. It resolves to `None` if the worker is gone, when it is unknown how far the
+/// work came.
 ///
-/// Nothing happens before it is first polled. Dropped while it stands in line, the work is not done; dropped later, it is
-/// done, and its result is forgotten.
+/// Nothing happens before the first poll. If this is dropped while the work is in line, the work is not done; if it is
+/// dropped later, the work is done and its result is discarded.
 #[derive(Debug)]
 pub(crate) struct Submission<T, R> {
     queue: Handle<T, R>,
-    stage: Stage<T, R>,
+    state: SubmissionState<T, R>,
 }
 
 #[derive(Debug)]
-enum Stage<T, R> {
+enum SubmissionState<T, R> {
     New(T, Load),
-    Under(Arc<Ticket<R>>),
-    Over,
+    /// In line, admitted, or in a batch.
+    Queued(Arc<Ticket<R>>),
+    Finished,
 }
 
 impl<T, R> Submission<T, R> {
     pub(crate) fn new(queue: &Handle<T, R>, work: T, load: Load) -> Submission<T, R> {
-        Submission { queue: Arc::clone(queue), stage: Stage::New(work, load) }
+        Submission { queue: Arc::clone(queue), state: SubmissionState::New(work, load) }
     }
 }
 
@@ -345,31 +351,31 @@ impl<T, R> Future for Submission<T, R> {
     type Output = Option<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<R>> {
-        let ticket = match mem::replace(&mut self.stage, Stage::Over) {
-            Stage::New(work, load) => match self.queue.enter(work, load) {
+        let ticket = match mem::replace(&mut self.state, SubmissionState::Finished) {
+            SubmissionState::New(work, load) => match self.queue.enter(work, load) {
                 Some(ticket) => ticket,
                 None => return Poll::Ready(None),
             },
-            Stage::Under(ticket) => ticket,
-            Stage::Over => panic!("polled after it was ready"),
+            SubmissionState::Queued(ticket) => ticket,
+            SubmissionState::Finished => panic!("polled after completion"),
         };
-        let mut news = lock(&ticket.news);
-        match mem::replace(&mut *news, News::Lost) {
-            News::None(_) => {
-                *news = News::None(Some(context.waker().clone()));
-                drop(news);
-                self.stage = Stage::Under(ticket);
+        let mut state = lock(&ticket.state);
+        match mem::replace(&mut *state, TicketState::Lost) {
+            TicketState::Pending(_) => {
+                *state = TicketState::Pending(Some(context.waker().clone()));
+                drop(state);
+                self.state = SubmissionState::Queued(ticket);
                 Poll::Pending
             }
-            News::Done(result) => Poll::Ready(Some(result)),
-            News::Lost => Poll::Ready(None),
+            TicketState::Done(result) => Poll::Ready(Some(result)),
+            TicketState::Lost => Poll::Ready(None),
         }
     }
 }
 
 impl<T, R> Drop for Submission<T, R> {
     fn drop(&mut self) {
-        if let Stage::Under(ticket) = &self.stage {
+        if let SubmissionState::Queued(ticket) = &self.state {
             self.queue.leave(ticket);
         }
     }

@@ -1,24 +1,24 @@
 use super::*;
 
-/// The smallest worker: does what it is given, and writes down what that was.
-fn serve(queue: &Queue<usize, usize>, done: &Mutex<Vec<usize>>, most: Load) {
-    while let Some(mut entries) = queue.wait(most) {
-        entries.extend(queue.more(most));
-        queue.wait_for_alone();
-        lock(done).extend(entries.iter().map(|entry| entry.work));
-        let load = entries.iter().fold(Load::default(), |load, entry| load.plus(entry.load));
-        queue.over(entries.len(), load);
-        for entry in entries {
-            entry.answer.tell(entry.work * 10);
+/// A minimal worker. Multiplies its input by ten, and records it in `done`.
+fn serve(queue: &Queue<usize, usize>, done: &Mutex<Vec<usize>>, budget: Load) {
+    while let Some(mut batch) = queue.take_batch(budget) {
+        batch.extend(queue.take_more(budget));
+        queue.wait_for_solo();
+        lock(done).extend(batch.iter().map(|queued| queued.work));
+        let load = batch.iter().fold(Load::default(), |load, queued| load.saturating_add(queued.load));
+        queue.finish_batch(batch.len(), load);
+        for queued in batch {
+            queued.reply.send(queued.work * 10);
         }
     }
-    queue.lose();
+    queue.lose_worker();
 }
 
 const ONE: Load = Load { files: 1, bytes: 10 };
 const MUCH: Load = Load { files: 100, bytes: 1000 };
 
-/// Under loom the interleavings of these threads are tried: `scripts/check-model`.
+/// Loom explores the interleavings of these threads: `scripts/check-model`.
 #[cfg(ringbolt_model)]
 mod model {
     use loom::future::block_on;
@@ -27,16 +27,16 @@ mod model {
 
     use super::*;
 
-    struct House {
+    struct Model {
         queue: Handle<usize, usize>,
         done: Arc<Mutex<Vec<usize>>>,
-        /// Who is at work alone.
-        alone: Arc<AtomicUsize>,
+        /// Callers on the solo path.
+        solo: Arc<AtomicUsize>,
     }
 
-    impl House {
-        fn new(limit: Load) -> House {
-            House { queue: Queue::new(limit), done: Arc::default(), alone: Arc::default() }
+    impl Model {
+        fn new(limit: Load) -> Model {
+            Model { queue: Queue::new(limit), done: Arc::default(), solo: Arc::default() }
         }
 
         fn worker(&self) -> thread::JoinHandle<()> {
@@ -44,17 +44,17 @@ mod model {
             thread::spawn(move || serve(&queue, &done, MUCH))
         }
 
-        /// A caller with several pieces of work, one after the other, alone where it may.
+        /// A caller with several pieces of work, one after another, on the solo path if it can.
         fn caller(&self, work: Vec<usize>) -> impl FnOnce() + 'static {
-            let House { queue, done, alone } =
-                House { queue: Arc::clone(&self.queue), done: Arc::clone(&self.done), alone: Arc::clone(&self.alone) };
+            let Model { queue, done, solo } =
+                Model { queue: Arc::clone(&self.queue), done: Arc::clone(&self.done), solo: Arc::clone(&self.solo) };
             move || {
                 for n in work {
-                    let right = queue.alone();
-                    if right.is_some() {
-                        assert_eq!(alone.fetch_add(1, Ordering::AcqRel), 0, "two alone");
+                    let guard = queue.try_solo();
+                    if guard.is_some() {
+                        assert_eq!(solo.fetch_add(1, Ordering::AcqRel), 0, "two solo callers");
                         lock(&done).push(n);
-                        alone.fetch_sub(1, Ordering::AcqRel);
+                        solo.fetch_sub(1, Ordering::AcqRel);
                     } else {
                         assert_eq!(block_on(Submission::new(&queue, n, ONE)), Some(n * 10));
                     }
@@ -62,7 +62,7 @@ mod model {
             }
         }
 
-        /// Everything was done once; and of each caller in its order: its numbers rise.
+        /// Checks that everything was done once, and the work of each caller in its order: its numbers rise.
         fn check(&self, expected: &[usize]) {
             let done = lock(&self.done).clone();
             let mut sorted = done.clone();
@@ -72,67 +72,67 @@ mod model {
                 assert!(done.iter().filter(|n| *n / 10 == caller).is_sorted(), "{done:?}");
             }
             let state = self.queue.lock();
-            assert!(!state.busy && !state.alone && state.waiting.is_empty() && state.line.is_empty());
-            assert_eq!(state.held, Load::default());
+            assert!(!state.busy && !state.solo && state.admitted.is_empty() && state.line.is_empty());
+            assert_eq!(state.load, Load::default());
         }
     }
 
-    fn model(bound: Option<usize>, test: impl Fn() + Sync + Send + 'static) {
+    fn check_model(bound: Option<usize>, test: impl Fn() + Sync + Send + 'static) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = bound;
         model.check(test);
     }
 
-    /// No wake-up is lost, no result is lost, nothing is done twice, and the order of each caller is kept: with room for all,
-    /// and with room for one.
+    /// No wake-up and no result is lost, nothing is done twice, and the order of each caller is kept, with room for all and
+    /// with room for one.
     #[test]
     fn callers_and_the_worker() {
         for limit in [MUCH, ONE] {
-            // Two preemptions find nearly every fault that more would (Musuvathi and Qadeer, PLDI 2007), in a bounded time.
-            model(Some(2), move || {
-                let house = House::new(limit);
-                let worker = house.worker();
-                let other = thread::spawn(house.caller(vec![11, 12]));
-                house.caller(vec![21])();
+            // Two preemptions find nearly every bug that more would (Musuvathi and Qadeer, PLDI 2007), in bounded time.
+            check_model(Some(2), move || {
+                let model = Model::new(limit);
+                let worker = model.worker();
+                let other = thread::spawn(model.caller(vec![11, 12]));
+                model.caller(vec![21])();
                 other.join().unwrap();
-                house.queue.close();
+                model.queue.close();
                 worker.join().unwrap();
-                house.check(&[11, 12, 21]);
+                model.check(&[11, 12, 21]);
             });
         }
     }
 
-    /// Closing does what is queued, also for a caller that has gone away; what comes later is refused, and nobody waits for
+    /// Closing drains the queue, including the work of a caller that is gone. Later work is refused, and no caller waits for
     /// ever.
     #[test]
     fn closing_drains() {
-        model(Some(3), || {
-            let house = House::new(MUCH);
-            let worker = house.worker();
-            let queue = Arc::clone(&house.queue);
+        check_model(Some(3), || {
+            let model = Model::new(MUCH);
+            let worker = model.worker();
+            let queue = Arc::clone(&model.queue);
             let other = thread::spawn(move || {
                 block_on(Submission::new(&queue, 21, ONE)).inspect(|result| assert_eq!(*result, 210)).is_some()
             });
-            let mut gone = Submission::new(&house.queue, 11, ONE);
+            let mut gone = Submission::new(&model.queue, 11, ONE);
             block_on(std::future::poll_fn(|context| {
                 let _ = Pin::new(&mut gone).poll(context);
                 Poll::Ready(())
             }));
             drop(gone);
-            house.queue.close();
+            model.queue.close();
             worker.join().unwrap();
             let answered = other.join().unwrap();
-            house.check(if answered { &[11, 21] } else { &[11] });
+            model.check(if answered { &[11, 21] } else { &[11] });
         });
     }
 
-    /// Who gives up its place in the line does not leave the room for it taken, nor a gap.
+    /// A caller that leaves the line frees its room and leaves no gap.
     #[test]
     fn leaving_the_line() {
-        model(Some(2), || {
-            let house = House::new(ONE);
-            let worker = house.worker();
-            let queue = Arc::clone(&house.queue);
+        check_model(Some(2), || {
+            let model = Model::new(ONE);
+            let worker = model.worker();
+            let queue = Arc::clone(&model.queue);
             let other = thread::spawn(move || {
                 let mut gone = Submission::new(&queue, 21, ONE);
                 block_on(std::future::poll_fn(|context| {
@@ -140,29 +140,29 @@ mod model {
                     Poll::Ready(())
                 }));
             });
-            assert_eq!(block_on(Submission::new(&house.queue, 11, ONE)), Some(110));
-            assert_eq!(block_on(Submission::new(&house.queue, 12, ONE)), Some(120));
+            assert_eq!(block_on(Submission::new(&model.queue, 11, ONE)), Some(110));
+            assert_eq!(block_on(Submission::new(&model.queue, 12, ONE)), Some(120));
             other.join().unwrap();
-            house.queue.close();
+            model.queue.close();
             worker.join().unwrap();
-            let done = lock(&house.done).contains(&21);
-            house.check(if done { &[11, 12, 21] } else { &[11, 12] });
+            let done = lock(&model.done).contains(&21);
+            model.check(if done { &[11, 12, 21] } else { &[11, 12] });
         });
     }
 
-    /// A worker that is lost with work in hand: everybody hears of it.
+    /// A worker that is lost during a batch fails every caller.
     #[test]
-    fn a_lost_worker_is_told() {
-        model(Some(3), || {
-            let house = House::new(ONE);
-            let queue = Arc::clone(&house.queue);
+    fn a_lost_worker_fails_every_caller() {
+        check_model(Some(3), || {
+            let model = Model::new(ONE);
+            let queue = Arc::clone(&model.queue);
             let worker = thread::spawn(move || {
-                drop(queue.wait(MUCH));
-                queue.lose();
+                drop(queue.take_batch(MUCH));
+                queue.lose_worker();
             });
-            let queue = Arc::clone(&house.queue);
+            let queue = Arc::clone(&model.queue);
             let other = thread::spawn(move || assert_eq!(block_on(Submission::new(&queue, 21, ONE)), None));
-            assert_eq!(block_on(Submission::new(&house.queue, 11, ONE)), None);
+            assert_eq!(block_on(Submission::new(&model.queue, 11, ONE)), None);
             other.join().unwrap();
             worker.join().unwrap();
         });
@@ -176,7 +176,7 @@ mod threads {
     use super::*;
     use crate::commit::block::block_on;
 
-    /// Polls once, and tells whether it has ended.
+    /// Polls once. Returns the result if it is ready.
     fn poll(submission: &mut Submission<usize, usize>) -> Option<Option<usize>> {
         match Pin::new(submission).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => Some(result),
@@ -214,7 +214,7 @@ mod threads {
         }
     }
 
-    /// What is beyond the limit waits in line, in order; what is larger than the limit goes through alone.
+    /// Work beyond the limit waits in line, in order. Work larger than the limit is admitted when the queue is empty.
     #[test]
     fn the_queue_is_bounded_and_the_line_has_an_order() {
         let limit = Load { files: 2, bytes: 100 };
@@ -226,18 +226,18 @@ mod threads {
         assert!(all.iter_mut().all(|submission| poll(submission).is_none()));
         assert_eq!(queue.depth(), (Load { files: 2, bytes: 90 }, 4));
         let mut order = Vec::new();
-        while let Some(batch) = Some(queue.more(MUCH)).filter(|batch| !batch.is_empty()) {
-            order.push(batch.iter().map(|entry| entry.work).collect::<Vec<_>>());
-            let load = batch.iter().fold(Load::default(), |load, entry| load.plus(entry.load));
-            queue.over(batch.len(), load);
-            batch.into_iter().for_each(|entry| entry.answer.tell(entry.work));
+        while let Some(batch) = Some(queue.take_more(MUCH)).filter(|batch| !batch.is_empty()) {
+            order.push(batch.iter().map(|queued| queued.work).collect::<Vec<_>>());
+            let load = batch.iter().fold(Load::default(), |load, queued| load.saturating_add(queued.load));
+            queue.finish_batch(batch.len(), load);
+            batch.into_iter().for_each(|queued| queued.reply.send(queued.work));
         }
         assert_eq!(order, [vec![0, 1], vec![2, 3], vec![4], vec![5]]);
         assert!(all.iter_mut().enumerate().all(|(n, submission)| poll(submission) == Some(Some(n))));
         assert_eq!(queue.depth(), (Load::default(), 0));
     }
 
-    /// Dropped in line, it is not done; dropped in the queue, it is.
+    /// Work is not done if its future is dropped in line, and is done if it is dropped when admitted.
     #[test]
     fn a_dropped_future() {
         let queue = Queue::new(ONE);
@@ -247,34 +247,34 @@ mod threads {
         assert!(poll(&mut in_queue).is_none() && poll(&mut in_line).is_none());
         drop((in_queue, in_line, never_polled));
         assert_eq!(queue.depth(), (ONE, 0));
-        let batch = queue.more(MUCH);
-        assert_eq!(batch.iter().map(|entry| entry.work).collect::<Vec<_>>(), [1]);
-        queue.over(1, ONE);
-        batch.into_iter().for_each(|entry| entry.answer.tell(0));
+        let batch = queue.take_more(MUCH);
+        assert_eq!(batch.iter().map(|queued| queued.work).collect::<Vec<_>>(), [1]);
+        queue.finish_batch(1, ONE);
+        batch.into_iter().for_each(|queued| queued.reply.send(0));
         assert_eq!(queue.depth(), (Load::default(), 0));
     }
 
-    /// Alone is who finds nobody, and nobody from a moment ago.
+    /// The solo path is open if the queue is idle and the last batch was not larger than one.
     #[test]
-    fn who_may_work_alone() {
+    fn when_the_solo_path_is_open() {
         let queue = Queue::<usize, usize>::new(MUCH);
-        let alone = queue.alone();
-        assert!(alone.is_some() && queue.alone().is_none());
-        drop(alone);
+        let guard = queue.try_solo();
+        assert!(guard.is_some() && queue.try_solo().is_none());
+        drop(guard);
         let mut submission = Submission::new(&queue, 1, ONE);
         assert!(poll(&mut submission).is_none());
-        assert!(queue.alone().is_none(), "work is waiting");
-        let batch = queue.wait(MUCH).unwrap();
-        assert!(queue.alone().is_none(), "the worker is busy");
-        queue.over(2, ONE);
-        assert!(queue.alone().is_none(), "there was a crowd a moment ago");
-        queue.over(1, Load::default());
-        assert!(queue.alone().is_some());
+        assert!(queue.try_solo().is_none(), "work is admitted");
+        let batch = queue.take_batch(MUCH).unwrap();
+        assert!(queue.try_solo().is_none(), "the worker is busy");
+        queue.finish_batch(2, ONE);
+        assert!(queue.try_solo().is_none(), "the last batch was larger than one");
+        queue.finish_batch(1, Load::default());
+        assert!(queue.try_solo().is_some());
         drop(batch);
-        assert_eq!(poll(&mut submission), Some(None), "dropped without an answer");
+        assert_eq!(poll(&mut submission), Some(None), "dropped without a result");
         queue.close();
-        assert!(queue.alone().is_none());
+        assert!(queue.try_solo().is_none());
         assert_eq!(poll(&mut Submission::new(&queue, 1, ONE)), Some(None));
-        assert!(queue.wait(MUCH).is_none());
+        assert!(queue.take_batch(MUCH).is_none());
     }
 }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use super::auto::Choice;
 use super::barrier::BarrierKind;
 use super::in_flight::{InFlight, Progress, Start};
-use super::queue::{self, Entry, Load};
+use super::queue::{Load, QueuedWork, ReplyTo};
 use super::stats::Part;
 use super::trace;
-use super::{Answer, Applied, Core, PoisonOnPanic, Unit};
+use super::{Applied, ChangeGroups, ChangeResult, Core, PoisonOnPanic};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::dir::Dir;
 use crate::protocol::{Call, Phase, Plan, schedule, shared_calls};
@@ -25,7 +25,7 @@ pub(super) const MOST: Load = Load { files: 1024, bytes: 64 << 20 };
 const SHARED_FROM: Load = Load { files: 8, bytes: 256 << 10 };
 
 /// Commits what has queued up, and what arrives while it is being written.
-pub(super) fn run(core: &Arc<Core>, first: Vec<Entry<Unit, Vec<Answer>>>) {
+pub(super) fn run(core: &Arc<Core>, first: Vec<QueuedWork<ChangeGroups, Vec<ChangeResult>>>) {
     let last = core.queue.last_batch();
     let expected = core.queue.depth().0.files.max(last);
     let choice = core.auto().choose(expected, |patience| core.scout.finds_quiet(patience));
@@ -36,7 +36,7 @@ pub(super) fn run(core: &Arc<Core>, first: Vec<Entry<Unit, Vec<Answer>>>) {
     let mut round = Round::new(core, choice.kind);
     round.add(first);
     loop {
-        let more = core.queue.more(MOST.left(round.load));
+        let more = core.queue.take_more(MOST.saturating_sub(round.load));
         if more.is_empty() {
             break;
         }
@@ -52,7 +52,7 @@ struct Round<'a> {
     kind: BarrierKind,
     /// In the order of their groups.
     items: Vec<Item>,
-    entries: Vec<Pending>,
+    entries: Vec<WaitingCaller>,
     load: Load,
     /// Items whose file is open.
     open: usize,
@@ -62,8 +62,8 @@ struct Round<'a> {
 }
 
 /// A caller that waits for the results of some items.
-struct Pending {
-    answer: queue::Answer<Vec<Answer>>,
+struct WaitingCaller {
+    reply: ReplyTo<Vec<ChangeResult>>,
     since: Instant,
     /// The first group in which a change failed: later groups are not attempted.
     failed: Option<usize>,
@@ -73,7 +73,7 @@ struct Pending {
 struct Item {
     place: Place,
     in_flight: Option<InFlight>,
-    answer: Option<Answer>,
+    answer: Option<ChangeResult>,
 }
 
 /// Where a change belongs.
@@ -106,12 +106,12 @@ impl<'a> Round<'a> {
     }
 
     /// Stages the changes of some callers.
-    fn add(&mut self, entries: Vec<Entry<Unit, Vec<Answer>>>) {
+    fn add(&mut self, entries: Vec<QueuedWork<ChangeGroups, Vec<ChangeResult>>>) {
         let mut todo = Vec::new();
-        for Entry { work: Unit { groups, since }, load, answer } in entries {
-            self.load = self.load.plus(load);
+        for QueuedWork { work: ChangeGroups { groups, since }, load, reply } in entries {
+            self.load = self.load.saturating_add(load);
             let entry = self.entries.len();
-            self.entries.push(Pending { answer, since, failed: None });
+            self.entries.push(WaitingCaller { reply, since, failed: None });
             // A later caller's groups do not come before an earlier one's, so changes of a key keep their order.
             let first = self.last_group;
             self.last_group += groups.len() - 1;
@@ -178,7 +178,7 @@ impl<'a> Round<'a> {
                     Part::Barrier
                 }
                 Phase::Publish => {
-                    core.queue.wait_for_alone();
+                    core.queue.wait_for_solo();
                     self.publish(items);
                     Part::Publish
                 }
@@ -312,7 +312,7 @@ impl<'a> Round<'a> {
     /// Answers everybody. What a caller may look at when it is answered is updated before.
     fn answer(self, times: Vec<(Part, Duration)>, took: Duration) {
         let Round { core, kind, items, entries, load, .. } = self;
-        let mut answers: Vec<Vec<Answer>> = entries.iter().map(|_| Vec::new()).collect();
+        let mut answers: Vec<Vec<ChangeResult>> = entries.iter().map(|_| Vec::new()).collect();
         let (count, mut failed) = (items.len(), 0);
         for item in items {
             let lost = || Err(Error::new(ErrorKind::EngineLost, Step::Check, core.dirs.root().path()));
@@ -327,9 +327,9 @@ impl<'a> Round<'a> {
         recorder.largest_batch.raise(count);
         recorder.times(times.into_iter().chain(entries.iter().map(|entry| (Part::Change, entry.since.elapsed()))));
         trace::batch(core.dirs.root().path(), kind, count, failed, took);
-        core.queue.over(count, load);
+        core.queue.finish_batch(count, load);
         for (entry, answers) in entries.into_iter().zip(answers) {
-            entry.answer.tell(answers);
+            entry.reply.send(answers);
         }
     }
 }

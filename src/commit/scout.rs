@@ -1,8 +1,8 @@
-//! Looking ahead of a `syncfs`: how long one takes now, found out on a thread of its own, before anybody waits for one.
+//! Measures how long a `syncfs` takes now, on a separate thread, before a commit waits for one.
 //!
-//! On a filesystem that others keep busy, a `syncfs` can take as long as it takes to write back all that they have written. The
-//! commits go on meanwhile. It has a descriptor of its own: an error is reported once for each open file (`errseq_t` in the
-//! kernel), and the batches must be told of theirs.
+//! On a filesystem that other programs keep busy, a `syncfs` can take as long as the write-back of all their data. Commits go on
+//! meanwhile. The probe uses its own descriptor: the kernel reports an error once per open file (`errseq_t`), and the batches
+//! must get theirs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -12,66 +12,67 @@ use crate::fs::dir::Dir;
 use crate::fs::process::Process;
 use crate::fs::sys;
 
+/// Runs one probe at a time.
 #[derive(Debug)]
 pub(super) struct Scout {
     root: Arc<Dir>,
-    news: Arc<Mutex<News>>,
+    probe: Arc<Mutex<Probe>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     process: Process,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum News {
-    /// None was sent out.
-    None,
-    Away,
-    Back {
+enum Probe {
+    Idle,
+    Running,
+    /// It finished at `at`, and its result has not been used yet.
+    Measured {
         took: Duration,
         at: Instant,
     },
 }
 
-/// After a long one, the next is sent out when so many times its duration have gone by.
+/// After a probe that took too long, the next one starts when this many times its duration have passed.
 const REST: u32 = 20;
 
+/// The duration assumed for a probe that could not open its descriptor.
 const UNKNOWN: Duration = Duration::from_secs(1);
 
 impl Scout {
     pub(super) fn new(root: Arc<Dir>) -> Scout {
-        Scout { root, news: Arc::new(Mutex::new(News::None)), thread: Mutex::default(), process: Process::current() }
+        Scout { root, probe: Arc::new(Mutex::new(Probe::Idle)), thread: Mutex::default(), process: Process::current() }
     }
 
-    /// Whether a `syncfs` has just taken no longer than this. If nobody knows, it is being found out, and the answer is no.
+    /// Whether a `syncfs` has just taken no longer than `patience`. If that is unknown, starts a probe and returns false.
     pub(super) fn finds_quiet(&self, patience: Duration) -> bool {
-        let mut news = lock(&self.news);
-        match *news {
-            News::Away => return false,
-            News::Back { took, .. } if took <= patience => {
-                *news = News::None;
+        let mut probe = lock(&self.probe);
+        match *probe {
+            Probe::Running => return false,
+            Probe::Measured { took, .. } if took <= patience => {
+                *probe = Probe::Idle;
                 return true;
             }
-            News::Back { took, at } if at.elapsed() < took.saturating_mul(REST) => return false,
-            News::None | News::Back { .. } => {}
+            Probe::Measured { took, at } if at.elapsed() < took.saturating_mul(REST) => return false,
+            Probe::Idle | Probe::Measured { .. } => {}
         }
-        let (root, tell) = (Arc::clone(&self.root), Arc::clone(&self.news));
-        let go = move || {
+        let (root, result) = (Arc::clone(&self.root), Arc::clone(&self.probe));
+        let measure = move || {
             let begin = Instant::now();
             let own = root.open_beneath("");
-            // Without a descriptor nothing was found out: as if it had taken long.
             let took = own.map_or(UNKNOWN, |own| {
                 let _ = sys::sync_filesystem(own.fd());
                 begin.elapsed()
             });
-            *lock(&tell) = News::Back { took, at: Instant::now() };
+            *lock(&result) = Probe::Measured { took, at: Instant::now() };
         };
-        if let Ok(thread) = thread::Builder::new().name("ringbolt-scout".into()).spawn(go) {
-            *news = News::Away;
+        if let Ok(thread) = thread::Builder::new().name("ringbolt-scout".into()).spawn(measure) {
+            *probe = Probe::Running;
             *lock(&self.thread) = Some(thread);
         }
         false
     }
 
-    /// Waits for the thread, which holds a descriptor: the filesystem can be unmounted afterwards.
+    /// Waits for the thread, which holds a descriptor. Afterwards the filesystem can be unmounted.
     pub(super) fn end(&self) {
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
@@ -98,23 +99,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_sent_out_and_heard_once() {
+    fn a_result_is_used_once() {
         let dir = tempfile::tempdir().unwrap();
         let scout = Scout::new(Arc::new(Dir::open(dir.path()).unwrap()));
         assert!(!scout.finds_quiet(Duration::MAX));
-        while matches!(*lock(&scout.news), News::Away) {
+        while matches!(*lock(&scout.probe), Probe::Running) {
             thread::yield_now();
         }
         assert!(scout.finds_quiet(Duration::MAX));
-        assert!(matches!(*lock(&scout.news), News::None));
-        // Its thread, and the descriptor that it holds, do not outlive the store.
+        assert!(matches!(*lock(&scout.probe), Probe::Idle));
+        // The thread and its descriptor do not outlive the store.
         assert!(!scout.finds_quiet(Duration::ZERO));
         scout.end();
-        assert!(!matches!(*lock(&scout.news), News::Away) && lock(&scout.thread).is_none());
-        // One that took too long is not heard, and no other follows at once.
+        assert!(!matches!(*lock(&scout.probe), Probe::Running) && lock(&scout.thread).is_none());
+        // A result that took too long is not used, and no other probe starts at once.
         let now = Instant::now();
-        *lock(&scout.news) = News::Back { took: Duration::from_secs(100), at: now };
+        *lock(&scout.probe) = Probe::Measured { took: Duration::from_secs(100), at: now };
         assert!(!scout.finds_quiet(Duration::from_secs(1)));
-        assert!(matches!(*lock(&scout.news), News::Back { .. }));
+        assert!(matches!(*lock(&scout.probe), Probe::Measured { .. }));
     }
 }

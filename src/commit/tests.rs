@@ -85,9 +85,9 @@ const KEYS: [&str; 4] = ["a/k0", "a/k1", "b/k0", "b/k1"];
 
 impl Rig {
     /// Puts the four keys as one batch.
-    fn batch(&self, existing: Existing) -> Vec<Answer> {
+    fn batch(&self, existing: Existing) -> Vec<ChangeResult> {
         let options = PutOptions { mode: None, existing };
-        self.committer.commit(Unit::of(vec![KEYS.iter().map(|key| put(key, options)).collect()]))
+        self.committer.commit(ChangeGroups::of(vec![KEYS.iter().map(|key| put(key, options)).collect()]))
     }
 
     fn contents(&self) -> Vec<Vec<u8>> {
@@ -116,11 +116,11 @@ fn put(key: &str, options: PutOptions) -> Change {
     Change::put(key, Bytes::from_static(b"new"), options)
 }
 
-fn outcome(answer: &Answer) -> Option<Outcome> {
+fn outcome(answer: &ChangeResult) -> Option<Outcome> {
     answer.as_ref().err().map(Error::outcome)
 }
 
-fn outcomes(answers: &[Answer]) -> Vec<Option<Outcome>> {
+fn outcomes(answers: &[ChangeResult]) -> Vec<Option<Outcome>> {
     answers.iter().map(outcome).collect()
 }
 
@@ -305,7 +305,7 @@ fn alone_and_in_company() {
             let rig = rig(case.clone(), Box::new(|_, _| None));
             let commit = |change: Change| match company {
                 false => rig.committer.make(change),
-                true => rig.committer.commit(Unit::one(change)).remove(0),
+                true => rig.committer.commit(ChangeGroups::one(change)).remove(0),
             };
             commit(put("a/k0", PutOptions::new())).unwrap();
             assert_eq!(rig.count(|call| *call == Call::SyncFilesystem), 0, "one file is not worth one");
@@ -318,11 +318,11 @@ fn alone_and_in_company() {
             fs::write(rig.path("a/.ringbolt-x.tmp"), "guard").unwrap();
             let file = fs::File::options().write(true).open(rig.path("a/.ringbolt-x.tmp")).unwrap();
             let temp = CString::from(c".ringbolt-x.tmp");
-            let what = What::Publish {
+            let action = Action::Publish {
                 file: WrittenFile { dir, temp, file: file.into() },
                 options: PutOptions::new().mode(0o640),
             };
-            commit(Change { key: Ok("a/k9".into()), what }).unwrap();
+            commit(Change { key: Ok("a/k9".into()), action }).unwrap();
             assert_eq!(fs::read(rig.path("a/k9")).unwrap(), b"guard");
             assert_eq!((fs::read(rig.path("a/k1")).unwrap(), rig.temporaries()), (NEW.to_vec(), 0));
             assert_eq!(rig.committer.stats().alone, if company { 0 } else { 5 });
@@ -338,7 +338,7 @@ fn a_panic_is_told_to_everybody() {
         for key in KEYS {
             let committer = &rig.committer;
             scope.spawn(move || {
-                let answer = committer.commit(Unit::one(put(key, PutOptions::new()))).remove(0);
+                let answer = committer.commit(ChangeGroups::one(put(key, PutOptions::new()))).remove(0);
                 let error = answer.unwrap_err();
                 assert!(error.is_engine_lost() || error.is_poisoned(), "{error}");
             });

@@ -188,6 +188,15 @@ impl Job {
         Job { name, temp, source, ..Job::new(Run::lost(), &self.dir, &self.poisoned) }
     }
 
+    /// The job with its run ended, because its engine takes no more calls.
+    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
+    pub(crate) fn abandoned(mut self) -> Job {
+        if !self.run.allowed_stage().is_empty() {
+            self.run.abandon();
+        }
+        self
+    }
+
     /// Marks the directory and the writer if a directory sync failed.
     pub(crate) fn watch(&self, call: &Call, failed: bool) {
         let dir = match call {

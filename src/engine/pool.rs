@@ -1,4 +1,4 @@
-//! Threads that work or wait in parallel: started when they are first needed, kept until the pool goes.
+//! A thread pool. Threads start when they are first needed and stay until the pool is dropped.
 
 mod spawn;
 
@@ -9,115 +9,122 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::fs::process::Process;
-pub(crate) use spawn::Spawned;
+pub(crate) use spawn::SpawnedTask;
 
-type Task = Box<dyn FnOnce() + Send>;
+/// A closure that a thread of the pool runs.
+type PoolTask = Box<dyn FnOnce() + Send>;
 
-/// A few threads, and the tasks that wait for one.
+/// A bounded number of threads, and the tasks that wait for one.
 pub(crate) struct Pool {
     name: &'static str,
-    /// The most threads.
-    most: usize,
-    shared: Arc<Shared>,
+    threads_max: usize,
+    tasks: Arc<TaskQueue>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     process: Process,
 }
 
+/// What the pool shares with its threads.
 #[derive(Default)]
-struct Shared {
-    tasks: Mutex<Tasks>,
-    news: Condvar,
+struct TaskQueue {
+    state: Mutex<TaskQueueState>,
+    /// Signalled when a task is queued or the pool is dropped.
+    changed: Condvar,
 }
 
 #[derive(Default)]
-struct Tasks {
-    waiting: VecDeque<Task>,
-    /// Threads that wait for a task, some of which may have been woken for one that is still in line.
+struct TaskQueueState {
+    queued: VecDeque<PoolTask>,
+    /// Threads that wait for a task. Some may have been woken for a task that is still queued.
     idle: usize,
     closed: bool,
 }
 
-/// One call of [`Pool::map`]: what is still to do, and what has been done.
-struct Work<T, R> {
-    state: Mutex<State<T, R>>,
-    /// All is done, or a thread has panicked over it.
-    over: Condvar,
+/// One call of [`Pool::map`].
+struct MapCall<T, R> {
+    state: Mutex<MapState<T, R>>,
+    /// Signalled when all inputs are done, or when one has panicked.
+    finished: Condvar,
 }
 
-struct State<T, R> {
-    todo: VecDeque<(usize, T)>,
-    done: Vec<Option<R>>,
-    /// Not finished yet; the panicked are never finished.
-    left: usize,
+struct MapState<T, R> {
+    /// The inputs that no thread has taken yet, with their indices.
+    inputs: VecDeque<(usize, T)>,
+    outputs: Vec<Option<R>>,
+    /// Inputs without an output yet. One that panics never gets one.
+    remaining: usize,
     panicked: bool,
 }
 
 impl Pool {
-    /// A pool of up to so many threads, none of which is there yet.
-    pub(crate) fn new(name: &'static str, most: usize) -> Pool {
-        Pool { name, most, shared: Arc::default(), threads: Mutex::default(), process: Process::current() }
+    /// A pool of up to `threads_max` threads. None is started yet.
+    pub(crate) fn new(name: &'static str, threads_max: usize) -> Pool {
+        Pool { name, threads_max, tasks: Arc::default(), threads: Mutex::default(), process: Process::current() }
     }
 
-    /// Applies `act` to each, as many at a time as there are threads, one of them the caller's. Results in order.
+    /// Applies `act` to each input in parallel, on the pool's threads and the caller's. The outputs are in the order of the
+    /// inputs.
     ///
     /// # Panics
     ///
     /// If `act` panics.
-    pub(crate) fn map<T: Send + 'static, R: Send + 'static>(&self, todo: Vec<T>, act: fn(T) -> R) -> Vec<R> {
-        if todo.len() < 2 {
-            return todo.into_iter().map(act).collect();
+    pub(crate) fn map<T: Send + 'static, R: Send + 'static>(&self, inputs: Vec<T>, act: fn(T) -> R) -> Vec<R> {
+        if inputs.len() < 2 {
+            return inputs.into_iter().map(act).collect();
         }
-        let left = todo.len();
-        let done = todo.iter().map(|_| None).collect();
-        let state = State { todo: todo.into_iter().enumerate().collect(), done, left, panicked: false };
-        let work = Arc::new(Work { state: Mutex::new(state), over: Condvar::new() });
-        self.help(left - 1, || {
-            let work = Arc::clone(&work);
-            Box::new(move || work.run(act))
+        let remaining = inputs.len();
+        let outputs = inputs.iter().map(|_| None).collect();
+        let state = MapState { inputs: inputs.into_iter().enumerate().collect(), outputs, remaining, panicked: false };
+        let call = Arc::new(MapCall { state: Mutex::new(state), finished: Condvar::new() });
+        self.queue_helpers(remaining - 1, || {
+            let call = Arc::clone(&call);
+            Box::new(move || call.run(act))
         });
-        work.run(act);
-        let mut state = lock(&work.state);
-        while state.left > 0 && !state.panicked {
-            state = work.over.wait(state).unwrap_or_else(PoisonError::into_inner);
+        call.run(act);
+        let mut state = lock(&call.state);
+        while state.remaining > 0 && !state.panicked {
+            state = call.finished.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         assert!(!state.panicked, "a helper panicked");
-        state.done.drain(..).map(|done| done.expect("none is left")).collect()
+        state.outputs.drain(..).map(|output| output.expect("no input remains")).collect()
     }
 
-    /// Does `work` on one of the threads, and starts another where all are busy and there may be more.
+    /// Runs `act` on a thread of the pool. Starts another thread if all are busy and the pool may grow.
     ///
     /// # Errors
     ///
-    /// The system allows no thread at all.
-    pub(crate) fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Spawned<T>> {
+    /// The pool has no thread and the system does not let it start one.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<SpawnedTask<T>> {
         let (promise, spawned) = spawn::pair();
         let mut threads = lock(&self.threads);
-        let mut tasks = lock(&self.shared.tasks);
-        tasks.waiting.push_back(Box::new(move || promise.fulfil(work)));
-        let are_busy = tasks.idle < tasks.waiting.len();
-        drop(tasks);
-        if are_busy && threads.len() < self.most {
+        let mut state = lock(&self.tasks.state);
+        state.queued.push_back(Box::new(move || promise.fulfil(act)));
+        let are_busy = state.idle < state.queued.len();
+        drop(state);
+        if are_busy && threads.len() < self.threads_max {
             match self.start() {
                 Ok(thread) => threads.push(thread),
                 Err(error) if threads.is_empty() => {
-                    let task = lock(&self.shared.tasks).waiting.pop_back();
+                    let task = lock(&self.tasks.state).queued.pop_back();
                     drop((threads, task));
                     return Err(error);
                 }
                 Err(_) => {}
             }
         }
-        self.shared.news.notify_one();
+        self.tasks.changed.notify_one();
         Ok(spawned)
     }
 
-    /// Whether the caller runs on one of the threads.
+    /// Whether the caller runs on a thread of this pool.
     pub(crate) fn is_own_thread(&self) -> bool {
         let current = thread::current().id();
         lock(&self.threads).iter().any(|thread| thread.thread().id() == current)
     }
 
-    /// Leaves the threads to themselves: dropping the pool still ends them, but does not wait for that.
+    /// Detaches the threads: dropping the pool still ends them, but does not wait for them.
     pub(crate) fn detach(&self) {
         lock(&self.threads).clear();
     }
@@ -128,13 +135,14 @@ impl Pool {
     }
 
     fn start(&self) -> io::Result<JoinHandle<()>> {
-        let shared = Arc::clone(&self.shared);
-        thread::Builder::new().name(self.name.into()).spawn(move || shared.serve())
+        let tasks = Arc::clone(&self.tasks);
+        thread::Builder::new().name(self.name.into()).spawn(move || tasks.serve())
     }
 
-    /// Has up to so many threads lend a hand. Where the system allows no more threads, fewer do.
-    fn help(&self, wanted: usize, task: impl Fn() -> Task) {
-        let wanted = wanted.min(self.most);
+    /// Queues a task for each of up to `wanted` threads, and starts threads for them. If the system does not allow so many
+    /// threads, fewer help.
+    fn queue_helpers(&self, wanted: usize, task: impl Fn() -> PoolTask) {
+        let wanted = wanted.min(self.threads_max);
         let mut threads = lock(&self.threads);
         while threads.len() < wanted {
             match self.start() {
@@ -143,62 +151,63 @@ impl Pool {
             }
         }
         let helpers = wanted.min(threads.len());
-        lock(&self.shared.tasks).waiting.extend((0..helpers).map(|_| task()));
+        lock(&self.tasks.state).queued.extend((0..helpers).map(|_| task()));
         for _ in 0..helpers {
-            self.shared.news.notify_one();
+            self.tasks.changed.notify_one();
         }
     }
 }
 
-impl<T, R> Work<T, R> {
+impl<T, R> MapCall<T, R> {
     fn run(&self, act: fn(T) -> R) {
         loop {
-            let Some((i, job)) = lock(&self.state).todo.pop_front() else { return };
-            let mut one = One { work: self, result: None };
-            one.result = Some((i, act(job)));
+            let Some((i, input)) = lock(&self.state).inputs.pop_front() else { return };
+            let mut recorder = MapRecorder { call: self, output: None };
+            recorder.output = Some((i, act(input)));
         }
     }
 }
 
-/// A job in hand: tells of its end, however that comes.
-struct One<'a, T, R> {
-    work: &'a Work<T, R>,
-    result: Option<(usize, R)>,
+/// Records the output of one input when it is dropped, or that there is none because `act` panicked.
+struct MapRecorder<'a, T, R> {
+    call: &'a MapCall<T, R>,
+    output: Option<(usize, R)>,
 }
 
-impl<T, R> Drop for One<'_, T, R> {
+impl<T, R> Drop for MapRecorder<'_, T, R> {
     fn drop(&mut self) {
-        let mut state = lock(&self.work.state);
-        match self.result.take() {
-            Some((i, result)) => {
-                state.done[i] = Some(result);
-                state.left -= 1;
+        let mut state = lock(&self.call.state);
+        match self.output.take() {
+            Some((i, output)) => {
+                state.outputs[i] = Some(output);
+                state.remaining -= 1;
             }
             None => state.panicked = true,
         }
-        if state.left == 0 || state.panicked {
-            self.work.over.notify_one();
+        if state.remaining == 0 || state.panicked {
+            self.call.finished.notify_one();
         }
     }
 }
 
-impl Shared {
+impl TaskQueue {
+    /// The main loop of a thread.
     fn serve(&self) {
         loop {
-            let mut tasks = lock(&self.tasks);
+            let mut state = lock(&self.state);
             let task = loop {
-                match tasks.waiting.pop_front() {
+                match state.queued.pop_front() {
                     Some(task) => break task,
-                    None if tasks.closed => return,
+                    None if state.closed => return,
                     None => {
-                        tasks.idle += 1;
-                        tasks = self.news.wait(tasks).unwrap_or_else(PoisonError::into_inner);
-                        tasks.idle -= 1;
+                        state.idle += 1;
+                        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                        state.idle -= 1;
                     }
                 }
             };
-            drop(tasks);
-            // Whoever waits for it is told by the job itself; this thread is as good as before.
+            drop(state);
+            // The task itself reports a panic to its caller. This thread goes on.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(task));
         }
     }
@@ -207,11 +216,11 @@ impl Shared {
 impl Drop for Pool {
     fn drop(&mut self) {
         if !self.process.is_current() {
-            // A forked child has none of these threads, and one of them may have held the lock.
+            // A forked child has none of these threads, and one of them may have held the lock at the fork.
             return std::mem::forget(std::mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner)));
         }
-        lock(&self.shared.tasks).closed = true;
-        self.shared.news.notify_all();
+        lock(&self.tasks.state).closed = true;
+        self.tasks.changed.notify_all();
         for thread in lock(&self.threads).drain(..) {
             let _ = thread.join();
         }
@@ -235,10 +244,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_come_in_order_and_the_work_is_done_in_parallel() {
+    fn outputs_are_in_order_and_the_work_is_parallel() {
         static MEET: Barrier = Barrier::new(4);
         let pool = Pool::new("test", 7);
-        // Each waits for three others: that ends only if four are at work at once.
+        // Each waits for three others, so this ends only if four run at once.
         let meet = |n: u64| {
             MEET.wait();
             n * 10
@@ -252,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_the_callers_and_the_pool_goes_on() {
+    fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
         let pool = Pool::new("test", 7);
         let bad = |n: u64| if n == 5 { panic!("on purpose") } else { n };
         assert!(std::panic::catch_unwind(|| pool.map((0..10).collect(), bad)).is_err());

@@ -1,4 +1,4 @@
-//! Which engine runs, and why.
+//! Selects the engine to run, and records why.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use super::{Engine, EngineInfo, EngineKind, Interpreter};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::protocol::{Plan, Run};
 
-/// An engine that was started.
+/// A running engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Selected {
     pub(crate) interpreter: Arc<dyn Interpreter>,
@@ -50,9 +50,9 @@ impl Selected {
 /// Why an engine was not started.
 #[derive(Debug)]
 pub(super) enum NoEngine {
-    /// It cannot run here, for this reason; another may take over.
+    /// It cannot run here, for this reason. Another engine may take over.
     Refused(String),
-    /// Something is wrong that another engine must not hide.
+    /// An error that another engine must not hide.
     #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
     Failed(io::Error),
 }
@@ -75,54 +75,54 @@ impl From<NoEngine> for Error {
     }
 }
 
-/// Starts the engine asked for.
+/// Starts the requested engine.
 ///
-/// `Auto` is the portable engine wherever it is built: alone, puts through a ring measured 0.93 to 1.04 of the speed of plain
-/// calls on the caller's thread, with five times the context switches; in a crowd no faster (`docs/performance.md`). So
-/// io_uring is not even probed before somebody asks; some sandboxes kill a process that tries.
+/// `Auto` is the portable engine in every build that has it. A single caller's puts through a ring measured 0.93 to 1.04 times
+/// the speed of plain calls on the caller's thread, with five times the context switches; concurrent puts were no faster
+/// (`docs/performance.md`). So `Auto` does not even probe io_uring: some sandboxes kill a process that tries.
 pub(crate) fn select(engine: Engine) -> Result<Selected> {
     Ok(match engine {
-        Engine::Portable => portable("asked for")?,
+        Engine::Portable => portable("requested")?,
         Engine::Uring => uring()?,
         Engine::Auto if cfg!(feature = "portable") => portable("plain calls measured faster than io_uring")?,
         Engine::Auto => uring()?,
     })
 }
 
-/// What is told where somebody else's ring could not be made.
+/// The error for the application's own ring, if it could not be built.
 #[cfg(all(feature = "tokio-uring", target_os = "linux"))]
 pub(crate) fn no_ring(error: io::Error) -> Error {
     super::uring::refused(error).into()
 }
 
-/// Tries whether an io_uring can be used here: makes one, checks what it can do, and ends it again.
+/// Checks whether io_uring can be used here: creates a ring, tests its features, and destroys it.
 ///
-/// Some sandboxes kill a process that tries, so no other function does this unless [`Engine::Uring`] is asked for.
+/// Some sandboxes kill a process that creates a ring. No other function does so unless [`Engine::Uring`] is requested.
 ///
 /// ```
 /// match ringbolt::probe_uring() {
 ///     Ok(()) => println!("io_uring works here"),
-///     Err(error) => println!("{error}"), // by what it is refused, and what to change
+///     Err(error) => println!("{error}"), // says what refuses it, and what to change
 /// }
 /// ```
 ///
 /// # Errors
 ///
-/// [`EngineUnavailable`](crate::ErrorKind::EngineUnavailable), with the reason in words; or the kernel's error.
+/// [`EngineUnavailable`](crate::ErrorKind::EngineUnavailable), with the reason, or the kernel's error.
 pub fn probe_uring() -> Result<()> {
     uring().map(drop).map_err(Error::from)
 }
 
-/// What io_uring is good for here.
+/// What io_uring can do here.
 #[cfg(feature = "bench")]
 #[derive(Debug)]
 pub(crate) struct Examined {
     pub(crate) works: bool,
-    /// Why not, or what was found.
+    /// Why it does not work, or what was found.
     pub(crate) reason: String,
-    /// Whether a failing fsync cancels the request that is linked behind it; `None` if it could not be tried.
+    /// Whether a failed fsync cancels the request linked behind it; `None` if that could not be tested.
     pub(crate) failing_fsync_severs_links: Option<bool>,
-    /// The requests that ringbolt makes and this kernel does not know.
+    /// The opcodes that ringbolt uses and this kernel does not have.
     pub(crate) missing: Vec<&'static str>,
 }
 
@@ -133,14 +133,14 @@ impl Examined {
     }
 }
 
-/// Starts a ring, whichever engine is used, and tells what was found.
+/// Starts a ring, whichever engine is used, and returns what was found.
 #[cfg(feature = "bench")]
 pub(crate) fn examine_uring() -> Examined {
     #[cfg(all(feature = "uring", target_os = "linux"))]
     return super::uring::examine();
     #[cfg(not(all(feature = "uring", target_os = "linux")))]
     match uring() {
-        Ok(_) => unreachable!("there is no ring in this build"),
+        Ok(_) => unreachable!("this build has no ring"),
         Err(no) => Examined::refused(no),
     }
 }

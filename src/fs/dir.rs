@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
-use nix::libc;
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, dev_t, fstat, fstatat, mkdirat};
 
 use super::sys;
 use crate::error::{Error, ErrorKind, Result, Step};
@@ -26,7 +25,7 @@ pub(crate) struct Dir {
     sync_writes_refused: AtomicBool,
     /// Whether a sync of this directory has failed.
     distrusted: AtomicBool,
-    device: libc::dev_t,
+    device: dev_t,
 }
 
 const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -70,7 +69,7 @@ impl Dir {
 
     fn new(fd: OwnedFd, path: PathBuf) -> Dir {
         // This cannot fail on an open descriptor. If it did, the directory would match no device.
-        let device = fstat(&fd).map_or(libc::dev_t::MAX, |stat| stat.st_dev);
+        let device = fstat(&fd).map_or(dev_t::MAX, |stat| stat.st_dev);
         Dir {
             fd,
             path,
@@ -164,7 +163,7 @@ impl Dir {
     }
 
     /// The device number of the filesystem.
-    pub(crate) fn device(&self) -> libc::dev_t {
+    pub(crate) fn device(&self) -> dev_t {
         self.device
     }
 

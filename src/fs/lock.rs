@@ -1,4 +1,4 @@
-//! A lock that tells a writer from every other, and from its own forked children.
+//! A lock that excludes all other writers, and that forked children do not release.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -14,12 +14,12 @@ use super::dir::Dir;
 use super::process::Process;
 use crate::error::{Error, ErrorKind, Result, Step};
 
-/// An exclusive `flock(2)` on a file, for as long as this lives. A child that was forked meanwhile shares it, and does not give it
-/// up.
+/// An exclusive `flock(2)` on a file, held until this is dropped. A child forked meanwhile shares the lock and does not
+/// release it.
 ///
-/// The file is never removed, so that nobody locks one that has no name any more. It is private (0600): whoever may open a file may
-/// lock it, and keep everybody else out. Not the directory itself, for that reason, and because NFS locks no directories for
-/// other machines.
+/// The file is never removed, so that no process locks a file without a name. It is private (0600): any process that can open a
+/// file can lock it and keep all writers out. For that reason the lock is not on the directory itself; also, NFS does not
+/// lock directories across machines.
 #[derive(Debug)]
 pub(crate) struct Lock {
     held: Option<Flock<File>>,
@@ -27,15 +27,15 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock on a file in `dir`, made if it is not there. `what` is locked thereby, and named in the error if another
-    /// holds it.
+    /// Locks the file `name` in `dir`, and creates it if need be. If another process holds the lock, the error names `what`,
+    /// the thing that the lock protects.
     pub(crate) fn take(dir: &Dir, name: &CStr, what: &Path) -> Result<Lock> {
         let fail = |errno| Error::from_errno(errno, Step::Lock, dir.path_of(name));
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = File::from(openat(dir.fd(), name, flags, Mode::from_bits_truncate(0o600)).map_err(fail)?);
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(held) => {
-                // Who holds it is told to whoever finds it held. A hint: it may be missing, nothing depends on it.
+                // The process id is for the error message of another writer. It is only a hint and may be missing.
                 let _ = held.set_len(0).and_then(|()| write!(&*held, "{}", std::process::id()));
                 Ok(Lock { held: Some(held), process: Process::current() })
             }
@@ -49,7 +49,7 @@ impl Lock {
         }
     }
 
-    /// Whether this is the process that took it, and not a child of it.
+    /// Whether this process took the lock, and is not a forked child of the one that did.
     pub(crate) fn is_ours(&self) -> bool {
         self.process.is_current()
     }
@@ -66,7 +66,7 @@ impl Deref for Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         if !self.is_ours() {
-            // Giving it up would take it from the parent.
+            // Releasing the lock would release the parent's.
             std::mem::forget(self.held.take());
         }
     }

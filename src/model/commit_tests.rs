@@ -14,7 +14,7 @@ use crate::PutOptions;
 use crate::commit::barrier::{Allowed, Barrier, BarrierKind};
 use crate::commit::dirs::Dirs;
 use crate::commit::queue::Load;
-use crate::commit::{Answer, Change, Committer, Setup, Unit, Versions, What, WrittenFile};
+use crate::commit::{Action, Change, ChangeGroups, ChangeResult, Committer, Setup, Versions, WrittenFile};
 use crate::engine::{EngineKind, Interpreter, Mutant, Selected};
 use crate::error::{Error, Outcome};
 use crate::file::writer::Writer;
@@ -110,7 +110,7 @@ impl Do {
     }
 }
 
-fn standing(answer: &Answer) -> Standing {
+fn standing(answer: &ChangeResult) -> Standing {
     match answer.as_ref().err().map(Error::outcome) {
         None => Standing::Durable,
         Some(Outcome::Unchanged) => Standing::Unchanged,
@@ -125,7 +125,7 @@ impl Rig {
             groups.iter().enumerate().flat_map(|(group, all)| all.iter().map(move |one| (group, one.effect())));
         let operations = self.model.begin(effects);
         let changes = groups.iter().map(|group| group.iter().map(|one| one.change()).collect()).collect();
-        self.told(&operations, &self.committer.commit(Unit::of(changes)))
+        self.told(&operations, &self.committer.commit(ChangeGroups::of(changes)))
     }
 
     /// A change by itself: alone if nobody else is there, by a batch otherwise.
@@ -134,7 +134,7 @@ impl Rig {
         self.told(&operations, &[self.committer.make(one.change())])
     }
 
-    fn told(&self, operations: &[usize], answers: &[Answer]) -> Vec<Standing> {
+    fn told(&self, operations: &[usize], answers: &[ChangeResult]) -> Vec<Standing> {
         let standings: Vec<Standing> = answers.iter().map(standing).collect();
         self.model.end(operations, &standings);
         standings
@@ -240,8 +240,8 @@ fn guard(rig: &Rig, key: &'static str, id: u8, options: PutOptions) {
     rig.model.adopt(&dir, &temp, &file, Content::of(&bytes(id)));
     let effect = Effect::Put { place: place(key), content: Content::of(&bytes(id)), existing: options.existing };
     let operations = rig.model.begin([(0, effect)]);
-    let what = What::Publish { file: WrittenFile { dir, temp, file: file.into() }, options };
-    rig.told(&operations, &[rig.committer.make(Change { key: Ok(key.into()), what })]);
+    let action = Action::Publish { file: WrittenFile { dir, temp, file: file.into() }, options };
+    rig.told(&operations, &[rig.committer.make(Change { key: Ok(key.into()), action })]);
 }
 
 /// Several callers at once: alone, in batches, with guards, as it comes. Whatever order the threads have, every cut of it is
@@ -287,7 +287,7 @@ fn mutants_beneath_a_committer_are_caught() {
                 let alone = rig(filesystem, kind, sound(), Some(mutant));
                 alone.make(Do::Put("a/k0", 0));
                 let holds_by_journal = mutant == Mutant::RangeForFileSync && filesystem == Filesystem::Journaled;
-                // What comes too late does no harm where syncfs, or a journal after a file was written out, makes up for it.
+                // Action comes too late does no harm where syncfs, or a journal after a file was written out, makes up for it.
                 let makes_up = kind == BarrierKind::Filesystem
                     || (kind == BarrierKind::PerFile && filesystem == Filesystem::Journaled);
                 let batch_holds = holds_by_journal || (mutant == Mutant::LateFileSync && makes_up);

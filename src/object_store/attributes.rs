@@ -6,6 +6,7 @@ use std::io;
 
 use ::object_store::path::Path;
 use ::object_store::{Attribute, Attributes, Error, Result};
+// nix has no extended attributes.
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 use rustix::io::Errno;
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::{Store, put_version};
-use crate::commit::{Answer, Change, Unit};
+use crate::commit::{Change, ChangeGroups, ChangeResult};
 use crate::engine::payload::Payload;
 use crate::error::Result;
 use crate::protocol::options::PutOptions;
@@ -99,8 +99,8 @@ impl Store {
         async move { made.await.map(drop) }
     }
 
-    fn make_async(&self, change: Change) -> impl Future<Output = Answer> + Send + 'static + use<> {
+    fn make_async(&self, change: Change) -> impl Future<Output = ChangeResult> + Send + 'static + use<> {
         let shared = Arc::clone(&self.shared);
-        async move { shared.committer.commit_async(Unit::one(change)).await.remove(0) }
+        async move { shared.committer.commit_async(ChangeGroups::one(change)).await.remove(0) }
     }
 }

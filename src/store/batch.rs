@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Shared;
-use crate::commit::{Answer, Applied, Change, Unit};
+use crate::commit::{Applied, Change, ChangeGroups, ChangeResult};
 use crate::engine::payload::Payload;
 use crate::error::Result;
 use crate::protocol::options::PutOptions;
@@ -108,7 +108,7 @@ impl Batch {
         if self.is_empty() {
             return Committed { answers: Vec::new() };
         }
-        Committed { answers: self.shared.committer.commit(Unit::of(self.groups)) }
+        Committed { answers: self.shared.committer.commit(ChangeGroups::of(self.groups)) }
     }
 
     /// [`commit`](Batch::commit) as a future for any runtime. Dropping the future while it waits for room in the queue cancels
@@ -117,7 +117,7 @@ impl Batch {
         if self.is_empty() {
             return Committed { answers: Vec::new() };
         }
-        Committed { answers: self.shared.committer.commit_async(Unit::of(self.groups)).await }
+        Committed { answers: self.shared.committer.commit_async(ChangeGroups::of(self.groups)).await }
     }
 
     fn push(&mut self, change: Change) -> &mut Batch {
@@ -133,7 +133,7 @@ impl Batch {
 #[derive(Debug)]
 #[must_use = "a change may have failed"]
 pub struct Committed {
-    answers: Vec<Answer>,
+    answers: Vec<ChangeResult>,
 }
 
 impl Committed {

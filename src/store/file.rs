@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::{Shared, Store, put_version};
-use crate::commit::{Change, What, WrittenFile};
+use crate::commit::{Action, Change, WrittenFile};
 use crate::error::{Error, ErrorKind, Rejected, Result, Step};
 use crate::file::draft::{Draft, write_to_draft};
 use crate::fs::dir::Dir;
@@ -112,8 +112,8 @@ impl StoreFile {
         };
         let Draft { dir, temp, options, .. } = &self.draft;
         let file = WrittenFile { dir: Arc::clone(dir), temp: temp.clone(), file };
-        let what = What::Publish { file, options: *options };
-        let committed = self.store.committer.make(Change { key: Ok(self.key.clone()), what });
+        let action = Action::Publish { file, options: *options };
+        let committed = self.store.committer.make(Change { key: Ok(self.key.clone()), action });
         let committed = self.draft.settle(&core.writer, committed);
         committed.map(put_version).map_err(|error| Rejected::of(error, self))
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use ::tokio_uring::fs::{File, OpenOptions, rename};
 use nix::errno::Errno;
-use nix::libc;
+use nix::fcntl::OFlag;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::engine::payload::Payload;
@@ -149,7 +149,7 @@ impl Work<'_> {
         let mut temp = Temporary { dir: Arc::clone(dir), name: name.clone(), to_remove: false };
         let task = ::tokio_uring::spawn(async move {
             let mut options = OpenOptions::new();
-            let options = options.write(true).create_new(true).mode(mode).custom_flags(libc::O_NOFOLLOW);
+            let options = options.write(true).create_new(true).mode(mode).custom_flags(OFlag::O_NOFOLLOW.bits());
             let created = options.open(temp.path_of(&temp.name)).await.map_err(errno);
             temp.to_remove = created.as_ref().map_or_else(|errno| !certainly_not_created(*errno), |_| true);
             (created, temp)

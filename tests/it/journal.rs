@@ -97,7 +97,7 @@ const REFUSED: [(&str, &str, &str); 9] = [
     (EXT4, "data=journal", "data=ordered"),
     (EXT4, "journal_async_commit,data=writeback", "journal_async_commit"),
     ("mkfs.ext4 -q -F -O fast_commit", "rw", "fast_commit"),
-    ("mkfs.ext4 -q -F -O ^has_journal", "rw", "no journal"),
+    ("mkfs.ext4 -q -F -O ^has_journal", "rw", "no internal journal"),
     ("mkfs.ext2 -q -F", "rw", "ext"),
     (BTRFS, "rw", "ext4 and xfs only"),
 ];

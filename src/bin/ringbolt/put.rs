@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::libc;
+use nix::fcntl::OFlag;
 use ringbolt::{PutOptions, Store, Version};
 
 use crate::args::{Missing, PutArgs};
@@ -145,7 +145,7 @@ impl<'a> Input<'a> {
     pub(crate) fn open_file(verb: &'a str, path: &'a Path) -> Result<Input<'a>, Problem> {
         let fail = |error| Problem::before(verb, "open", path)(error);
         // Not blocking: a FIFO that nobody writes to must not make us deaf to Ctrl-C.
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(fail)?;
+        let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).map_err(fail)?;
         if file.metadata().map_err(fail)?.is_dir() {
             return Err(fail(io::ErrorKind::IsADirectory.into()));
         }

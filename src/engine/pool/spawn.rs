@@ -1,4 +1,4 @@
-//! One task of a pool, awaited by a future.
+//! A future for one task of a pool.
 
 use std::any::Any;
 use std::future::Future;
@@ -9,48 +9,48 @@ use std::task::{Context, Poll, Waker};
 
 use super::lock;
 
-/// Resolves to what the task returns. Resumes the panic of a task that panicked. Dropping it cancels a task that has not begun.
+/// Resolves to the task's result. If the task panicked, resumes the panic. Dropping this cancels a task that has not begun.
 #[derive(Debug)]
 #[must_use = "dropping it cancels the task"]
-pub(crate) struct Spawned<T> {
-    state: Arc<Mutex<State<T>>>,
+pub(crate) struct SpawnedTask<T> {
+    state: Arc<Mutex<TaskState<T>>>,
 }
 
-/// The task's end: settles the result that the future waits for.
+/// The task's side: sets the result that the future waits for.
 pub(super) struct Promise<T> {
-    state: Arc<Mutex<State<T>>>,
+    state: Arc<Mutex<TaskState<T>>>,
 }
 
 #[derive(Debug)]
-enum State<T> {
-    /// Not finished, and the task to wake then.
+enum TaskState<T> {
+    /// Not finished. Wakes this waker when it is.
     Pending(Option<Waker>),
     Finished(Result<T, Box<dyn Any + Send>>),
     /// The future has returned the result, or was dropped.
-    Over,
+    Taken,
 }
 
 /// A future and its promise.
-pub(super) fn pair<T>() -> (Promise<T>, Spawned<T>) {
-    let state = Arc::new(Mutex::new(State::Pending(None)));
-    (Promise { state: Arc::clone(&state) }, Spawned { state })
+pub(super) fn pair<T>() -> (Promise<T>, SpawnedTask<T>) {
+    let state = Arc::new(Mutex::new(TaskState::Pending(None)));
+    (Promise { state: Arc::clone(&state) }, SpawnedTask { state })
 }
 
 impl<T> Promise<T> {
-    /// Does the work, unless nobody awaits it any more.
-    pub(super) fn fulfil(self, work: impl FnOnce() -> T) {
-        if matches!(&*lock(&self.state), State::Over) {
+    /// Runs `act`, unless the future has been dropped.
+    pub(super) fn fulfil(self, act: impl FnOnce() -> T) {
+        if matches!(&*lock(&self.state), TaskState::Taken) {
             return;
         }
-        let result = catch_unwind(AssertUnwindSafe(work));
+        let result = catch_unwind(AssertUnwindSafe(act));
         self.settle(result);
     }
 
     fn settle(&self, result: Result<T, Box<dyn Any + Send>>) {
         let mut state = lock(&self.state);
-        let State::Pending(waker) = &mut *state else { return };
+        let TaskState::Pending(waker) = &mut *state else { return };
         let waker = waker.take();
-        *state = State::Finished(result);
+        *state = TaskState::Finished(result);
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -58,43 +58,43 @@ impl<T> Promise<T> {
     }
 }
 
-/// A task that was thrown away without having run must not leave its future waiting. After a result, this does nothing.
+/// Fails the future of a task that was dropped without running. Does nothing once there is a result.
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        self.settle(Err(Box::new("a task of a thread pool was thrown away")));
+        self.settle(Err(Box::new("a task of a thread pool was dropped before it ran")));
     }
 }
 
-impl<T> Future for Spawned<T> {
+impl<T> Future for SpawnedTask<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let mut state = lock(&self.state);
         match &mut *state {
-            State::Pending(waker) => {
+            TaskState::Pending(waker) => {
                 match waker {
                     Some(waker) => waker.clone_from(context.waker()),
                     None => *waker = Some(context.waker().clone()),
                 }
                 return Poll::Pending;
             }
-            State::Over => panic!("polled after it was ready"),
-            State::Finished(_) => {}
+            TaskState::Taken => panic!("polled after completion"),
+            TaskState::Finished(_) => {}
         }
-        let finished = std::mem::replace(&mut *state, State::Over);
+        let finished = std::mem::replace(&mut *state, TaskState::Taken);
         drop(state);
         match finished {
-            State::Finished(Ok(value)) => Poll::Ready(value),
-            State::Finished(Err(panic)) => resume_unwind(panic),
-            State::Pending(_) | State::Over => Poll::Pending,
+            TaskState::Finished(Ok(value)) => Poll::Ready(value),
+            TaskState::Finished(Err(panic)) => resume_unwind(panic),
+            TaskState::Pending(_) | TaskState::Taken => Poll::Pending,
         }
     }
 }
 
-impl<T> Drop for Spawned<T> {
+impl<T> Drop for SpawnedTask<T> {
     fn drop(&mut self) {
-        let state = std::mem::replace(&mut *lock(&self.state), State::Over);
-        // A waker and a result can run code of others: not under the lock.
+        let state = std::mem::replace(&mut *lock(&self.state), TaskState::Taken);
+        // Dropping a waker or a result can run foreign code, so do it outside the lock.
         drop(state);
     }
 }
@@ -109,13 +109,13 @@ mod tests {
     use crate::engine::pool::Pool;
 
     #[test]
-    fn threads_start_as_they_are_needed_and_results_find_their_futures() {
+    fn threads_start_on_demand_and_each_future_gets_its_result() {
         let pool = Pool::new("test", 3);
         assert_eq!(pool.threads(), 0);
         for n in 0..20 {
             assert_eq!(block_on(pool.spawn(move || n * 2).unwrap()), n * 2);
         }
-        // Three that wait for one another need three threads; a fourth is never started.
+        // Three tasks that wait for one another need three threads. A fourth is never started.
         let barrier = std::sync::Arc::new(std::sync::Barrier::new(3));
         let spawned: Vec<_> = (0..30)
             .map(|n| {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dropped_before_it_begins_is_not_done() {
+    fn a_future_dropped_before_its_task_begins_cancels_it() {
         static DONE: AtomicUsize = AtomicUsize::new(0);
         let pool = Pool::new("test", 1);
         let (go, wait) = channel::<()>();
@@ -154,16 +154,16 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_is_thrown_away_leaves_nobody_waiting() {
+    fn a_task_that_is_dropped_fails_its_future() {
         let (promise, spawned) = super::pair::<()>();
         let waits = thread::spawn(move || block_on(spawned));
         drop(promise);
         assert!(waits.join().is_err());
     }
 
-    /// What waits when the pool goes is still done: nobody is left waiting.
+    /// Dropping the pool runs the tasks that are still queued.
     #[test]
-    fn a_pool_that_goes_finishes_first() {
+    fn dropping_the_pool_finishes_its_tasks() {
         let pool = Pool::new("test", 2);
         let spawned: Vec<_> = (0..100).map(|n| pool.spawn(move || n).unwrap()).collect();
         let waits = thread::spawn(move || spawned.into_iter().map(block_on).sum::<i32>());

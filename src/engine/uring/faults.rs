@@ -1,83 +1,84 @@
-//! Faults of a ring, where a test wants them: requests that are replaced, and completions that say something else.
+//! Fault injection: queues that replace requests and results where a test asks for it, on a real ring.
 //!
-//! What fails and cancels its link in the kernel fails here by a request that really does (a write to no file), so that it is the
-//! kernel that cancels what stands behind. What fails without cancelling becomes a request that does nothing and succeeds.
+//! A fault that cancels its link in the kernel is injected as a request that really fails (a write to a bad descriptor),
+//! so that the kernel itself cancels what is linked behind it. A fault that does not cancel its link becomes a no-op,
+//! whose result is replaced.
 
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
-use std::sync::{Mutex, MutexGuard};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use io_uring::squeue::Entry;
-use io_uring::{opcode, types};
 use nix::errno::Errno;
 
-use super::request::request;
+use super::request::Request;
+use super::ring::{Kept, Kernel, Queues, tag};
 use crate::engine::Job;
 use crate::protocol::Call;
-use crate::protocol::plan::Stage;
 
-/// The place in its stage of a request that is no call: it is there to fail.
+/// The index of a request that stands for no call. It only fails, to break its chain.
 const BREAKER: u64 = 0xff;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It does not run, and its completion says so. (A close that is not
-    /// cancelled does run: whatever it says, the descriptor is gone.)
+    /// The call does not run, and its completion carries this error. (A close that is not cancelled does run: whatever
+    /// its result, the descriptor is gone.)
     Fails(Errno),
-    /// It runs, and what is linked behind it, too; but its completion says this.
+    /// The call runs, and so does what is linked behind it; but its completion carries this error.
     Ran(Errno),
-    /// A write takes so many bytes and no more, which cancels its link.
+    /// A write takes only so many bytes, which cancels its link.
     Short(usize),
-    /// The ring's thread panics when it hears of its completion.
+    /// The ring's thread panics when it reaps the completion.
     Panics,
     /// From now on the ring cannot be entered.
     Closes,
 }
 
-/// A request that was made.
+/// A request for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct SeenRequest {
     pub(super) call: Call,
-    /// Of the job: the target's, and the temporary file's.
+    /// The name of the job's target.
     pub(super) name: CString,
+    /// The name of the job's temporary file.
     pub(super) temp: CString,
-    /// How many requests with the same name came before it.
+    /// How many requests for the same target came before it.
     pub(super) n: usize,
     pub(super) fault: Option<Fault>,
 }
 
-type Decide = dyn FnMut(&Seen) -> Option<Fault> + Send;
+type Decide = dyn FnMut(&SeenRequest) -> Option<Fault> + Send;
+
+/// The faults to inject, and a record of the requests. The test and the ring's thread share it.
+#[derive(Default)]
+pub(super) struct Faults(Mutex<FaultsState>);
 
 #[derive(Default)]
-pub(super) struct Faults(Mutex<State>);
-
-#[derive(Default)]
-struct State {
+struct FaultsState {
     ring: Option<RawFd>,
     decide: Option<Box<Decide>>,
-    seen: Vec<Seen>,
-    /// By user data: what its completion is to say.
+    seen: Vec<SeenRequest>,
+    /// By tag: the fault of a request in flight.
     pending: HashMap<u64, Fault>,
     closed: bool,
 }
 
 impl Faults {
-    /// From now on `decide` is asked at every request.
-    pub(super) fn set(&self, decide: impl FnMut(&Seen) -> Option<Fault> + Send + 'static) {
+    /// From now on `decide` picks the fault of every request.
+    pub(super) fn set(&self, decide: impl FnMut(&SeenRequest) -> Option<Fault> + Send + 'static) {
         let mut state = self.lock();
         state.seen.clear();
         state.decide = Some(Box::new(decide));
     }
 
     /// Every request since then, in order.
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<SeenRequest> {
         self.lock().seen.clone()
     }
 
-    /// The slots of the ring's file table that hold a file, as the kernel tells it.
+    /// The slots of the ring's file table that hold a file, from the kernel.
     pub(super) fn open_slots(&self) -> Vec<String> {
         let ring = self.lock().ring.expect("the ring is built");
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{ring}")).expect("a ring has one");
@@ -86,80 +87,82 @@ impl Faults {
         lines.take_while(|line| line.starts_with(' ')).map(str::to_owned).collect()
     }
 
-    pub(super) fn watch(&self, ring: RawFd) {
-        self.lock().ring = Some(ring);
-    }
-
-    /// The chain with its faults, and the user data of each request.
-    pub(super) fn inject(
-        &self,
-        slot: u32,
-        stage: &Stage,
-        job: &Job,
-        entries: Vec<Entry>,
-    ) -> (Vec<Entry>, impl Fn(usize) -> u64 + use<>) {
-        let mut state = self.lock();
-        let mut chain = Vec::new();
-        for (i, (call, entry)) in stage.iter().zip(entries).enumerate() {
-            let tag = u64::from(slot) << 8 | i as u64;
-            let fault = state.meets(call, job);
-            if let Some(fault) = fault {
-                state.pending.insert(tag, fault);
-            }
-            let entry = match (fault, call) {
-                (Some(Fault::Fails(errno)), Call::CloseFile) if errno != Errno::ECANCELED => entry,
-                // Not by `Call::severs`, which could be wrong.
-                (Some(Fault::Fails(_)), Call::CreateTemp { .. } | Call::Write { .. } | Call::CloseFile) => fails(),
-                (Some(Fault::Fails(_)), _) => opcode::Nop::new().build(),
-                (Some(Fault::Short(len)), Call::Write { range, sync }) => {
-                    let range = range.start..range.end.min(range.start + len);
-                    request(&Call::Write { range, sync: *sync }, job, slot)
-                }
-                _ => entry,
-            };
-            chain.push((entry, tag));
-            let broken = match fault {
-                Some(Fault::Fails(errno)) => *call == Call::CloseFile && errno != Errno::ECANCELED,
-                Some(Fault::Short(_)) => true,
-                _ => false,
-            };
-            if broken && i + 1 < stage.len() {
-                chain.push((fails(), u64::from(slot) << 8 | BREAKER));
-            }
-        }
-        let (entries, tags): (Vec<_>, Vec<_>) = chain.into_iter().unzip();
-        (entries, move |i| tags[i])
-    }
-
-    /// The completions as a test wants them.
-    pub(super) fn told(&self, completions: Vec<(u64, i32)>) -> Vec<(u64, i32)> {
-        let mut state = self.lock();
-        let calls = completions.into_iter().filter(|(tag, _)| tag & 0xff != BREAKER);
-        let told: Vec<(u64, i32, Option<Fault>)> =
-            calls.map(|(tag, result)| (tag, result, state.pending.remove(&tag))).collect();
-        drop(state);
-        let say = |(tag, result, fault)| match fault {
-            Some(Fault::Fails(errno) | Fault::Ran(errno)) if result != -nix::libc::ECANCELED => (tag, -(errno as i32)),
-            Some(Fault::Panics) => panic!("on purpose"),
-            _ => (tag, result),
-        };
-        told.into_iter().map(say).collect()
-    }
-
-    pub(super) fn enters(&self) -> io::Result<()> {
-        if self.lock().closed { Err(Errno::EBADF.into()) } else { Ok(()) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FaultsState> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-impl State {
-    fn meets(&mut self, call: &Call, job: &Job) -> Option<Fault> {
+/// The kernel's queues with faults. A stage without a fault takes the shipped path.
+pub(super) struct FaultyQueues {
+    kernel: Kernel,
+    faults: Arc<Faults>,
+}
+
+impl FaultyQueues {
+    pub(super) fn new(kernel: Kernel, faults: Arc<Faults>) -> FaultyQueues {
+        faults.lock().ring = Some(kernel.as_raw_fd());
+        FaultyQueues { kernel, faults }
+    }
+}
+
+impl Queues for FaultyQueues {
+    fn push_stage(&mut self, slot: u32, stage: &[Call], job: &Kept<'_, Job>) {
+        let mut state = self.faults.lock();
+        let faults: Vec<Option<Fault>> = stage.iter().map(|call| state.choose(call, job)).collect();
+        if faults.iter().all(Option::is_none) {
+            return self.kernel.push_stage(slot, stage, job);
+        }
+        let mut chain = Vec::new();
+        for (i, (call, fault)) in stage.iter().zip(faults).enumerate() {
+            if let Some(fault) = fault {
+                state.pending.insert(tag(slot, i), fault);
+            }
+            chain.push(replaced(call, fault, job, slot).tagged(tag(slot, i)));
+            let breaks_link = match fault {
+                Some(Fault::Fails(errno)) => *call == Call::CloseFile && errno != Errno::ECANCELED,
+                Some(Fault::Short(_)) => true,
+                _ => false,
+            };
+            if breaks_link && i + 1 < stage.len() {
+                chain.push(failing().tagged(tag(slot, BREAKER as usize)));
+            }
+        }
+        self.kernel.push(chain);
+    }
+
+    fn push(&mut self, chain: Vec<Request>) {
+        self.kernel.push(chain);
+    }
+
+    fn enter(&mut self, submit: bool, want: usize) -> io::Result<Vec<u64>> {
+        if self.faults.lock().closed {
+            return Err(Errno::EBADF.into());
+        }
+        let refused = self.kernel.enter(submit, want)?;
+        Ok(refused.into_iter().filter(|tag| !is_breaker(*tag)).collect())
+    }
+
+    fn reap(&mut self) -> Vec<(u64, i32)> {
+        let completions = self.kernel.reap().into_iter().filter(|(tag, _)| !is_breaker(*tag));
+        let mut state = self.faults.lock();
+        let faulty: Vec<_> = completions.map(|(tag, result)| (tag, result, state.pending.remove(&tag))).collect();
+        drop(state);
+        let replace = |(tag, result, fault)| match fault {
+            Some(Fault::Fails(errno) | Fault::Ran(errno)) if result != -(Errno::ECANCELED as i32) => {
+                (tag, -(errno as i32))
+            }
+            Some(Fault::Panics) => panic!("on purpose"),
+            _ => (tag, result),
+        };
+        faulty.into_iter().map(replace).collect()
+    }
+}
+
+impl FaultsState {
+    fn choose(&mut self, call: &Call, job: &Job) -> Option<Fault> {
         let n = self.seen.iter().filter(|seen| seen.name == job.name).count();
         let (name, temp) = (job.name.clone(), job.temp.clone());
-        let mut seen = Seen { call: call.clone(), name, temp, n, fault: None };
+        let mut seen = SeenRequest { call: call.clone(), name, temp, n, fault: None };
         seen.fault = self.decide.as_mut().and_then(|decide| decide(&seen));
         self.closed |= seen.fault == Some(Fault::Closes);
         self.seen.push(seen.clone());
@@ -167,10 +170,29 @@ impl State {
     }
 }
 
+/// The request for a call with this fault.
+fn replaced(call: &Call, fault: Option<Fault>, job: &Kept<'_, Job>, slot: u32) -> Request {
+    match (fault, call) {
+        (Some(Fault::Fails(errno)), Call::CloseFile) if errno != Errno::ECANCELED => Request::of(call, job, slot),
+        // The calls that cancel their link. Not from `Call::severs`, which is under test.
+        (Some(Fault::Fails(_)), Call::CreateTemp { .. } | Call::Write { .. } | Call::CloseFile) => failing(),
+        (Some(Fault::Fails(_)), _) => Request::nop(),
+        (Some(Fault::Short(len)), Call::Write { range, sync }) => {
+            let range = range.start..range.end.min(range.start + len);
+            Request::of(&Call::Write { range, sync: *sync }, job, slot)
+        }
+        _ => Request::of(call, job, slot),
+    }
+}
+
 /// A request that fails and cancels its link.
-fn fails() -> Entry {
-    static BYTE: [u8; 1] = [0];
-    opcode::Write::new(types::Fd(-1), BYTE.as_ptr(), 1).build()
+fn failing() -> Request {
+    Request::write_byte(-1)
+}
+
+/// The wake-up's indices are smaller.
+fn is_breaker(tag: u64) -> bool {
+    tag & 0xff == BREAKER
 }
 
 impl fmt::Debug for Faults {

@@ -5,7 +5,7 @@ use crate::commit::Versions;
 use crate::commit::barrier::{Allowed, Barrier, BarrierKind};
 use crate::commit::dirs::Dirs;
 use crate::commit::queue::Load;
-use crate::commit::{Change, Committer, Setup, Unit};
+use crate::commit::{Change, ChangeGroups, Committer, Setup};
 use crate::engine::Job;
 use crate::error::Error;
 
@@ -16,7 +16,7 @@ struct Store {
     committer: Committer,
 }
 
-/// A store on the ring; in the directories `a` and `b`, four files each are "old".
+/// A store on the ring. The directories `a` and `b` hold four files each, with the content "old".
 fn store(engine: &Arc<dyn Interpreter>) -> Store {
     let at = disk();
     for dir in ["a", "b"] {
@@ -42,9 +42,9 @@ fn put(i: usize) -> Change {
 }
 
 impl Store {
-    /// All files as one batch: an outcome for each, `None` for a success.
+    /// Puts all files as one batch. Returns the outcome of each, `None` for a success.
     fn batch(&self) -> Vec<Option<Outcome>> {
-        let answers = self.committer.commit(Unit::of(vec![(0..FILES).map(put).collect()]));
+        let answers = self.committer.commit(ChangeGroups::of(vec![(0..FILES).map(put).collect()]));
         answers.iter().map(|answer| answer.as_ref().err().map(Error::outcome)).collect()
     }
 
@@ -61,7 +61,7 @@ impl Store {
     }
 }
 
-/// A fault at the third request of a kind.
+/// Injects a fault at the third request for a call.
 fn third(faults: &Faults, wanted: &Call, fault: Fault) {
     let (wanted, mut seen) = (wanted.clone(), 0);
     faults.set(move |request| {
@@ -75,7 +75,7 @@ fn faults() -> impl Iterator<Item = Fault> {
     ERRNOS.into_iter().map(Fault::Fails).chain([Fault::Ran(Errno::EIO)])
 }
 
-/// One of eight files fails alone; its neighbours are published, and nothing is synced twice.
+/// A fault at one of eight files fails that file only. The others are published, and nothing is synced twice.
 #[test]
 fn a_fault_at_a_file_of_a_batch() {
     let Some((engine, ring)) = ring("a_fault_at_a_file_of_a_batch") else { return };
@@ -99,7 +99,7 @@ fn a_fault_at_a_file_of_a_batch() {
     }
 }
 
-/// Everybody in that directory is told that it is unknown, the others their own truth; and the store is closed.
+/// Every change in that directory is `Unknown`, the others keep their own outcome, and the store is poisoned.
 #[test]
 fn a_fault_at_a_directory_of_a_batch() {
     let Some((engine, ring)) = ring("a_fault_at_a_directory_of_a_batch") else { return };
@@ -120,10 +120,10 @@ fn a_fault_at_a_directory_of_a_batch() {
     }
 }
 
-/// Callers that meet: alone or in a batch, as it comes. One fault is one failure, of its own file.
+/// Concurrent callers, on the solo path or in a batch, as it comes. One fault is one failure, of its own file.
 #[test]
-fn a_fault_among_callers_that_meet() {
-    let Some((engine, ring)) = ring("a_fault_among_callers_that_meet") else { return };
+fn a_fault_among_concurrent_callers() {
+    let Some((engine, ring)) = ring("a_fault_among_concurrent_callers") else { return };
     for call in [Call::SyncFile, Call::CloseFile] {
         for fault in faults() {
             let what = format!("{call:?}: {fault:?}");
@@ -147,10 +147,10 @@ fn a_fault_among_callers_that_meet() {
     }
 }
 
-/// By the time that anyone hears of a success, the directory and the latch know of the failure beside it.
+/// A failed sync of a directory is recorded in the directory and the latch before any success beside it is sent.
 #[test]
-fn a_failed_directory_sync_is_known_before_anything_is_told() {
-    let Some((engine, ring)) = ring("a_failed_directory_sync_is_known_before_anything_is_told") else { return };
+fn a_failed_directory_sync_is_recorded_before_any_success_is_sent() {
+    let Some((engine, ring)) = ring("a_failed_directory_sync_is_recorded_before_any_success_is_sent") else { return };
     for at in [0, FILES - 1] {
         for fault in [Fault::Fails(Errno::EIO), Fault::Ran(Errno::EIO), Fault::Fails(Errno::EINVAL)] {
             ring.set(move |seen| (seen.n == at).then_some(fault));

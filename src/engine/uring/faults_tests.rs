@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 
 use nix::errno::Errno;
 
-use super::faults::{Fault, Faults, Seen};
+use super::faults::{Fault, Faults, FaultyQueues, SeenRequest};
 use super::{Failure, Uring};
 use crate::engine::{EngineKind, Interpreter, Selected};
 use crate::error::{Outcome, Result};
@@ -24,13 +24,12 @@ const ERRNOS: [Errno; 6] = [Errno::EIO, Errno::ENOSPC, Errno::EDQUOT, Errno::EIN
 const OLD: &[u8] = b"old";
 const NEW: &[u8] = b"new and longer";
 
-/// A real ring with faults; none where io_uring is refused.
+/// A real ring with faults; `None` where io_uring is refused.
 fn ring(test: &str) -> Option<(Arc<dyn Interpreter>, Arc<Faults>)> {
-    match Uring::build() {
-        Ok((uring, _)) => {
-            let faults = Arc::clone(&uring.inbox.faults);
-            Some((Arc::new(uring), faults))
-        }
+    let faults = Arc::<Faults>::default();
+    let shared = Arc::clone(&faults);
+    match Uring::build_on(|kernel| FaultyQueues::new(kernel, shared)) {
+        Ok((uring, _)) => Some((Arc::new(uring), faults)),
         Err(Failure::Refused(why)) => {
             skip(test, &why);
             None
@@ -43,22 +42,23 @@ fn skip(test: &str, why: &dyn std::fmt::Display) {
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("skipped {test}: {why}\n").as_bytes());
 }
 
-/// On the disk of the build: the system's temporary directory is often a tmpfs.
+/// A directory on the disk of the build. The system's temporary directory is often a tmpfs.
 fn disk() -> tempfile::TempDir {
     let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
     fs::create_dir_all(target).unwrap();
     tempfile::tempdir_in(target).unwrap()
 }
 
-/// Changes that are in flight together, each in a directory of its own, where `k` is "old". The first is the one with faults.
+/// A kind of change. Several are in flight together, each in its own directory, where `k<i>` holds "old". The first one
+/// gets the faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// One chain: `ringbolt::write`.
     Fused,
-    /// A store's: written by plain calls, two chains.
+    /// A store's put: written by plain calls, then two chains.
     Stamped,
     Delete,
-    /// Between two directories.
+    /// A rename between two directories.
     Rename,
 }
 
@@ -70,20 +70,20 @@ struct Rig<'a> {
     faults: &'a Faults,
 }
 
-/// What became of the one with faults.
+/// Action became of the change with faults.
 struct Case {
     result: Result<()>,
     content: Option<Vec<u8>>,
-    /// What is at the other name of a rename.
+    /// The content of a rename's destination.
     moved: Option<Vec<u8>>,
-    seen: Vec<Seen>,
+    seen: Vec<SeenRequest>,
     poisoned: bool,
     tidy: bool,
     temporaries: usize,
 }
 
 impl Rig<'_> {
-    /// Runs so many changes at once, with a fault at each request of the victim that `decide` picks by its place.
+    /// Runs `many` changes at once. `decide` picks the fault of each request of the victim, by its index.
     fn run(&self, many: usize, decide: impl Fn(usize, &Call) -> Option<Fault> + Send + 'static) -> Case {
         self.faults.set(move |seen| (seen.name.as_c_str() == VICTIM).then(|| decide(seen.n, &seen.call)).flatten());
         let begin = Barrier::new(many);
@@ -113,7 +113,7 @@ impl Rig<'_> {
         }
         let (result, poisoned, tidy) = results.swap_remove(0);
         let own = at.path().join("d0");
-        let seen: Vec<Seen> = seen.into_iter().filter(|seen| seen.name.as_c_str() == VICTIM).collect();
+        let seen: Vec<SeenRequest> = seen.into_iter().filter(|seen| seen.name.as_c_str() == VICTIM).collect();
         if result.is_ok() {
             self.check_durable(&own, "k0", &seen);
         }
@@ -144,9 +144,9 @@ impl Rig<'_> {
         }
     }
 
-    /// That what was acknowledged is there, and that its file and then its directory were synced.
-    fn check_durable(&self, dir: &Path, name: &str, seen: &[Seen]) {
-        let mine: Vec<&Seen> = seen.iter().filter(|seen| seen.name.to_str() == Ok(name)).collect();
+    /// Checks that an acknowledged change is there, and that its file and then its directory were synced.
+    fn check_durable(&self, dir: &Path, name: &str, seen: &[SeenRequest]) {
+        let mine: Vec<&SeenRequest> = seen.iter().filter(|seen| seen.name.to_str() == Ok(name)).collect();
         let at = |wanted: fn(&Call) -> bool| mine.iter().rposition(|seen| wanted(&seen.call));
         let changed = at(Call::is_visible).unwrap();
         assert!(at(|call| *call == Call::SyncDir).unwrap() > changed, "{mine:?}");
@@ -170,7 +170,7 @@ impl Rig<'_> {
         assert_eq!(temporaries(dir), 0);
     }
 
-    /// That the truth is told of the victim.
+    /// Checks the victim's outcome, and that what it left behind agrees with it.
     fn check(&self, case: &Case, expected: Option<Outcome>, what: &str) {
         let outcome = case.result.as_ref().err().map(crate::error::Error::outcome);
         assert_eq!(outcome, expected, "{what}: {:?}\n{:?}", case.result, case.seen);
@@ -182,15 +182,15 @@ impl Rig<'_> {
             assert_eq!(case.moved, None, "{what}");
             assert_eq!(case.result.as_ref().unwrap_err().leftover(), None, "{what}");
         }
-        // Whole, whatever is there.
+        // Whatever is there is whole.
         assert!(case.content.as_deref().is_none_or(|found| found == OLD || found == NEW), "{what}");
         for (i, failed) in case.seen.iter().enumerate() {
             let is_sync = |call: &Call| matches!(call, Call::SyncFile | Call::Write { sync: true, .. });
             let is_final = matches!(failed.fault, Some(Fault::Fails(errno) | Fault::Ran(errno))
                 if !matches!((&failed.call, errno), (Call::Write { .. }, Errno::EINTR | Errno::EOPNOTSUPP)));
-            let again = |later: &Seen| is_sync(&later.call) && later.temp == failed.temp;
+            let again = |later: &SeenRequest| is_sync(&later.call) && later.temp == failed.temp;
             if is_final && is_sync(&failed.call) {
-                assert!(!case.seen[i + 1..].iter().any(again), "{what}: a failed sync was tried again");
+                assert!(!case.seen[i + 1..].iter().any(again), "{what}: a failed sync was retried");
             }
         }
         assert_eq!(self.faults.open_slots(), [""; 0], "{what}: a slot still holds a file");
@@ -202,17 +202,17 @@ fn temporaries(dir: &Path) -> usize {
     names.filter(|name| name.ends_with(".tmp")).count()
 }
 
-/// What must come of a fault; `None`: the plan goes on, and the change is acknowledged. `published_by_chain`: the rename stands
-/// behind this call in one chain.
+/// The outcome that a fault must have; `None` if the plan goes on and the change is acknowledged. `published_by_chain`: the
+/// rename is behind this call in the same chain.
 fn expected(call: &Call, fault: Fault, published_by_chain: bool) -> Option<Outcome> {
     match (call, fault) {
         (Call::Write { .. }, Fault::Short(_) | Fault::Fails(Errno::EINTR)) => None,
         (Call::Write { sync: true, .. }, Fault::Fails(Errno::EOPNOTSUPP)) => None,
-        // The descriptor is gone all the same.
+        // The descriptor is closed all the same.
         (Call::CloseFile, Fault::Fails(Errno::EINTR)) if !published_by_chain => None,
-        // Under another name.
+        // It is retried under another name.
         (Call::CreateTemp { .. }, Fault::Fails(Errno::EINTR)) => None,
-        // The chain did not hold, and the rename behind it has happened.
+        // The chain went on, and the rename behind this call has happened.
         (Call::CreateTemp { .. } | Call::Write { .. } | Call::CloseFile, Fault::Ran(_)) if published_by_chain => {
             Some(Outcome::Unknown)
         }
@@ -225,7 +225,7 @@ fn expected(call: &Call, fault: Fault, published_by_chain: bool) -> Option<Outco
     }
 }
 
-/// What can be wrong with a call.
+/// The faults to try on a call.
 fn faults_of(call: &Call) -> Vec<Fault> {
     let mut faults: Vec<Fault> = ERRNOS.map(Fault::Fails).into();
     faults.push(Fault::Ran(Errno::EIO));
@@ -236,7 +236,7 @@ fn faults_of(call: &Call) -> Vec<Fault> {
     faults
 }
 
-/// Alone and with seven others in flight, each fault at each request; and the ring is as good as new.
+/// Each fault at each request, alone and with seven other changes in flight. Afterwards the ring works as before.
 #[test]
 fn a_fault_at_every_request() {
     let Some((engine, faults)) = ring("a_fault_at_every_request") else { return };
@@ -270,7 +270,7 @@ fn a_fault_at_every_request() {
     }
 }
 
-/// A short write is finished, and synced as a whole, in stages of their own: a fault at every request of those.
+/// A short write is finished and synced as a whole, in stages of their own. A fault at every request of those stages.
 #[test]
 fn a_fault_behind_a_short_write() {
     let Some((engine, faults)) = ring("a_fault_behind_a_short_write") else { return };
@@ -297,13 +297,13 @@ fn a_fault_behind_a_short_write() {
     }
 }
 
-/// A panic of the ring's thread, or a ring that cannot be entered any more: everyone hears of it, and nobody of a success that
-/// nobody has seen.
+/// After a panic of the ring's thread, or when the ring cannot be entered any more, every caller gets an error, and no caller
+/// gets a success for a request whose completion was not seen.
 #[test]
-fn a_ring_that_is_lost_is_told_to_everybody() {
+fn a_lost_ring_fails_every_caller() {
     for fault in [Fault::Panics, Fault::Closes] {
         for at in 0..4 {
-            let Some((engine, faults)) = ring("a_ring_that_is_lost_is_told_to_everybody") else { return };
+            let Some((engine, faults)) = ring("a_lost_ring_fails_every_caller") else { return };
             faults.set(move |seen| (seen.name.as_c_str() == VICTIM && seen.n == at).then_some(fault));
             let disk = disk();
             std::thread::scope(|scope| {
@@ -317,8 +317,8 @@ fn a_ring_that_is_lost_is_told_to_everybody() {
                         let selected = Selected::for_test(Arc::clone(&engine), EngineKind::Uring);
                         let (writer, dir) = (Writer::new(selected, Maker::Store), Arc::new(Dir::open(&at).unwrap()));
                         let rig = Rig { kind: Kind::Stamped, engine: &engine, faults };
-                        // Until the ring is gone.
-                        let error = (0..).find_map(|_: u32| rig.change(&writer, &dir, &name).err()).expect("lost");
+                        // Until the ring is lost, which the first changes bring about.
+                        let error = (0..1000).find_map(|_| rig.change(&writer, &dir, &name).err()).expect("lost");
                         let found = fs::read(at.join(name.to_str().unwrap())).unwrap();
                         assert!(found == OLD || found == NEW);
                         assert_eq!(writer.check(&dir).is_err(), error.outcome() == Outcome::Unknown, "{error}");

@@ -1,9 +1,14 @@
-//! The io_uring engine: a thread owns the ring, callers hand it jobs and wait.
+//! The io_uring engine. A thread owns the ring; callers send it jobs and wait for them.
+//!
+//! `ring.rs` owns the ring and all that is in flight, and is the only file with `unsafe`. `flight.rs` interprets the
+//! completions of a job, `request.rs` builds requests, `worker.rs` is the thread and its inbox, `setup.rs` builds the
+//! ring, `refusal.rs` says why there is none. `faults.rs` wraps the kernel's queues for unit tests.
 
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod faults_tests;
+mod flight;
 mod refusal;
 mod request;
 mod ring;
@@ -20,14 +25,15 @@ use super::select::NoEngine;
 use super::{Interpreter, Job};
 use crate::fs::process::Process;
 use crate::protocol::Call;
+use flight::ChainJob;
 #[cfg(feature = "bench")]
 use refusal::Refusal;
 use request::has_request;
-use ring::Passage;
+use ring::{Kernel, Queues};
 use setup::{Facts, Failure};
 use worker::Inbox;
 
-/// A ring and its thread.
+/// A ring and its thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Uring {
     inbox: Arc<Inbox>,
@@ -44,13 +50,13 @@ impl From<Failure> for NoEngine {
     }
 }
 
-/// Why somebody else's ring could not be made.
+/// The reason for which the application's own ring could not be built.
 #[cfg(feature = "tokio-uring")]
 pub(super) fn refused(error: std::io::Error) -> NoEngine {
     Failure::from(error).into()
 }
 
-/// Starts a ring only to tell what was found.
+/// Starts a ring only to report what this kernel can do.
 #[cfg(feature = "bench")]
 pub(super) fn examine() -> Examined {
     match Uring::build() {
@@ -70,46 +76,47 @@ pub(super) fn examine() -> Examined {
     }
 }
 
-/// What comes back from the ring: the job, whose run is as far as it got.
+/// A job that comes back from the ring. Its run is as far as it got.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Reply {
     job: Job,
-    /// The ring takes nothing more.
+    /// The ring takes no more jobs.
     retired: bool,
 }
 
 impl Uring {
-    /// Starts the engine, and tells in words what was found.
+    /// Starts the engine. Also returns what was found, in words.
     pub(super) fn start() -> Result<(Uring, String), NoEngine> {
         let (uring, facts) = Uring::build()?;
         Ok((uring, facts.to_string()))
     }
 
     fn build() -> Result<(Uring, Facts), Failure> {
-        let (inbox, thread, facts) = worker::spawn()?;
+        Uring::build_on(|kernel| kernel)
+    }
+
+    /// Builds the engine on the queues that `wrap` returns.
+    fn build_on<Q: Queues>(wrap: impl FnOnce(Kernel) -> Q + Send + 'static) -> Result<(Uring, Facts), Failure> {
+        let (inbox, thread, facts) = worker::spawn(wrap)?;
         Ok((Uring { inbox, thread: Some(thread), process: Process::current() }, facts))
     }
 
-    /// Runs what needs no ring, and submits the job to it. What comes back first is told by the receiver.
-    fn depart(&self, mut job: Job) -> Way {
+    /// Runs the stages that need no ring, up to the first that does, and submits the rest to the ring.
+    fn submit(&self, mut job: Job) -> Submitted {
         loop {
             let stage = job.run.allowed_stage();
             if stage.is_empty() {
-                return Way::Through(job);
+                return Submitted::Finished(job);
             }
-            let content = &job.bytes;
-            let on_ring = |stage: &[Call]| has_request(stage, content);
-            // What the ring opens, only the ring can use, and it closes it in the end.
+            // A file that the ring opens is in its file table. Only the ring can use it, so only the ring can close it.
             let opens = stage.iter().any(|call| matches!(call, Call::CreateTemp { .. }));
+            let on_ring = |stage: &[Call]| has_request(stage, &job.bytes);
             if on_ring(stage) && (!opens || job.run.closes_before(|stage| !on_ring(stage))) {
-                let (reply, answer) = sync_channel(1);
+                let (reply, receiver) = sync_channel(1);
                 let if_lost = job.if_lost();
-                return match self.inbox.put(Passage { job, reply }) {
-                    Ok(()) => Way::Under(answer, if_lost),
-                    Err(mut passage) => {
-                        passage.job.run.abandon();
-                        Way::Through(passage.job)
-                    }
+                return match self.inbox.push(ChainJob { job, reply }) {
+                    Ok(()) => Submitted::InFlight(receiver, if_lost),
+                    Err(refused) => Submitted::Finished(refused.job.abandoned()),
                 };
             }
             self.run_stage_plainly(&mut job);
@@ -126,44 +133,39 @@ impl Uring {
         }
     }
 
-    /// Follows a job to its end, passage by passage.
-    fn follow(&self, mut way: Way) -> Job {
+    /// Waits for a job to finish. Submits it again whenever it comes back from the ring with stages left.
+    fn wait_done(&self, mut submitted: Submitted) -> Job {
         loop {
-            let (answer, if_lost) = match way {
-                Way::Through(job) => return job,
-                Way::Under(answer, if_lost) => (answer, if_lost),
+            let (receiver, if_lost) = match submitted {
+                Submitted::Finished(job) => return job,
+                Submitted::InFlight(receiver, if_lost) => (receiver, if_lost),
             };
-            way = match answer.recv() {
-                Ok(Answer { job, retired: false }) => self.depart(job),
-                Ok(Answer { mut job, retired: true }) => {
-                    if !job.run.allowed_stage().is_empty() {
-                        job.run.abandon();
-                    }
-                    Way::Through(job)
-                }
+            submitted = match receiver.recv() {
+                Ok(Reply { job, retired: false }) => self.submit(job),
+                Ok(Reply { job, retired: true }) => Submitted::Finished(job.abandoned()),
                 // The ring was lost with the job in flight.
-                Err(_) => Way::Through(if_lost),
+                Err(_) => Submitted::Finished(if_lost),
             };
         }
     }
 }
 
-/// How far a job is.
-enum Way {
-    /// In the ring, which will answer.
-    Under(Receiver<Answer>, Job),
-    Through(Job),
+/// A job after [`Uring::submit`].
+enum Submitted {
+    /// In the ring, which will reply; and what is left of the job if the ring is lost.
+    InFlight(Receiver<Reply>, Job),
+    Finished(Job),
 }
 
 impl Interpreter for Uring {
     fn run(&self, job: Job) -> Job {
-        self.follow(self.depart(job))
+        self.wait_done(self.submit(job))
     }
 
-    /// All are sent off before the first is waited for: up to as many chains in flight as the ring has slots.
+    /// Submits all jobs before it waits for the first, so that as many chains are in flight as the ring has slots.
     fn run_all(&self, jobs: Vec<Job>) -> Vec<Job> {
-        let under: Vec<Way> = jobs.into_iter().map(|job| self.depart(job)).collect();
-        under.into_iter().map(|way| self.follow(way)).collect()
+        let submitted: Vec<Submitted> = jobs.into_iter().map(|job| self.submit(job)).collect();
+        submitted.into_iter().map(|submitted| self.wait_done(submitted)).collect()
     }
 
     fn links(&self) -> bool {
@@ -174,12 +176,12 @@ impl Interpreter for Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         if !self.process.is_current() {
-            // A forked child does not have this thread, which may have held the lock.
+            // A forked child does not have this thread, which may have held the inbox's lock at the fork.
             return std::mem::forget(self.thread.take());
         }
         self.inbox.close();
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was an error for everyone who waited for it; there is nobody left to tell.
+            // If the thread panicked, every caller that waited for it got an error.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! Why io_uring cannot be used here, in words a person can act on.
+//! Why io_uring cannot be used here, and what to change.
 
 use std::fmt;
 use std::fs;
@@ -6,14 +6,14 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// The reasons that another engine may take over for. Any other failure is an error.
+/// A reason for which another engine may take over. Any other failure is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// `kernel.io_uring_disabled` is 1 or 2.
     Sysctl(u8),
-    /// EPERM or ENOSYS under a seccomp filter.
+    /// EPERM or ENOSYS, under a seccomp filter.
     Seccomp,
-    /// EPERM from something else: a security module, most likely.
+    /// EPERM without a filter: a security module, most likely.
     Permission,
     /// ENOSYS without a filter: Linux before 5.1, or a kernel built without it.
     NoSuchCall,
@@ -21,13 +21,13 @@ pub(crate) enum Refusal {
     Memory,
     /// EMFILE: no descriptor left for the ring.
     Descriptors,
-    /// Requests that this kernel does not know.
+    /// Opcodes that this kernel does not have.
     Opcodes(Vec<&'static str>),
-    /// A property of rings that this kernel does not have.
+    /// A feature that this kernel's rings do not have.
     Feature(&'static str),
 }
 
-/// What is known about the system when a ring was refused.
+/// The state of the system that explains a refusal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Surroundings {
     /// `kernel.io_uring_disabled`, since Linux 6.6.
@@ -38,7 +38,7 @@ pub(super) struct Surroundings {
     pub(super) admin: bool,
 }
 
-/// Its number, of capabilities(7).
+/// From capabilities(7).
 const CAP_SYS_ADMIN: u32 = 21;
 
 impl Surroundings {
@@ -56,7 +56,7 @@ impl Surroundings {
 }
 
 impl Refusal {
-    /// Reads an error of `io_uring_setup` or of a registration; `None` is an error that is no refusal.
+    /// Classifies an error of `io_uring_setup` or of a registration; `None` if it is not a refusal.
     pub(super) fn of(error: &io::Error, surroundings: Surroundings) -> Option<Refusal> {
         match (Errno::from_raw(error.raw_os_error()?), surroundings) {
             (Errno::EPERM, Surroundings { disabled: Some(level @ 2..), .. })
@@ -90,19 +90,19 @@ impl fmt::Display for Refusal {
             Refusal::Permission => f.write_str(
                 "io_uring is refused (EPERM) by a security policy of this system: see the audit log of SELinux or AppArmor",
             ),
-            Refusal::NoSuchCall => f.write_str("this kernel has no io_uring: Linux 5.17 or later has what is needed"),
+            Refusal::NoSuchCall => f.write_str("this kernel has no io_uring: Linux 5.17 or later is needed"),
             Refusal::Memory => f.write_str(
-                "there is not enough memory for an io_uring: before Linux 5.12, raise the limit of locked memory \
+                "not enough memory for an io_uring: before Linux 5.12, raise the limit on locked memory \
                  (ulimit -l)",
             ),
             Refusal::Descriptors => {
-                f.write_str("there is no file descriptor left for an io_uring: raise the limit (ulimit -n)")
+                f.write_str("no file descriptor is left for an io_uring: raise the limit (ulimit -n)")
             }
             Refusal::Opcodes(missing) => {
-                write!(f, "this kernel's io_uring lacks {}: Linux 5.17 or later has all", missing.join(", "))
+                write!(f, "this kernel's io_uring lacks {}: Linux 5.17 or later is needed", missing.join(", "))
             }
             Refusal::Feature(missing) => {
-                write!(f, "this kernel's io_uring has no {missing}: Linux 5.17 or later has what is needed")
+                write!(f, "this kernel's io_uring lacks {missing}: Linux 5.17 or later is needed")
             }
         }
     }
@@ -115,7 +115,7 @@ mod tests {
     const OPEN: Surroundings = Surroundings { disabled: Some(0), filtered: false, admin: false };
 
     #[test]
-    fn each_refusal_is_told_from_the_others() {
+    fn each_refusal_is_recognized() {
         let of = |errno: Errno, surroundings| Refusal::of(&errno.into(), surroundings);
         let filtered = Surroundings { filtered: true, ..OPEN };
         assert_eq!(of(Errno::EPERM, Surroundings { disabled: Some(2), ..OPEN }), Some(Refusal::Sysctl(2)));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_refusal_is_an_error() {
+    fn other_errors_are_not_refusals() {
         for errno in [Errno::EINVAL, Errno::EFAULT, Errno::EIO, Errno::ENFILE, Errno::EACCES] {
             assert_eq!(Refusal::of(&errno.into(), OPEN), None, "{errno}");
         }

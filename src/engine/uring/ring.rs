@@ -1,104 +1,180 @@
-//! The ring, and everything the kernel may touch through it: the one file with `unsafe`.
+//! The ring and everything that the kernel may touch through it: the one file with `unsafe`.
 //!
-//! [`Ring`] owns every buffer, path and descriptor that is in flight. A [`Passage`] goes in by value and comes out only
-//! when the kernel has posted a completion for each of its requests; dropping the ring waits for the same, and leaks
-//! what is still in flight if that wait fails.
+//! [`Ring`] owns every buffer, path and descriptor in flight. A [`ChainJob`] goes in by value and comes out only after
+//! the kernel has posted a completion for each of its requests. Dropping the ring waits for those completions; if the
+//! wait fails, it leaks what is still in flight.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd};
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
-use io_uring::{EnterFlags, IoUring, opcode, types};
+use io_uring::{EnterFlags, IoUring};
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::eventfd::EventFd;
 
-use super::Answer;
-#[cfg(test)]
-use super::faults::Faults;
-use super::request::{has_request, request};
+use super::flight::{ChainJob, Flight};
+use super::request::Request;
 use crate::engine::Job;
+use crate::protocol::Call;
 use crate::protocol::plan::Stage;
-use crate::protocol::{Call, Fate};
 
-/// How many plans can be in flight at once, each with a slot of the file table.
+/// How many plans can be in flight at once. Each has a slot of the file table.
 pub(super) const SLOTS: u32 = 64;
 
-/// The requests that wake the ring's thread: a read of the event descriptor and no-ops linked behind it, so that one
-/// wake-up satisfies a wait for as many completions as a chain has, and a chain in flight costs one wake-up, not five.
+/// The requests of the wake-up: a read of the event descriptor, and no-ops linked behind it. One wake-up then satisfies
+/// a wait for as many completions as a chain has, so a chain in flight costs one return from the kernel, not five.
 const WAKE_REQUESTS: usize = 6;
 
-/// Between two attempts to submit when the kernel has no memory for requests.
+/// The pause before the next attempt to submit when the kernel has no memory for requests.
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
 /// Marks the user data of the wake-up's requests.
 const WAKE: u64 = 1 << 63;
 
-/// A job on its way through the ring, and where it goes afterwards.
+/// The user data of a call's request: the slot of its job, and its index in the stage.
+pub(super) fn tag(slot: u32, index: usize) -> u64 {
+    u64::from(slot) << 8 | index as u64
+}
+
+/// A reference whose owner keeps the memory that requests point into (names, content, the wake-up's counter) in place,
+/// allocated and unchanged until every request made from it has completed.
 #[derive(Debug)]
-pub(super) struct Passage {
-    pub(super) job: Job,
-    pub(super) reply: SyncSender<Answer>,
+pub(super) struct Kept<'a, T>(&'a T);
+
+impl<T> Kept<'_, T> {
+    /// # Safety
+    ///
+    /// The caller is or controls the owner, and keeps what the type says.
+    unsafe fn new(value: &T) -> Kept<'_, T> {
+        Kept(value)
+    }
 }
 
-/// A passage whose requests are in flight.
-struct Flight {
-    passage: Passage,
-    stage: Stage,
-    fates: Vec<Option<Fate>>,
-    /// Requests without a completion yet.
-    outstanding: usize,
-    /// Whether the flight's slot of the file table holds a file.
-    slot_open: bool,
-    /// Whether the stage is only the close of a slot that a broken chain left open.
-    closing: bool,
+impl<T> Deref for Kept<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0
+    }
 }
 
-pub(super) struct Ring {
+/// The submission and completion queues of a ring. [`Kernel`] is the implementation that ships; unit tests wrap it to
+/// replace requests and results (`faults.rs`). A wrapper must pass on each completion once, when the kernel has posted it.
+pub(super) trait Queues {
+    /// Queues the requests of a stage as one chain, each with its [`tag`].
+    fn push_stage(&mut self, slot: u32, stage: &[Call], job: &Kept<'_, Job>);
+
+    /// Queues requests linked to one another, all or none, so that no submit can split the chain.
+    fn push(&mut self, chain: Vec<Request>);
+
+    /// One `io_uring_enter`: submits what is queued, if `submit`, and waits for `want` completions. It may return early.
+    /// Returns the tags that the kernel refused to take; the caller must then never submit again.
+    fn enter(&mut self, submit: bool, want: usize) -> io::Result<Vec<u64>>;
+
+    /// Takes the posted completions: tags and results.
+    fn reap(&mut self) -> Vec<(u64, i32)>;
+}
+
+/// The queues that the kernel reads and fills.
+pub(super) struct Kernel {
     io: IoUring,
-    /// By slot. Boxed, so that what the kernel points to stays where it is.
-    flights: Vec<Option<Box<Flight>>>,
-    free: Vec<u32>,
-    /// User data of what is pushed and not yet submitted, in order.
+    /// Tags of what is pushed and not yet submitted, in order.
     pushed: VecDeque<u64>,
-    wake: Arc<EventFd>,
-    /// What the kernel reads the event descriptor into.
-    wake_count: Box<[u8; 8]>,
-    /// Requests of the wake-up in flight.
-    wake_outstanding: usize,
-    /// Why nothing more may be submitted.
-    retired: bool,
-    #[cfg(test)]
-    faults: Arc<Faults>,
 }
 
-impl Ring {
-    /// Takes a ring whose file table has [`SLOTS`] empty slots.
-    pub(super) fn new(io: IoUring, wake: Arc<EventFd>) -> Ring {
-        Ring {
-            io,
-            flights: (0..SLOTS).map(|_| None).collect(),
-            free: (0..SLOTS).rev().collect(),
-            pushed: VecDeque::new(),
-            wake,
-            wake_count: Box::new([0; 8]),
-            wake_outstanding: 0,
-            retired: false,
-            #[cfg(test)]
-            faults: Arc::default(),
+impl Kernel {
+    pub(super) fn new(io: IoUring) -> Kernel {
+        Kernel { io, pushed: VecDeque::new() }
+    }
+}
+
+impl AsRawFd for Kernel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.io.as_raw_fd()
+    }
+}
+
+impl Queues for Kernel {
+    fn push_stage(&mut self, slot: u32, stage: &[Call], job: &Kept<'_, Job>) {
+        let requests = stage.iter().enumerate();
+        self.push(requests.map(|(i, call)| Request::of(call, job, slot).tagged(tag(slot, i))).collect());
+    }
+
+    fn push(&mut self, chain: Vec<Request>) {
+        let last = chain.len() - 1;
+        let mut entries = Vec::<Entry>::with_capacity(chain.len());
+        for (i, request) in chain.into_iter().enumerate() {
+            let entry = request.into_entry(if i < last { Flags::IO_LINK } else { Flags::empty() });
+            self.pushed.push_back(entry.get_user_data());
+            entries.push(entry);
+        }
+        // SAFETY: a `Request` points only into a static or into what it was made from, a `Kept` value, whose owner keeps
+        // that memory valid until the request has completed. The constructors in request.rs are the only ones.
+        unsafe { self.io.submission().push_multiple(&entries) }
+            // See `QUEUE` in setup.rs.
+            .expect("the queue holds all that can be in flight");
+    }
+
+    fn enter(&mut self, submit: bool, want: usize) -> io::Result<Vec<u64>> {
+        let result = if submit {
+            self.io.submit_and_wait(want)
+        } else {
+            // SAFETY: the call submits no request and passes no argument. It only waits.
+            unsafe { self.io.submitter().enter::<()>(0, want as u32, EnterFlags::GETEVENTS.bits(), None) }.map(|_| 0)
+        };
+        match result.map_err(|error| (error.raw_os_error().map(Errno::from_raw), error)) {
+            Ok(submitted) => {
+                self.pushed.drain(..submitted);
+                Ok(self.pushed.drain(..).collect())
+            }
+            // Interrupted, or completions must be reaped first. Nothing was submitted; the next call submits it.
+            Err((Some(Errno::EINTR | Errno::EBUSY), _)) => Ok(Vec::new()),
+            // The kernel is short of memory. Nothing was submitted; the next call tries again, after a pause.
+            Err((Some(Errno::EAGAIN), _)) => {
+                std::thread::sleep(RETRY_PAUSE);
+                Ok(Vec::new())
+            }
+            Err((_, error)) => Err(error),
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn with_faults(mut self, faults: &Arc<Faults>) -> Ring {
-        faults.watch(self.io.as_raw_fd());
-        self.faults = Arc::clone(faults);
-        self
+    fn reap(&mut self) -> Vec<(u64, i32)> {
+        self.io.completion().map(|completion| (completion.user_data(), completion.result())).collect()
+    }
+}
+
+pub(super) struct Ring<Q: Queues> {
+    queues: Q,
+    /// By slot. Boxed, so that a job stays where it is.
+    flights: Vec<Option<Box<Flight>>>,
+    free: Vec<u32>,
+    wake: Arc<EventFd>,
+    /// What the kernel reads the event descriptor into.
+    wake_count: Box<AtomicU64>,
+    /// Requests of the wake-up in flight.
+    wake_outstanding: usize,
+    /// The kernel has split a chain: nothing more may be submitted.
+    retired: bool,
+}
+
+impl<Q: Queues> Ring<Q> {
+    /// Takes the queues of a ring whose file table has [`SLOTS`] empty slots.
+    pub(super) fn new(queues: Q, wake: Arc<EventFd>) -> Ring<Q> {
+        Ring {
+            queues,
+            flights: (0..SLOTS).map(|_| None).collect(),
+            free: (0..SLOTS).rev().collect(),
+            wake,
+            wake_count: Box::default(),
+            wake_outstanding: 0,
+            retired: false,
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -113,121 +189,69 @@ impl Ring {
         self.retired
     }
 
-    /// Takes a passage on board and pushes its first stage. The caller has seen that there is room.
-    pub(super) fn admit(&mut self, mut passage: Passage) {
-        let stage = match passage.job.run.next_stage() {
+    /// Takes a job and pushes its first stage. The caller has checked [`has_room`](Ring::has_room).
+    pub(super) fn admit(&mut self, mut chain_job: ChainJob) {
+        let stage = match chain_job.job.run.next_stage() {
             Some(stage) if !self.retired => stage,
             Some(stage) => {
-                passage.job.run.put_back(stage);
-                return answer(passage, true);
+                chain_job.job.run.put_back(stage);
+                return chain_job.send_back(true);
             }
-            None => return answer(passage, false),
+            None => return chain_job.send_back(false),
         };
-        let slot = self.free.pop().expect("the caller has seen that there is room");
-        let flight =
-            Flight { passage, stage: Vec::new(), fates: Vec::new(), outstanding: 0, slot_open: false, closing: false };
-        self.flights[slot as usize] = Some(Box::new(flight));
+        let slot = self.free.pop().expect("the caller has checked that there is room");
+        self.flights[slot as usize] = Some(Box::new(Flight::new(chain_job)));
         self.launch(slot, stage, false);
     }
 
-    /// Submits what is pushed and waits until some passage may have come to the end of its stage, or a wake-up came.
+    /// Submits what is pushed and waits until a stage may have ended or a wake-up has come.
     pub(super) fn wait(&mut self) -> io::Result<()> {
         if self.wake_outstanding == 0 && !self.retired {
             self.arm_wake();
         }
-        let nearest = self.flights.iter().flatten().map(|flight| flight.outstanding).min().unwrap_or(1);
-        // While a wake-up is half reaped, the other half could be all that still comes: don't ask for more.
+        let nearest = self.flights.iter().flatten().map(|flight| flight.outstanding()).min().unwrap_or(1);
+        // While a wake-up is half reaped, its other half may be all that is still to come: wait for one completion only.
         let wake_is_whole = self.wake_outstanding == WAKE_REQUESTS;
         self.enter(if wake_is_whole { nearest.clamp(1, WAKE_REQUESTS) } else { 1 })
     }
 
     fn arm_wake(&mut self) {
-        let count = self.wake_count.as_mut_ptr();
-        let read = opcode::Read::new(types::Fd(self.wake.as_raw_fd()), count, 8).build();
-        let mut entries = vec![read];
-        entries.resize_with(WAKE_REQUESTS, || opcode::Nop::new().build());
-        self.push_chain(entries, |i| WAKE | i as u64);
+        // SAFETY: the counter is boxed. It is freed only after `complete` has counted every request of the wake-up
+        // (`wake_outstanding`), or never: `drop` leaks it. Only the kernel writes to it.
+        let count = unsafe { Kept::new(&*self.wake_count) };
+        let mut chain = vec![Request::read_event(self.wake.as_fd(), &count)];
+        chain.resize_with(WAKE_REQUESTS, Request::nop);
+        let tagged = chain.into_iter().enumerate().map(|(i, request)| request.tagged(WAKE | i as u64));
+        self.queues.push(tagged.collect());
         self.wake_outstanding = WAKE_REQUESTS;
     }
 
     fn launch(&mut self, slot: u32, stage: Stage, closing: bool) {
         let flight = self.flights[slot as usize].as_mut().expect("launched in its own slot");
-        let entries: Vec<Entry> = stage.iter().map(|call| request(call, &flight.passage.job, slot)).collect();
-        flight.fates = vec![None; stage.len()];
-        flight.outstanding = stage.len();
-        flight.stage = stage;
-        flight.closing = closing;
-        #[cfg(not(test))]
-        let tag = |i: usize| u64::from(slot) << 8 | i as u64;
-        #[cfg(test)]
-        let (entries, tag) = self.faults.inject(slot, &flight.stage, &flight.passage.job, entries);
-        self.push_chain(entries, tag);
+        flight.begin(stage, closing);
+        // SAFETY: this flight owns the job, and neither changes its names nor its content. `complete` lets the job go when
+        // it has counted every request of the stage: those that the kernel has completed, and those that it refused,
+        // which are never submitted again. If the ring is lost before, `drop` leaks the job.
+        let job = unsafe { Kept::new(&flight.chain_job.job) };
+        self.queues.push_stage(slot, &flight.stage, &job);
     }
 
-    /// Pushes requests linked to one another, all of them or none, so that no submit can fall into their midst.
-    fn push_chain(&mut self, mut entries: Vec<Entry>, tag: impl Fn(usize) -> u64) {
-        let last = entries.len() - 1;
-        for (i, entry) in entries.iter_mut().enumerate() {
-            let links = if i < last { Flags::IO_LINK } else { Flags::empty() };
-            *entry = entry.clone().flags(links).user_data(tag(i));
-            self.pushed.push_back(tag(i));
-        }
-        // SAFETY: every pointer in these entries leads into `self.wake_count`, or into the job of a flight in
-        // `self.flights`: heap memory owned by this ring, neither moved, changed nor freed until the kernel has posted
-        // the completion of every request of the chain (`reap` counts them), or for ever (`drop` leaks it). The
-        // descriptors belong to the same owners. The queue has room: see `QUEUE` in setup.rs.
-        unsafe { self.io.submission().push_multiple(&entries) }.expect("the queue holds all that can be in flight");
-    }
-
-    /// One `io_uring_enter`: submits everything pushed and waits for `want` completions.
     fn enter(&mut self, want: usize) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.enters()?;
-        let result = if self.retired {
-            // SAFETY: no request is submitted and no argument is passed; the call only waits.
-            unsafe { self.io.submitter().enter::<libc::sigset_t>(0, want as u32, EnterFlags::GETEVENTS.bits(), None) }
-                .map(|_| 0)
-        } else {
-            self.io.submit_and_wait(want)
-        };
-        match result {
-            Ok(submitted) => {
-                self.pushed.drain(..submitted);
-            }
-            // Interrupted, or with completions to reap first: nothing was submitted; go round again.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY)) => return Ok(()),
-            // The kernel is short of memory: go round again, but not at full speed.
-            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
-                std::thread::sleep(RETRY_PAUSE);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
-        if !self.pushed.is_empty() {
-            self.retire();
+        // The kernel may take a part of a chain. The rest would run without the part that it depends on: it never runs.
+        for tag in self.queues.enter(!self.retired, want)? {
+            self.retired = true;
+            self.complete(tag, -(Errno::ECANCELED as i32));
         }
         Ok(())
     }
 
-    /// The kernel took part of what was pushed, which may be part of a chain. The rest must never be submitted: it
-    /// would run without the part that it depends on.
-    fn retire(&mut self) {
-        self.retired = true;
-        for tag in std::mem::take(&mut self.pushed) {
-            self.complete(tag, -libc::ECANCELED);
-        }
-    }
-
-    /// Moves every passage on as far as its completions allow, and answers those that are through.
+    /// Moves every job on as far as its completions allow, and sends back those that have finished.
     pub(super) fn reap(&mut self) {
-        let completions: Vec<(u64, i32)> =
-            self.io.completion().map(|completion| (completion.user_data(), completion.result())).collect();
-        #[cfg(test)]
-        let completions = self.faults.told(completions);
-        // First what makes others' successes worthless, then those.
+        let completions = self.queues.reap();
+        // A failed sync of a directory makes the successes of others worthless: record it before they are sent.
         for (tag, result) in &completions {
             if let Some((flight, index)) = self.flight(*tag) {
-                flight.passage.job.watch(&flight.stage[index], *result < 0 && *result != -libc::ECANCELED);
+                flight.watch(index, *result);
             }
         }
         for (tag, result) in completions {
@@ -235,7 +259,7 @@ impl Ring {
         }
     }
 
-    /// The flight, and the place in its stage, that a request belongs to; none for the wake-up.
+    /// The flight of a request, and the request's index in the stage; `None` for the wake-up.
     fn flight(&mut self, tag: u64) -> Option<(&mut Flight, usize)> {
         if tag & WAKE != 0 {
             return None;
@@ -249,100 +273,30 @@ impl Ring {
             self.wake_outstanding -= 1;
             return;
         };
-        let fate = match (&flight.stage[index], fate(result)) {
-            // As for a plain close: the descriptor is gone, and its data was synced before. (close(2)) What is linked behind it was
-            // cancelled, though.
-            (Call::CloseFile, Fate::Failed(Errno::EINTR)) if index + 1 == flight.stage.len() => Fate::Done(0),
-            (_, fate) => fate,
-        };
-        match (&flight.stage[index], &fate) {
-            (Call::CreateTemp { .. }, Fate::Done(_)) => flight.slot_open = true,
-            // Whatever a close that ran says, the descriptor is gone.
-            (Call::CloseFile, Fate::Done(_) | Fate::Failed(_)) => {
-                flight.slot_open = false;
-                if let Some(file) = flight.passage.job.file.take() {
-                    let _closed_by_the_kernel = file.into_raw_fd();
-                }
-            }
-            _ => {}
+        if !flight.complete(index, result) {
+            return;
         }
-        flight.fates[index] = Some(fate);
-        flight.outstanding -= 1;
-        if flight.outstanding == 0 {
-            self.end_stage((tag >> 8) as u32);
+        let (slot, retired) = ((tag >> 8) as u32, self.retired);
+        let flight = self.flights[slot as usize].as_mut().expect("it has just completed");
+        if let Some((stage, closing)) = flight.end_stage(retired) {
+            return self.launch(slot, stage, closing);
         }
-    }
-
-    fn end_stage(&mut self, slot: u32) {
-        let retired = self.retired;
-        let flight = self.flights[slot as usize].as_mut().expect("ended in its own slot");
-        if !flight.closing {
-            let stage = std::mem::take(&mut flight.stage);
-            let fates = flight.fates.drain(..).map(|fate| fate.expect("every request has completed")).collect();
-            flight.passage.job.run.record(stage, fates);
-            if !retired {
-                let Job { run, bytes, .. } = &mut flight.passage.job;
-                if let Some(stage) = run.next_stage_if(|stage| has_request(stage, bytes)) {
-                    return self.launch(slot, stage, false);
-                }
-                if flight.slot_open {
-                    return self.launch(slot, vec![Call::CloseFile], true);
-                }
-            }
-        }
-        let flight = self.flights[slot as usize].take().expect("ended in its own slot");
+        let flight = self.flights[slot as usize].take().expect("it has just ended");
         self.free.push(slot);
-        answer(flight.passage, retired);
-    }
-
-    /// Whether a failure of the first request cancels one that is linked behind it. For the self-test: the ring has
-    /// nothing in flight. `fd` is what the first request fails on.
-    pub(super) fn failure_breaks_link(&mut self, first: TestRequest, fd: BorrowedFd<'_>) -> io::Result<bool> {
-        static BYTE: [u8; 1] = [0];
-        let fd = types::Fd(fd.as_raw_fd());
-        let first = match first {
-            TestRequest::Write => opcode::Write::new(fd, BYTE.as_ptr(), 1).build(),
-            TestRequest::Fsync => opcode::Fsync::new(fd).build(),
-        };
-        let entries = [first.flags(Flags::IO_LINK).user_data(0), opcode::Nop::new().build().user_data(1)];
-        // SAFETY: the only pointer leads to a static. The descriptor is borrowed for longer than this function, which
-        // waits for both completions.
-        unsafe { self.io.submission().push_multiple(&entries) }.map_err(io::Error::other)?;
-        let mut results = [None; 2];
-        while results.contains(&None) {
-            match self.io.submit_and_wait(1) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
-            for completion in self.io.completion() {
-                results[completion.user_data() as usize] = Some(completion.result());
-            }
-        }
-        if results[0].is_some_and(|result| result >= 0) {
-            return Err(io::Error::other("a request that must fail succeeded"));
-        }
-        Ok(results[1] == Some(-libc::ECANCELED))
+        flight.chain_job.send_back(retired);
     }
 }
 
-/// A request of the self-test.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum TestRequest {
-    Write,
-    Fsync,
-}
-
-impl Drop for Ring {
+impl<Q: Queues> Drop for Ring<Q> {
     fn drop(&mut self) {
         // A write to an event descriptor fails only when its counter is full, and then the read has long completed.
         let _ = self.wake.write(1);
         while !self.is_idle() || self.wake_outstanding > 0 {
-            // After a panic, completions may have been taken that nobody counted: they could be waited for in vain.
+            // A panic may have lost completions that were already taken: a wait for them could last for ever.
             if std::thread::panicking() || self.enter(1).is_err() {
-                // The kernel may still use what is in flight: leave it where it is, for ever. Whoever waits for an
-                // answer is told that there will be none: the reply's sender goes.
+                // The kernel may still use what is in flight, so leak it. Dropping the reply's sender fails the caller.
                 for flight in self.flights.drain(..).flatten() {
-                    let Flight { passage: Passage { job, reply }, .. } = *flight;
+                    let ChainJob { job, reply } = flight.chain_job;
                     drop(reply);
                     std::mem::forget(job);
                 }
@@ -353,18 +307,4 @@ impl Drop for Ring {
             self.reap();
         }
     }
-}
-
-fn fate(result: i32) -> Fate {
-    match result {
-        n @ 0.. => Fate::Done(n as usize),
-        n if n == -libc::ECANCELED => Fate::Skipped,
-        n => Fate::Failed(Errno::from_raw(-n)),
-    }
-}
-
-/// Hands a passage back. A caller that is gone has no more use for it.
-pub(super) fn answer(passage: Passage, retired: bool) {
-    let Passage { job, reply } = passage;
-    let _ = reply.send(Answer { job, retired });
 }

@@ -9,159 +9,151 @@ use std::thread::{self, JoinHandle};
 use nix::sys::eventfd::EventFd;
 use nix::sys::signal::SigSet;
 
-#[cfg(test)]
-use super::faults::Faults;
-use super::ring::{Passage, Ring};
+use super::flight::ChainJob;
+use super::ring::{Kernel, Queues, Ring};
 use super::setup::{self, Facts, Failure};
 
-/// Jobs on their way to the ring's thread, and what must be done to make it look.
+/// Jobs that wait for the ring's thread, and the means to wake it.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    state: Mutex<State>,
+    state: Mutex<InboxState>,
     parked: Condvar,
     wake: Arc<EventFd>,
-    #[cfg(test)]
-    pub(super) faults: Arc<Faults>,
 }
 
 #[derive(Debug)]
-struct State {
-    queue: VecDeque<Passage>,
-    thread: Thread,
-    /// Nothing more may come in.
+struct InboxState {
+    queue: VecDeque<ChainJob>,
+    thread: ThreadState,
+    /// The inbox takes no more jobs.
     closed: bool,
 }
 
 /// What the ring's thread is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Thread {
-    /// Awake; it looks before it sleeps.
+enum ThreadState {
+    /// Awake. It looks at the inbox before it sleeps.
     Running,
-    /// Asleep without anything in flight: on the condition variable.
+    /// Asleep on the condition variable, with nothing in flight.
     Parked,
-    /// Asleep in the kernel until something completes: on the event descriptor, too.
+    /// Asleep in the kernel until a request completes. The event descriptor wakes it, too.
     InKernel,
-    /// Gone.
     Ended,
 }
 
 impl Inbox {
-    /// Queues a passage; gives it back where the ring takes nothing more.
-    pub(super) fn put(&self, passage: Passage) -> Result<(), Box<Passage>> {
+    /// Queues a job. Gives it back if the ring takes no more.
+    pub(super) fn push(&self, chain_job: ChainJob) -> Result<(), Box<ChainJob>> {
         let mut state = self.lock();
-        if state.closed || state.thread == Thread::Ended {
-            return Err(Box::new(passage));
+        if state.closed || state.thread == ThreadState::Ended {
+            return Err(Box::new(chain_job));
         }
-        state.queue.push_back(passage);
-        self.rouse(state);
+        state.queue.push_back(chain_job);
+        self.wake(state);
         Ok(())
     }
 
-    /// Lets the thread finish what it has, and end.
+    /// Takes no more jobs. The thread finishes those that it has, then ends.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        self.rouse(state);
+        self.wake(state);
     }
 
-    fn rouse(&self, mut state: MutexGuard<'_, State>) {
-        match std::mem::replace(&mut state.thread, Thread::Running) {
-            Thread::Running => {}
-            Thread::Parked => self.parked.notify_one(),
-            Thread::InKernel => {
+    fn wake(&self, mut state: MutexGuard<'_, InboxState>) {
+        match std::mem::replace(&mut state.thread, ThreadState::Running) {
+            ThreadState::Running => {}
+            ThreadState::Parked => self.parked.notify_one(),
+            ThreadState::InKernel => {
                 drop(state);
-                // It fails only when the counter is full, and then the thread has been woken already.
+                // A write fails only when the counter is full, and then the thread has been woken already.
                 let _ = self.wake.write(1);
             }
-            Thread::Ended => state.thread = Thread::Ended,
+            ThreadState::Ended => state.thread = ThreadState::Ended,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-/// Starts the thread and waits until it has built its ring.
-pub(super) fn spawn() -> Result<(Arc<Inbox>, JoinHandle<()>, Facts), Failure> {
+/// Starts the thread and waits until it has built its ring. The ring works on what `wrap` makes of the kernel's queues:
+/// the queues themselves, except in unit tests.
+pub(super) fn spawn<Q: Queues>(
+    wrap: impl FnOnce(Kernel) -> Q + Send + 'static,
+) -> Result<(Arc<Inbox>, JoinHandle<()>, Facts), Failure> {
     let wake = Arc::new(setup::wake_fd()?);
-    let state = State { queue: VecDeque::new(), thread: Thread::Running, closed: false };
-    let inbox = Arc::new(Inbox {
-        state: Mutex::new(state),
-        parked: Condvar::new(),
-        wake,
-        #[cfg(test)]
-        faults: Arc::default(),
-    });
-    let (tell, told) = sync_channel(1);
+    let state = InboxState { queue: VecDeque::new(), thread: ThreadState::Running, closed: false };
+    let inbox = Arc::new(Inbox { state: Mutex::new(state), parked: Condvar::new(), wake });
+    let (sender, receiver) = sync_channel(1);
     let thread = thread::Builder::new().name("ringbolt-uring".into()).spawn({
         let inbox = Arc::clone(&inbox);
         move || {
             // The application's signals are for its own threads. An error here is impossible (EINVAL for a bad `how`),
             // and would only mean interrupted waits, which are resumed.
             let _ = SigSet::all().thread_block();
-            match setup::build(Arc::clone(&inbox.wake)) {
-                Ok((ring, facts)) => {
-                    #[cfg(test)]
-                    let ring = ring.with_faults(&inbox.faults);
-                    let _ = tell.send(Ok(facts));
+            match setup::build() {
+                Ok((kernel, facts)) => {
+                    let ring = Ring::new(wrap(kernel), Arc::clone(&inbox.wake));
+                    let _ = sender.send(Ok(facts));
                     work(&inbox, ring);
                 }
-                Err(failure) => _ = tell.send(Err(failure)),
+                Err(failure) => _ = sender.send(Err(failure)),
             }
         }
     })?;
-    match told.recv() {
+    match receiver.recv() {
         Ok(Ok(facts)) => Ok((inbox, thread, facts)),
         Ok(Err(failure)) => Err(failure),
-        Err(_) => Err(Failure::Error(io::Error::other("the thread of the ring ended before it had begun"))),
+        Err(_) => Err(Failure::Error(io::Error::other("the thread of the ring ended before the ring was built"))),
     }
 }
 
-/// The life of the thread: take jobs on board, wait for the ring, sleep when there is nothing to do.
-fn work(inbox: &Inbox, mut ring: Ring) {
-    let _ended = Ended(inbox);
+/// The thread's main loop: admits jobs, waits for the ring, and sleeps when there is nothing to do.
+fn work<Q: Queues>(inbox: &Inbox, mut ring: Ring<Q>) {
+    let _mark_ended = MarkEnded(inbox);
     loop {
         let mut state = inbox.lock();
         while ring.has_room() && !ring.is_retired() {
-            let Some(passage) = state.queue.pop_front() else { break };
-            ring.admit(passage);
+            let Some(chain_job) = state.queue.pop_front() else { break };
+            ring.admit(chain_job);
         }
         if ring.is_idle() {
             if ring.is_retired() || (state.closed && state.queue.is_empty()) {
                 return;
             }
-            state.thread = Thread::Parked;
-            while state.thread == Thread::Parked {
+            state.thread = ThreadState::Parked;
+            while state.thread == ThreadState::Parked {
                 state = inbox.parked.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
             }
             continue;
         }
-        state.thread = Thread::InKernel;
+        state.thread = ThreadState::InKernel;
         drop(state);
         let waited = ring.wait();
-        // Before anyone is answered: who then has more to do need not wake a thread that is awake.
-        inbox.lock().thread = Thread::Running;
+        // Before any job is sent back: a caller that submits the next one need not wake a thread that is awake.
+        inbox.lock().thread = ThreadState::Running;
         if waited.is_err() {
-            // The ring is lost. Its drop waits for what is in flight, or leaks it; every caller is told.
+            // The ring is lost. Its drop waits for what is in flight or leaks it; either way every caller gets an answer.
             return;
         }
         ring.reap();
     }
 }
 
-/// Marks the inbox when the thread ends, also by a panic: whoever still waits in the queue is told so.
-struct Ended<'a>(&'a Inbox);
+/// Marks the inbox when the thread ends, also by a panic, and sends back the jobs that still wait in it.
+struct MarkEnded<'a>(&'a Inbox);
 
-impl Drop for Ended<'_> {
+impl Drop for MarkEnded<'_> {
     fn drop(&mut self) {
         let queue = {
             let mut state = self.0.lock();
-            state.thread = Thread::Ended;
+            state.thread = ThreadState::Ended;
             std::mem::take(&mut state.queue)
         };
-        for passage in queue {
-            super::ring::answer(passage, true);
+        for chain_job in queue {
+            chain_job.send_back(true);
         }
     }
 }

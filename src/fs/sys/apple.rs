@@ -1,4 +1,4 @@
-//! macOS and its relatives.
+//! macOS and other Apple systems.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,12 +11,12 @@ use nix::unistd::fsync;
 pub(crate) use super::walk::open_beneath;
 use crate::protocol::Existing;
 
-/// `F_FULLFSYNC`: on Apple systems a plain fsync leaves the data in the drive's cache (fsync(2)).
+/// Uses `F_FULLFSYNC`: on Apple systems a plain fsync leaves the data in the drive's cache (fsync(2)).
 pub(crate) fn sync_file(file: impl AsFd) -> nix::Result<()> {
     fcntl(file, FcntlArg::F_FULLFSYNC).map(drop)
 }
 
-/// `F_FULLFSYNC`, or a plain fsync on a filesystem that takes the former on files only.
+/// Uses `F_FULLFSYNC`, or a plain fsync on a filesystem that supports `F_FULLFSYNC` for files only.
 pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     let dir = dir.as_fd();
     match sync_file(dir) {
@@ -25,25 +25,25 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     }
 }
 
-/// There is no such call here; nothing depends on it.
+/// Does nothing: this system has no such call, and nothing depends on it.
 pub(crate) fn start_sync(file: impl AsFd) -> nix::Result<()> {
     let _ = file;
     Ok(())
 }
 
-/// There is no such call here.
+/// Not available on this system.
 pub(crate) fn sync_range(file: impl AsFd) -> nix::Result<()> {
     let _ = file;
     Err(Errno::ENOSYS)
 }
 
-/// There is no such call here.
+/// Not available on this system.
 pub(crate) fn sync_filesystem(dir: impl AsFd) -> nix::Result<()> {
     let _ = dir;
     Err(Errno::ENOSYS)
 }
 
-/// `Errno::EINVAL` where a rename cannot refuse to replace: a link can.
+/// Returns `Errno::EINVAL` for [`Existing::Refuse`]: a rename cannot refuse to replace here. A link can.
 pub(crate) fn rename(
     from: BorrowedFd<'_>,
     old: &CStr,
@@ -57,20 +57,20 @@ pub(crate) fn rename(
     }
 }
 
-/// There is no portable way to ask.
+/// There is no portable way to find it.
 pub(crate) fn path_of(_: BorrowedFd<'_>) -> PathBuf {
     ".".into()
 }
 
-/// There are no such calls here.
+/// This system has neither `RWF_SYNC` nor `syncfs`.
 pub(crate) fn is_proven(_: impl AsFd) -> bool {
     false
 }
 
 pub(crate) fn no_syncfs(_: impl AsFd) -> Option<String> {
-    Some("there is no syncfs on this system".into())
+    Some("this system has no syncfs".into())
 }
 
 pub(crate) fn no_journal(_: impl AsFd) -> Option<String> {
-    Some("the journal barrier needs sync_file_range, which Linux alone has".into())
+    Some("the journal barrier needs sync_file_range, which only Linux has".into())
 }

@@ -1,21 +1,22 @@
-//! Extended attributes of open files, on Linux and on Apple's systems.
+//! Extended attributes of open files, on Linux and Apple systems.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
+// nix has no extended attributes.
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr};
 
 /// Names and values.
 pub(crate) type Attributes = Vec<(CString, Vec<u8>)>;
 
-/// The most that Linux takes for one value, and for all names together (xattr(7)).
+/// Linux's limit for one value, and for all names together (xattr(7)).
 const LARGEST: usize = 65_536;
 
-/// An access control list as Linux keeps it.
+/// The attribute in which Linux keeps an access control list.
 const ACL: &CStr = c"system.posix_acl_access";
 
-/// Digests of the content and of the inode, which are wrong for another file (`attr(1)` leaves the second out, too).
+/// Digests of a file's content and inode. They would be wrong on another file (`attr(1)` does not copy the second either).
 const DIGESTS: [&CStr; 2] = [c"security.ima", c"security.evm"];
 
 #[cfg(target_vendor = "apple")]
@@ -23,7 +24,7 @@ const ABSENT: Errno = Errno::ENOATTR;
 #[cfg(not(target_vendor = "apple"))]
 const ABSENT: Errno = Errno::ENODATA;
 
-/// What a file has of them, and may be read: none where the filesystem has none.
+/// The readable attributes of a file. Empty on a filesystem without extended attributes.
 pub(crate) fn attributes(file: impl AsFd) -> nix::Result<Attributes> {
     let file = file.as_fd();
     let names = match read(|buffer| flistxattr(file, buffer)) {
@@ -38,7 +39,7 @@ pub(crate) fn attributes(file: impl AsFd) -> nix::Result<Attributes> {
         }
         match read(|buffer| fgetxattr(file, name, buffer)) {
             Ok(value) => found.push((name.into(), value)),
-            // Removed since it was listed.
+            // It was removed after it was listed.
             Err(errno) if errno == ABSENT => {}
             Err(errno) if is_optional(name) && is_refusal(errno) => {}
             Err(errno) => return Err(errno),
@@ -47,8 +48,8 @@ pub(crate) fn attributes(file: impl AsFd) -> nix::Result<Attributes> {
     Ok(found)
 }
 
-/// Gives a new file these attributes. An access control list that the directory gave it goes: it could let in others than those that
-/// the old file let in.
+/// Sets these attributes on a new file. Removes an access control list that the file inherited from its directory: it could
+/// grant access to users whom the old file did not let in.
 pub(crate) fn set_attributes(file: impl AsFd, attributes: &Attributes) -> nix::Result<()> {
     let file = file.as_fd();
     if !attributes.iter().any(|(name, _)| name.as_c_str() == ACL) {
@@ -66,14 +67,14 @@ pub(crate) fn set_attributes(file: impl AsFd, attributes: &Attributes) -> nix::R
 fn remove_acl(file: BorrowedFd<'_>) -> nix::Result<()> {
     match fremovexattr(file, ACL).map_err(errno) {
         Err(errno) if errno == ABSENT || errno == Errno::ENOTSUP => Ok(()),
-        // Apple's systems have no such name.
+        // Apple systems have no such attribute.
         Err(Errno::EINVAL | Errno::EPERM) if cfg!(target_vendor = "apple") => Ok(()),
         result => result,
     }
 }
 
-/// Whether a program's data and its access rules would be the same without it. What belongs to the system (labels, capabilities) is
-/// the system's to refuse.
+/// Whether a file keeps its data and its access rules without this attribute. The system may refuse what belongs to it
+/// (labels, capabilities).
 fn is_optional(name: &CStr) -> bool {
     !name.to_bytes().starts_with(b"user.") && name != ACL
 }
@@ -82,7 +83,7 @@ fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::EPERM | Errno::EACCES | Errno::ENOTSUP | Errno::EINVAL)
 }
 
-/// Reads by `call` into a buffer that is large enough.
+/// Calls `call` with a buffer that is large enough.
 fn read(call: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> nix::Result<Vec<u8>> {
     let mut buffer = vec![0; 1024];
     loop {

@@ -11,14 +11,16 @@ use nix::libc;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
 use nix::sys::utsname::uname;
 use nix::unistd::fsync;
+use rustix::fs::{RenameFlags, renameat_with};
 
 pub(crate) use super::journal::no_journal;
 use super::{journal, range, walk};
 use crate::protocol::Existing;
 
-/// Opens `path` beneath `root`; no component of it may be a symbolic link. `openat2` since Linux 5.6; refused by some
-/// older seccomp profiles with EPERM, which an open of this kind gives for no other reason. A refusal is not remembered:
-/// filters belong to threads.
+/// Opens `path` beneath `root`. No component of it may be a symbolic link.
+///
+/// Linux has `openat2` since 5.6. Some older seccomp profiles refuse it with EPERM, which such an open returns for no other
+/// reason. A refusal is not remembered, because each thread can have its own filter.
 pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
@@ -28,7 +30,7 @@ pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> ni
         attempts += 1;
         match openat2(root, path, how) {
             Err(Errno::EINTR) => {}
-            // A rename raced with the walk; or, with O_NONBLOCK, another process has a lease on the file.
+            // A rename raced with the lookup; or, with O_NONBLOCK, another process holds a lease on the file.
             Err(Errno::EAGAIN) if attempts < 16 => {}
             Err(Errno::ENOSYS | Errno::EPERM) => return walk::open_beneath(root, path, flags),
             Err(errno) => return Err(walk::link_or(errno, root, path)),
@@ -45,28 +47,28 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     fsync(dir)
 }
 
-/// Begins to write a file back, without waiting.
+/// Starts the write-back of a file without waiting for it.
 pub(crate) fn start_sync(file: impl AsFd) -> nix::Result<()> {
     match range::sync(file.as_fd(), libc::SYNC_FILE_RANGE_WRITE) {
-        // Refused by a sandbox: it will be written when it is synced.
+        // A sandbox refuses the call. The later sync writes the data.
         Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
         result => result,
     }
 }
 
-/// Writes a file's data to the device and waits for it; neither flushes the device's cache nor syncs what tells where the data
-/// is (sync_file_range(2)).
+/// Writes a file's data to the device and waits for it. Neither flushes the device's cache nor writes the metadata that
+/// locates the data (sync_file_range(2)).
 pub(crate) fn sync_range(file: impl AsFd) -> nix::Result<()> {
     let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     range::sync(file.as_fd(), flags)
 }
 
-/// Writes back and flushes everything on the filesystem of `dir`.
+/// Writes back all data on the filesystem of `dir`, and flushes the device's cache.
 pub(crate) fn sync_filesystem(dir: impl AsFd) -> nix::Result<()> {
     nix::unistd::syncfs(dir)
 }
 
-/// `Errno::EINVAL` where a rename cannot refuse to replace: a link can.
+/// Returns `Errno::EINVAL` for [`Existing::Refuse`] if the filesystem or kernel cannot refuse to replace. A link can.
 pub(crate) fn rename(
     from: BorrowedFd<'_>,
     old: &CStr,
@@ -80,37 +82,36 @@ pub(crate) fn rename(
     }
 }
 
-#[cfg(target_env = "gnu")]
+/// By rustix: nix has `renameat2` for glibc only.
 fn rename_refuse(from: BorrowedFd<'_>, old: &CStr, to: BorrowedFd<'_>, new: &CStr) -> nix::Result<()> {
-    use nix::fcntl::{RenameFlags, renameat2};
-    renameat2(from, old, to, new, RenameFlags::RENAME_NOREPLACE)
+    match renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Linux before 3.15, or a sandbox. (glibc's wrapper returns EINVAL for it, too.)
+        Err(rustix::io::Errno::NOSYS) => Err(Errno::EINVAL),
+        Err(errno) => Err(Errno::from_raw(errno.raw_os_error())),
+    }
 }
 
-#[cfg(not(target_env = "gnu"))]
-fn rename_refuse(_: BorrowedFd<'_>, _: &CStr, _: BorrowedFd<'_>, _: &CStr) -> nix::Result<()> {
-    Err(Errno::EINVAL)
-}
-
-/// What the system calls an open directory.
+/// The path of an open directory, from the kernel.
 pub(crate) fn path_of(dir: BorrowedFd<'_>) -> PathBuf {
     fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd())).unwrap_or_else(|_| ".".into())
 }
 
-/// Whether this is a filesystem on which `RWF_SYNC` and `syncfs` are as good as an fsync.
+/// Whether `RWF_SYNC` and `syncfs` are as good as an fsync on this filesystem.
 ///
-/// Both reach every filesystem, but each must act on them: one that forgets, or that would have to ask a daemon, loses data
-/// in silence (FUSE, for one, tells its daemon nothing of a syncfs). So: only those where power cuts were tried, and
-/// tmpfs, where nothing is durable anyhow.
+/// The kernel passes both to every filesystem, but one that ignores them loses data silently. (FUSE, for example, does not
+/// forward a `syncfs` to its daemon.) So this allows only the filesystems tested with power cuts, and tmpfs, where nothing is
+/// durable anyway.
 pub(crate) fn is_proven(dir: impl AsFd) -> bool {
     fstatfs(&dir).is_ok_and(|stat| match stat.filesystem_type() {
         XFS_SUPER_MAGIC | BTRFS_SUPER_MAGIC | TMPFS_MAGIC => true,
-        // Also the magic of ext2, whose syncfs flushes no cache of the device, and of ext3.
+        // ext2 and ext3 have the same magic number, and ext2's syncfs does not flush the device's cache.
         EXT4_SUPER_MAGIC => journal::is_mounted_as(&dir, "ext4"),
         _ => false,
     })
 }
 
-/// Why one `syncfs` does not make everything durable on the filesystem of `dir`; `None` where it does.
+/// The reason why one `syncfs` does not make everything on the filesystem of `dir` durable; `None` if it does.
 pub(crate) fn no_syncfs(dir: impl AsFd) -> Option<String> {
     if !is_proven(&dir) {
         return Some(
@@ -121,8 +122,8 @@ pub(crate) fn no_syncfs(dir: impl AsFd) -> Option<String> {
         return Some("this xfs has a realtime device, which syncfs does not flush".into());
     }
     let (release, version) = release();
-    // Errors of pages are reported since Linux 5.8, those of the journal and the flush since 5.17.
-    (version < (5, 17)).then(|| format!("syncfs reports every error since Linux 5.17 only, and this is {release}"))
+    // syncfs reports write-back errors since Linux 5.8, and errors of the journal and of the flush since 5.17.
+    (version < (5, 17)).then(|| format!("syncfs reports every error only since Linux 5.17, and this is {release}"))
 }
 
 fn release() -> (String, (u32, u32)) {

@@ -1,5 +1,5 @@
-//! What differs from one Unix to the next, in whole files: how a path is opened beneath a directory, how a file and a
-//! directory are synced, how a rename refuses to replace, how extended attributes are read.
+//! System calls that differ between Unix systems, one file a system: opening a path beneath a directory, syncing a file or a
+//! directory, a rename that refuses to replace, extended attributes.
 
 #[cfg(target_vendor = "apple")]
 mod apple;

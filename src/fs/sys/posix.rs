@@ -1,4 +1,4 @@
-//! Any other Unix: POSIX and nothing more.
+//! Any other Unix: POSIX only.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,25 +19,25 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     fsync(dir)
 }
 
-/// There is no such call here; nothing depends on it.
+/// Does nothing: this system has no such call, and nothing depends on it.
 pub(crate) fn start_sync(file: impl AsFd) -> nix::Result<()> {
     let _ = file;
     Ok(())
 }
 
-/// There is no such call here.
+/// Not available on this system.
 pub(crate) fn sync_range(file: impl AsFd) -> nix::Result<()> {
     let _ = file;
     Err(Errno::ENOSYS)
 }
 
-/// There is no such call here.
+/// Not available on this system.
 pub(crate) fn sync_filesystem(dir: impl AsFd) -> nix::Result<()> {
     let _ = dir;
     Err(Errno::ENOSYS)
 }
 
-/// `Errno::EINVAL` where a rename cannot refuse to replace: a link can.
+/// Returns `Errno::EINVAL` for [`Existing::Refuse`]: a rename cannot refuse to replace here. A link can.
 pub(crate) fn rename(
     from: BorrowedFd<'_>,
     old: &CStr,
@@ -51,28 +51,28 @@ pub(crate) fn rename(
     }
 }
 
-/// There is no portable way to ask.
+/// There is no portable way to find it.
 pub(crate) fn path_of(_: BorrowedFd<'_>) -> PathBuf {
     ".".into()
 }
 
-/// There are no such calls here.
+/// This system has neither `RWF_SYNC` nor `syncfs`.
 pub(crate) fn is_proven(_: impl AsFd) -> bool {
     false
 }
 
 pub(crate) fn no_syncfs(_: impl AsFd) -> Option<String> {
-    Some("there is no syncfs on this system".into())
+    Some("this system has no syncfs".into())
 }
 
 pub(crate) fn no_journal(_: impl AsFd) -> Option<String> {
-    Some("the journal barrier needs sync_file_range, which Linux alone has".into())
+    Some("the journal barrier needs sync_file_range, which only Linux has".into())
 }
 
 /// Names and values of extended attributes.
 pub(crate) type Attributes = Vec<(CString, Vec<u8>)>;
 
-/// There are no such calls here.
+/// POSIX has no extended attributes.
 pub(crate) fn attributes(_: impl AsFd) -> nix::Result<Attributes> {
     Ok(Attributes::new())
 }

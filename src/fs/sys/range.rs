@@ -1,7 +1,7 @@
-//! `sync_file_range(2)`, which neither the standard library nor nix has.
+//! `sync_file_range(2)`, which neither the standard library nor nix nor rustix wraps.
 //!
-//! The one declaration of a foreign function: what it is given are numbers, and a descriptor that is open for the time of the
-//! call, so there is no way to call it that is not safe, and no `unsafe` where it is called.
+//! This is the crate's only foreign function. Its arguments are integers and a descriptor that is open during the call, so
+//! every call is safe, and the function is declared `safe`.
 #![allow(unsafe_code)]
 
 use std::os::fd::BorrowedFd;
@@ -9,8 +9,8 @@ use std::os::fd::BorrowedFd;
 use nix::errno::Errno;
 use nix::libc;
 
-// As in `libc`: both glibc and musl take 64-bit offsets here on every target. A `BorrowedFd` is passed as the number that it
-// is (its layout is documented).
+// The declaration of the `libc` crate: glibc and musl take 64-bit offsets on every target. A `BorrowedFd` has the layout of a
+// C `int` (documented by the standard library).
 unsafe extern "C" {
     safe fn sync_file_range(
         file: BorrowedFd<'_>,
@@ -20,7 +20,7 @@ unsafe extern "C" {
     ) -> libc::c_int;
 }
 
-/// The whole file (a length of 0 is "to the end").
+/// Covers the whole file: a length of 0 means "to the end".
 pub(super) fn sync(file: BorrowedFd<'_>, flags: libc::c_uint) -> nix::Result<()> {
     Errno::result(sync_file_range(file, 0, 0, flags)).map(drop)
 }

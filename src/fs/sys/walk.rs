@@ -1,4 +1,4 @@
-//! Opening a path beneath a directory one component at a time, for systems without `openat2`.
+//! Opens a path beneath a directory one component at a time, for systems without `openat2`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
-/// Opens `path`, a path of normal components, beneath `root` without following any symbolic link.
+/// Opens `path`, which has normal components only, beneath `root`. Follows no symbolic link.
 pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
     let (dirs, name) = path.rsplit_once('/').map_or(("", path), |(dirs, name)| (dirs, name));
     let mut held: Option<OwnedFd> = None;
@@ -22,7 +22,7 @@ fn open_one(at: BorrowedFd<'_>, name: &str, flags: OFlag) -> nix::Result<OwnedFd
         .map_err(|errno| link_or(errno, at, name))
 }
 
-/// To an open with O_DIRECTORY, a symbolic link at the end of the path is "not a directory". This tells what it is.
+/// Turns ENOTDIR into ELOOP if `path` is a symbolic link: an open with O_DIRECTORY reports a link as "not a directory".
 pub(super) fn link_or(errno: Errno, at: BorrowedFd<'_>, path: &str) -> Errno {
     let is_link = || {
         fstatat(at, path, AtFlags::AT_SYMLINK_NOFOLLOW)

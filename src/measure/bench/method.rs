@@ -141,6 +141,7 @@ impl Writing {
 
     #[cfg(target_os = "linux")]
     fn write_dsync(&self) -> Result<(), String> {
+        // nix has no pwritev2.
         use rustix::io::{ReadWriteFlags, pwritev2};
         let written = pwritev2(&self.file, &[std::io::IoSlice::new(self.content())], 0, ReadWriteFlags::DSYNC);
         match written {

@@ -6,8 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
-use nix::libc::{dev_t, major, minor};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::{Mode, dev_t, fstat, major, minor};
 
 use super::mountinfo::{self, Mount};
 use super::{Filesystem, kinds};
@@ -103,7 +102,7 @@ fn no_place(mount: &Mount) -> String {
     }
 }
 
-fn numbers(device: dev_t) -> (u32, u32) {
+fn numbers(device: dev_t) -> (u64, u64) {
     (major(device), minor(device))
 }
 
@@ -115,7 +114,7 @@ fn mount_id(file: BorrowedFd<'_>) -> Option<u64> {
 
 /// Where the device of a filesystem is in `/sys`: by its number, or by its name where the number belongs to no device.
 fn place(mount: &Mount) -> Option<PathBuf> {
-    let by_number = |(major, minor): (u32, u32)| fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok();
+    let by_number = |(major, minor): (u64, u64)| fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok();
     if mount.device.0 != 0 {
         return by_number(mount.device);
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Mount {
     pub(super) id: u64,
     /// Major and minor number: what `st_dev` is of the files on it; but for btrfs, whose subvolumes have numbers of their own.
-    pub(super) device: (u32, u32),
+    pub(super) device: (u64, u64),
     pub(super) point: PathBuf,
     pub(super) kind: String,
     pub(super) source: Option<String>,
@@ -49,7 +49,7 @@ pub(super) fn parse(text: &str) -> Vec<Mount> {
 
 /// The mount of a directory: by its number, if the kernel tells that; else the one that covers the path, of those of the device
 /// if there are any. Of two at the same point the later one hides the other.
-pub(super) fn find<'a>(mounts: &'a [Mount], id: Option<u64>, device: (u32, u32), path: &Path) -> Option<&'a Mount> {
+pub(super) fn find<'a>(mounts: &'a [Mount], id: Option<u64>, device: (u64, u64), path: &Path) -> Option<&'a Mount> {
     let covers = |mount: &&Mount| path.starts_with(&mount.point);
     let longest = |mount: &&Mount| mount.point.as_os_str().len();
     let known = mounts.iter().find(|mount| Some(mount.id) == id);
