@@ -1,6 +1,8 @@
 //! System calls that differ between Unix systems, one file a system: opening a path beneath a directory, syncing a file or a
 //! directory, a rename that refuses to replace, extended attributes.
 
+#[cfg(not(target_os = "linux"))]
+mod absent;
 #[cfg(target_vendor = "apple")]
 mod apple;
 #[cfg(any(target_vendor = "apple", target_os = "linux"))]

@@ -1,15 +1,11 @@
-//! Any other Unix: POSIX only.
+//! Any other Unix: POSIX and nothing more.
 
-use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::ffi::CString;
+use std::os::fd::AsFd;
 
-use nix::errno::Errno;
-use nix::fcntl::renameat;
 use nix::unistd::fsync;
 
-pub(crate) use super::walk::open_beneath;
-use crate::protocol::Existing;
+pub(crate) use super::absent::*;
 
 pub(crate) fn sync_file(file: impl AsFd) -> nix::Result<()> {
     fsync(file)
@@ -17,56 +13,6 @@ pub(crate) fn sync_file(file: impl AsFd) -> nix::Result<()> {
 
 pub(crate) fn sync_dir(dir: impl AsFd) -> nix::Result<()> {
     fsync(dir)
-}
-
-/// Does nothing: this system has no such call, and nothing depends on it.
-pub(crate) fn start_sync(file: impl AsFd) -> nix::Result<()> {
-    let _ = file;
-    Ok(())
-}
-
-/// Not available on this system.
-pub(crate) fn sync_range(file: impl AsFd) -> nix::Result<()> {
-    let _ = file;
-    Err(Errno::ENOSYS)
-}
-
-/// Not available on this system.
-pub(crate) fn sync_filesystem(dir: impl AsFd) -> nix::Result<()> {
-    let _ = dir;
-    Err(Errno::ENOSYS)
-}
-
-/// Returns `Errno::EINVAL` for [`Existing::Refuse`]: a rename cannot refuse to replace here. A link can.
-pub(crate) fn rename(
-    from: BorrowedFd<'_>,
-    old: &CStr,
-    to: BorrowedFd<'_>,
-    new: &CStr,
-    existing: Existing,
-) -> nix::Result<()> {
-    match existing {
-        Existing::Replace | Existing::Match(_) => renameat(from, old, to, new),
-        Existing::Refuse => Err(Errno::EINVAL),
-    }
-}
-
-/// There is no portable way to find it.
-pub(crate) fn path_of(_: BorrowedFd<'_>) -> PathBuf {
-    ".".into()
-}
-
-/// This system has neither `RWF_SYNC` nor `syncfs`.
-pub(crate) fn is_proven(_: impl AsFd) -> bool {
-    false
-}
-
-pub(crate) fn no_syncfs(_: impl AsFd) -> Option<String> {
-    Some("this system has no syncfs".into())
-}
-
-pub(crate) fn no_journal(_: impl AsFd) -> Option<String> {
-    Some("the journal barrier needs sync_file_range, which only Linux has".into())
 }
 
 /// Names and values of extended attributes.
