@@ -57,6 +57,20 @@ pub(crate) struct Setup {
     pub(crate) limit: Load,
 }
 
+#[cfg(test)]
+impl Setup {
+    /// A committer in the directory `root`, with this barrier and no ceiling of versions.
+    pub(crate) fn for_test(root: &std::path::Path, engine: crate::engine::Selected, kind: BarrierKind) -> Setup {
+        Setup {
+            writer: Writer::new(engine, crate::fs::temp::Maker::Store),
+            dirs: Dirs::new(Arc::new(Dir::open(root).unwrap())),
+            versions: Versions::without_ceiling(),
+            barrier: (Barrier::Auto, Allowed::Only(kind)),
+            limit: Load { files: 1000, bytes: 1 << 20 },
+        }
+    }
+}
+
 impl Core {
     pub(super) fn new(setup: Setup) -> Core {
         let Setup { writer, dirs, versions, barrier: (configured, allowed), limit } = setup;

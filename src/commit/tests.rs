@@ -8,14 +8,9 @@ use bytes::Bytes;
 use nix::errno::Errno;
 
 use super::*;
-use crate::commit::barrier::{Allowed, Barrier, BarrierKind};
-use crate::commit::dirs::Dirs;
-use crate::commit::queue::Load;
+use crate::commit::barrier::BarrierKind;
 use crate::engine::{Engine, EngineKind, Faulty, Interpreter, Selected, select};
-use crate::file::writer::Writer;
-use crate::fs::dir::Dir;
 use crate::fs::key::Key;
-use crate::fs::temp::Maker;
 use crate::protocol::options::PutOptions;
 use crate::protocol::{Call, Existing};
 
@@ -71,13 +66,7 @@ fn rig(case: impl Into<Case>, fault: Fault) -> Rig {
     }
     let engine = Arc::new(Faulty::new(fault).over(inner));
     let shared: Arc<dyn Interpreter> = Arc::<Faulty>::clone(&engine);
-    let committer = Committer::new(Setup {
-        writer: Writer::new(Selected::for_test(shared, EngineKind::Portable), Maker::Store),
-        dirs: Dirs::new(Arc::new(Dir::open(at.path()).unwrap())),
-        versions: Versions::without_ceiling(),
-        barrier: (Barrier::Auto, Allowed::Only(kind)),
-        limit: Load { files: 1000, bytes: 1 << 20 },
-    });
+    let committer = Committer::new(Setup::for_test(at.path(), Selected::for_test(shared, EngineKind::Portable), kind));
     Rig { at, engine, committer }
 }
 

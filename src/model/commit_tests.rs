@@ -11,14 +11,10 @@ use super::disk::{Content, Disk, Filesystem, Place};
 use super::engine::{Fault, Model};
 use super::promise::{Effect, Standing};
 use crate::PutOptions;
-use crate::commit::barrier::{Allowed, Barrier, BarrierKind};
-use crate::commit::dirs::Dirs;
-use crate::commit::queue::Load;
-use crate::commit::{Action, Change, ChangeGroups, ChangeResult, Committer, Setup, Versions, WrittenFile};
+use crate::commit::barrier::BarrierKind;
+use crate::commit::{Action, Change, ChangeGroups, ChangeResult, Committer, Setup, WrittenFile};
 use crate::engine::{EngineKind, Interpreter, Mutant, Selected};
 use crate::error::{Error, Outcome};
-use crate::file::writer::Writer;
-use crate::fs::dir::Dir;
 use crate::fs::key::Key;
 use crate::fs::temp::Maker;
 use crate::protocol::Existing;
@@ -56,13 +52,7 @@ fn rig(filesystem: Filesystem, kind: BarrierKind, fault: Fault, mutant: Option<M
     let engine: Arc<dyn Interpreter> = Arc::<Model>::clone(&model);
     let select = || Selected::for_test(Arc::clone(&engine), EngineKind::Portable);
     let selected = mutant.map_or_else(select, |mutant| mutant.within(select));
-    let committer = Committer::new(Setup {
-        writer: Writer::new(selected, Maker::Store),
-        dirs: Dirs::new(Arc::new(Dir::open(at.path()).unwrap())),
-        versions: Versions::without_ceiling(),
-        barrier: (Barrier::Auto, Allowed::Only(kind)),
-        limit: Load { files: 1000, bytes: 1 << 20 },
-    });
+    let committer = Committer::new(Setup::for_test(at.path(), selected, kind));
     Rig { model, committer, _at: at }
 }
 

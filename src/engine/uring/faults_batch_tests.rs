@@ -1,10 +1,7 @@
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::commit::Versions;
-use crate::commit::barrier::{Allowed, Barrier, BarrierKind};
-use crate::commit::dirs::Dirs;
-use crate::commit::queue::Load;
+use crate::commit::barrier::BarrierKind;
 use crate::commit::{Change, ChangeGroups, Committer, Setup};
 use crate::engine::Job;
 use crate::error::Error;
@@ -23,13 +20,11 @@ fn store(engine: &Arc<dyn Interpreter>) -> Store {
         fs::create_dir(at.path().join(dir)).unwrap();
     }
     (0..FILES).for_each(|i| fs::write(at.path().join(key(i)), OLD).unwrap());
-    let committer = Committer::new(Setup {
-        writer: Writer::new(Selected::for_test(Arc::clone(engine), EngineKind::Uring), Maker::Store),
-        dirs: Dirs::new(Arc::new(Dir::open(at.path()).unwrap())),
-        versions: Versions::without_ceiling(),
-        barrier: (Barrier::Auto, Allowed::Only(BarrierKind::PerFile)),
-        limit: Load { files: 1000, bytes: 1 << 20 },
-    });
+    let committer = Committer::new(Setup::for_test(
+        at.path(),
+        Selected::for_test(Arc::clone(engine), EngineKind::Uring),
+        BarrierKind::PerFile,
+    ));
     Store { at, committer }
 }
 
