@@ -1,16 +1,17 @@
 //! Empty directories, which deleted keys leave behind and which may have the name of a new key.
 
 use std::ffi::CStr;
+use std::ops::ControlFlow;
 
-use nix::dir::{Dir as Entries, Type};
+use nix::dir::Type;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, SFlag, fstatat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::SFlag;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::dir::Dir;
-use super::key;
-use super::sys;
+use super::scan::scan;
+use super::{key, sys};
 use crate::protocol::Existing;
 
 /// Removes the directory `name` in `dir` and all directories beneath it, unless they contain anything else.
@@ -24,8 +25,8 @@ use crate::protocol::Existing;
 /// EISDIR if it contains anything but directories, EEXIST if it is not a directory and `existing` says refuse, or another error
 /// of the kernel such as EBUSY for a mount point.
 pub(crate) fn clear_name(dir: &Dir, name: &CStr, existing: Existing) -> nix::Result<()> {
-    match fstatat(dir.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(stat) if is_directory(&stat) => {}
+    match dir.look(name) {
+        Ok(SFlag::S_IFDIR) => {}
         Ok(_) if existing == Existing::Refuse => return Err(Errno::EEXIST),
         // Removed or replaced meanwhile.
         Ok(_) | Err(Errno::ENOENT) => return Ok(()),
@@ -43,39 +44,28 @@ pub(crate) fn clear_name(dir: &Dir, name: &CStr, existing: Existing) -> nix::Res
     found.iter().rev().try_for_each(|path| remove(dir, path))
 }
 
-fn is_directory(stat: &FileStat) -> bool {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
-}
-
 /// The subdirectories of a directory. EISDIR if it contains anything else.
 fn directories(dir: &Dir, path: &str) -> nix::Result<Vec<String>> {
-    let fd = match sys::open_beneath(dir.fd(), path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-        // Removed by another program meanwhile.
-        Err(Errno::ENOENT) => return Ok(Vec::new()),
-        fd => fd?,
-    };
-    let mut entries = Entries::from_fd(fd)?;
-    let mut untyped = Vec::new();
     let mut found = Vec::new();
-    for entry in entries.iter() {
-        let entry = entry?;
-        let name = entry.file_name();
-        match (name.to_str(), entry.file_type()) {
-            (Ok("." | ".."), _) => {}
-            // A store within the store, whatever is in it.
-            (Ok(text), _) if key::is_reserved(text.as_bytes()) => return Err(Errno::EISDIR),
-            (Ok(text), Some(Type::Directory)) => found.push(format!("{path}/{text}")),
-            (Ok(text), None) => untyped.push((name.to_owned(), format!("{path}/{text}"))),
-            _ => return Err(Errno::EISDIR),
+    let mut is_pure = true;
+    let scanned = scan(dir, path, |entry| match (entry.name.to_str(), entry.kind()) {
+        // A reserved name is a store within the store, whatever is in it.
+        (Ok(name), Some(Type::Directory)) if !key::is_reserved(name.as_bytes()) => {
+            found.push(format!("{path}/{name}"));
+            ControlFlow::Continue(())
         }
-    }
-    for (name, path) in untyped {
-        if !is_directory(&fstatat(&entries, &*name, AtFlags::AT_SYMLINK_NOFOLLOW)?) {
-            return Err(Errno::EISDIR);
+        _ => {
+            is_pure = false;
+            ControlFlow::Break(())
         }
-        found.push(path);
+    });
+    match scanned {
+        // Removed by another program meanwhile.
+        Err(Errno::ENOENT) => Ok(Vec::new()),
+        Err(errno) => Err(errno),
+        Ok(_) if is_pure => Ok(found),
+        Ok(_) => Err(Errno::EISDIR),
     }
-    Ok(found)
 }
 
 fn remove(dir: &Dir, path: &str) -> nix::Result<()> {

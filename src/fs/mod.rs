@@ -11,5 +11,6 @@ pub(crate) mod path;
 pub(crate) mod preserved;
 pub(crate) mod process;
 pub(crate) mod regular;
+pub(crate) mod scan;
 pub(crate) mod sys;
 pub(crate) mod temp;

@@ -13,8 +13,7 @@ use crate::protocol::Existing;
 use crate::protocol::options::PutOptions;
 use crate::protocol::version::Version;
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::{SFlag, fstatat};
+use nix::sys::stat::SFlag;
 
 /// New content of a key, written piece by piece and invisible until [`commit`](StoreFile::commit): [`Store::writer`].
 ///
@@ -77,8 +76,7 @@ impl Store {
 
 /// Whether something other than a directory has the name of the key. A directory may be empty and give way.
 fn is_taken(dir: &Dir, key: &Key<'_>) -> bool {
-    let found = fstatat(dir.fd(), &*key.name(), AtFlags::AT_SYMLINK_NOFOLLOW);
-    found.is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR)
+    dir.look(&key.name()).is_ok_and(|kind| kind != SFlag::S_IFDIR)
 }
 
 impl StoreFile {

@@ -11,7 +11,7 @@ use super::format::{self, Format, OWN};
 use super::reader::Reader;
 use super::recovery::recover;
 use super::session::Session;
-use super::{Shared, Store, tree};
+use super::{Shared, Store};
 use crate::commit::dirs::Dirs;
 use crate::commit::trace;
 use crate::commit::{Committer, Setup, Versions};
@@ -19,6 +19,7 @@ use crate::engine::select;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::file::writer::Writer;
 use crate::fs::dir::{Dir, make_in};
+use crate::fs::scan::scan;
 use crate::fs::temp::Maker;
 use crate::protocol::version::Clock;
 
@@ -142,7 +143,7 @@ fn complete(root: &Dir, own: &Arc<Dir>, writer: &Writer) -> Result<Clock> {
 /// The first entry of a directory that is `wanted`.
 fn first_entry(root: &Dir, wanted: impl Fn(&CStr) -> bool) -> Result<Option<CString>> {
     let mut first = None;
-    let scanned = tree::scan(root, "", |found| {
+    let scanned = scan(root, "", |found| {
         if !wanted(found.name) {
             return ControlFlow::Continue(());
         }

@@ -19,11 +19,11 @@ use super::list::List;
 use super::list_options::ListOptions;
 use super::metadata::{Metadata, version};
 use super::threads::Threads;
-use super::tree;
 use crate::error::{Error, Result, Step};
 use crate::fs::dir::Dir;
 use crate::fs::key::Key;
 use crate::fs::regular;
+use crate::fs::scan;
 use crate::fs::sys;
 use crate::protocol::version::Version;
 
@@ -250,11 +250,11 @@ impl Files {
         let key = Key::parse(key)?;
         let found = match key.parent() {
             "" => fstatat(self.root.fd(), &*key.name(), AtFlags::AT_SYMLINK_NOFOLLOW),
-            parent => tree::open_dir(&self.root, parent)
+            parent => scan::open_dir(&self.root, parent)
                 .and_then(|dir| fstatat(dir, &*key.name(), AtFlags::AT_SYMLINK_NOFOLLOW)),
         };
         match found {
-            Ok(stat) => Ok(tree::kind(&stat) == Some(Type::File)),
+            Ok(stat) => Ok(scan::kind(&stat) == Some(Type::File)),
             Err(errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG)) => {
                 let path = self.root.path().join(key.as_str());
                 let error = Error::from_errno(errno, Step::OpenFile, path).with_kind(self.root.not_found());

@@ -13,10 +13,10 @@ use nix::sys::stat::{FileStat, fstatat};
 use super::list_options::ListOptions;
 #[cfg(feature = "object_store")]
 use super::tree::join;
-use super::tree::{kind, open_dir, scan};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::dir::Dir;
 use crate::fs::key::{self, Key};
+use crate::fs::scan::{kind, open_dir, scan};
 
 /// The most names of one directory that are held in memory. A larger directory is read in several passes.
 pub(super) const NAMES_MAX: usize = 65_536;
