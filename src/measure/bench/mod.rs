@@ -21,7 +21,7 @@ pub use assertion::{Asserted, Assertion, ParseAssertionError};
 pub use compare::{Change, CompareError, Compared, Comparison};
 pub use error::BenchError;
 pub use profile::Profile;
-pub use replacer::{Call, Replacer};
+pub use replacer::Replacer;
 pub use results::{Method, NotMeasured, Results, SCHEMA, Series};
 pub use run::{Bench, Mode, Progress};
 pub use summary::time;
