@@ -37,8 +37,7 @@ impl Store {
         key: K,
         bytes: B,
     ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
-        let made = self.make_async(Change::put(key.as_ref(), bytes, PutOptions::new()));
-        async move { made.await.map(put_version) }
+        self.put_with_async(key, bytes, PutOptions::new())
     }
 
     /// As [`put_new`](Store::put_new).
@@ -47,8 +46,7 @@ impl Store {
         key: K,
         bytes: B,
     ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
-        let made = self.make_async(Change::put(key.as_ref(), bytes, PutOptions::new().create_new(true)));
-        async move { made.await.map(put_version) }
+        self.put_with_async(key, bytes, PutOptions::new().create_new(true))
     }
 
     /// As [`put_if`](Store::put_if).
@@ -58,8 +56,7 @@ impl Store {
         expected: Version,
         bytes: B,
     ) -> impl Future<Output = Result<Version>> + Send + 'static + use<K, B> {
-        let made = self.make_async(Change::put(key.as_ref(), bytes, PutOptions::new().expect_version(expected)));
-        async move { made.await.map(put_version) }
+        self.put_with_async(key, bytes, PutOptions::new().expect_version(expected))
     }
 
     /// As [`put_with`](Store::put_with).

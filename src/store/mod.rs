@@ -24,8 +24,6 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use self::batch::Batch;
 use crate::commit::stats::Stats;
 use crate::commit::{Applied, Change, Committer};
@@ -155,34 +153,6 @@ impl Store {
         Batch::new(&self.shared)
     }
 
-    /// The content of `key`. Never waits for a writer.
-    ///
-    /// # Errors
-    ///
-    /// As [`Reader::get`].
-    pub fn get(&self, key: impl AsRef<str>) -> Result<Bytes> {
-        self.shared.reader.get(key)
-    }
-
-    /// The content of `key` and its version, both of the same put. Never waits for a writer. The version is `None` where the
-    /// filesystem does not keep versions; see [`Metadata::version`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Reader::get`].
-    pub fn get_versioned(&self, key: impl AsRef<str>) -> Result<(Bytes, Option<Version>)> {
-        self.shared.reader.get_versioned(key)
-    }
-
-    /// Length, time, mode and version of `key`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Reader::get`].
-    pub fn metadata(&self, key: impl AsRef<str>) -> Result<Metadata> {
-        self.shared.reader.metadata(key)
-    }
-
     /// Durably removes `key`, or a symbolic link or special file of that name. A directory that becomes empty stays until a key
     /// needs its name.
     ///
@@ -212,15 +182,6 @@ impl Store {
     /// [`put`](Store::put).
     pub fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
         self.shared.committer.make(Change::rename(from.as_ref(), to.as_ref())).map(drop)
-    }
-
-    /// The keys that begin with `prefix`, in the order of their bytes; `""` lists all. See [`Reader::list`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Reader::list`].
-    pub fn list(&self, prefix: impl AsRef<str>) -> Result<List> {
-        self.shared.reader.list(prefix)
     }
 
     /// A reader of this store. It stays usable after the store is closed.
