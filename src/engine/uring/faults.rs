@@ -134,11 +134,11 @@ impl Queues for FaultyQueues {
         self.kernel.push(chain);
     }
 
-    fn enter(&mut self, submit: bool, want: usize) -> io::Result<Vec<u64>> {
+    fn enter(&mut self, want: usize) -> io::Result<Vec<u64>> {
         if self.faults.lock().closed {
             return Err(Errno::EBADF.into());
         }
-        let refused = self.kernel.enter(submit, want)?;
+        let refused = self.kernel.enter(want)?;
         Ok(refused.into_iter().filter(|tag| !is_breaker(*tag)).collect())
     }
 

@@ -73,9 +73,9 @@ pub(super) trait Queues {
     /// Queues requests linked to one another, all or none, so that no submit can split the chain.
     fn push(&mut self, chain: Vec<Request>);
 
-    /// One `io_uring_enter`: submits what is queued, if `submit`, and waits for `want` completions. It may return early.
-    /// Returns the tags that the kernel refused to take; the caller must then never submit again.
-    fn enter(&mut self, submit: bool, want: usize) -> io::Result<Vec<u64>>;
+    /// One `io_uring_enter`: submits what is queued and waits for `want` completions. It may return early. Returns the tags
+    /// that the kernel did not take, which may split a chain; after that, these queues never submit again.
+    fn enter(&mut self, want: usize) -> io::Result<Vec<u64>>;
 
     /// Takes the posted completions: tags and results.
     fn reap(&mut self) -> Vec<(u64, i32)>;
@@ -86,11 +86,13 @@ pub(super) struct Kernel {
     io: IoUring,
     /// Tags of what is pushed and not yet submitted, in order.
     pushed: VecDeque<u64>,
+    /// The kernel has left requests in the queue, and must never take them: they may point to memory freed since.
+    retired: bool,
 }
 
 impl Kernel {
     pub(super) fn new(io: IoUring) -> Kernel {
-        Kernel { io, pushed: VecDeque::new() }
+        Kernel { io, pushed: VecDeque::new(), retired: false }
     }
 }
 
@@ -121,16 +123,17 @@ impl Queues for Kernel {
             .expect("the queue holds all that can be in flight");
     }
 
-    fn enter(&mut self, submit: bool, want: usize) -> io::Result<Vec<u64>> {
-        let result = if submit {
-            self.io.submit_and_wait(want)
-        } else {
+    fn enter(&mut self, want: usize) -> io::Result<Vec<u64>> {
+        let result = if self.retired {
             // SAFETY: the call submits no request and passes no argument. It only waits.
             unsafe { self.io.submitter().enter::<()>(0, want as u32, EnterFlags::GETEVENTS.bits(), None) }.map(|_| 0)
+        } else {
+            self.io.submit_and_wait(want)
         };
         match result.map_err(|error| (error.raw_os_error().map(Errno::from_raw), error)) {
             Ok(submitted) => {
                 self.pushed.drain(..submitted);
+                self.retired |= !self.pushed.is_empty();
                 Ok(self.pushed.drain(..).collect())
             }
             // Interrupted, or completions must be reaped first. Nothing was submitted; the next call submits it.
@@ -230,15 +233,15 @@ impl<Q: Queues> Ring<Q> {
         let flight = self.flights[slot as usize].as_mut().expect("launched in its own slot");
         flight.begin(stage, closing);
         // SAFETY: this flight owns the job, and neither changes its names nor its content. `complete` lets the job go when
-        // it has counted every request of the stage: those that the kernel has completed, and those that it refused,
-        // which are never submitted again. If the ring is lost before, `drop` leaks the job.
+        // it has counted every request of the stage: those that the kernel has completed, and those that it did not
+        // take, which it never will (`Kernel::retired`). If the ring is lost before, `drop` leaks the job.
         let job = unsafe { Kept::new(&flight.chain_job.job) };
         self.queues.push_stage(slot, &flight.stage, &job);
     }
 
     fn enter(&mut self, want: usize) -> io::Result<()> {
         // The kernel may take a part of a chain. The rest would run without the part that it depends on: it never runs.
-        for tag in self.queues.enter(!self.retired, want)? {
+        for tag in self.queues.enter(want)? {
             self.retired = true;
             self.complete(tag, -(Errno::ECANCELED as i32));
         }

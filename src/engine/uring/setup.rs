@@ -104,7 +104,7 @@ fn failure_breaks_link(kernel: &mut Kernel, first: Request) -> io::Result<bool> 
     kernel.push(vec![first.tagged(0), Request::nop().tagged(1)]);
     let mut results = [None; 2];
     while results.contains(&None) {
-        if !kernel.enter(true, 1)?.is_empty() {
+        if !kernel.enter(1)?.is_empty() {
             return Err(io::Error::other("the kernel took a part of a chain only"));
         }
         for (tag, result) in kernel.reap() {
