@@ -21,13 +21,20 @@ use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, close, unlinkat};
 use ringbolt::Engine;
-use ringbolt::bench::{Call, Replacer};
+use ringbolt::bench::{Replacer, TimedCall};
 
 const SIZE: usize = 4096;
 const TEMP: &CStr = c"temporary";
 const TARGET: &CStr = c"target";
 
-const CALLS: [Call; 6] = [Call::OpenClose, Call::Write, Call::Fsync, Call::Close, Call::Rename, Call::FsyncDir];
+const CALLS: [TimedCall; 6] = [
+    TimedCall::OpenClose,
+    TimedCall::Write,
+    TimedCall::Fsync,
+    TimedCall::Close,
+    TimedCall::Rename,
+    TimedCall::FsyncDir,
+];
 
 /// The calls without an engine.
 struct Plain {
@@ -90,13 +97,17 @@ fn syscalls(criterion: &mut Criterion) {
     openat.finish();
     for call in CALLS {
         let mut group = common::group(criterion, &format!("syscalls/{call}"));
-        group.throughput(if call == Call::Write { Throughput::Bytes(SIZE as u64) } else { Throughput::Elements(1) });
+        group.throughput(if call == TimedCall::Write {
+            Throughput::Bytes(SIZE as u64)
+        } else {
+            Throughput::Elements(1)
+        });
         bench_with(&mut group, "plain", || match call {
-            Call::OpenClose => plain.open_close(),
-            Call::Write => plain.replace()[1],
-            Call::Fsync => plain.replace()[2],
-            Call::Close => plain.replace()[3],
-            Call::Rename => plain.replace()[4],
+            TimedCall::OpenClose => plain.open_close(),
+            TimedCall::Write => plain.replace()[1],
+            TimedCall::Fsync => plain.replace()[2],
+            TimedCall::Close => plain.replace()[3],
+            TimedCall::Rename => plain.replace()[4],
             _ => plain.replace()[5],
         });
         if let Ok(ring) = &ring {

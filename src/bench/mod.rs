@@ -1,4 +1,4 @@
-//! What a durable write costs in a directory.
+//! Measures what a durable write costs in a directory.
 
 mod assertion;
 mod compare;
@@ -18,10 +18,10 @@ mod tokio_uring;
 mod turn;
 
 pub use assertion::{Asserted, Assertion, ParseAssertionError};
-pub use compare::{Change, CompareError, Compared, Comparison};
+pub use compare::{CompareError, Compared, Comparison, SpeedChange};
 pub use error::BenchError;
 pub use profile::Profile;
-pub use replacer::{Call, Replacer};
+pub use replacer::{Replacer, TimedCall};
 pub use results::{Method, NotMeasured, Results, SCHEMA, Series};
 pub use run::{Bench, Mode, Progress};
 pub use summary::time;

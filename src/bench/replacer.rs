@@ -1,4 +1,4 @@
-//! Single replaces, whole or call by call, for a benchmark that has a clock and a harness of its own.
+//! Single replaces, in total or call by call, for benchmarks with their own clock and harness.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -21,47 +21,48 @@ const TARGET: &CStr = c"target";
 const TEMP: &CStr = c"temporary";
 const CREATE: protocol::Call = protocol::Call::CreateTemp { mode: 0o600 };
 
-/// One call of a durable replace, or two that do not come apart.
+/// A call of a durable replace to time, or two calls that cannot be separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Call {
-    /// `openat` of a new file, and its `close`: what a ring opens has a place in the ring alone, which only the ring can free.
+pub enum TimedCall {
+    /// `openat` of a new file, and its `close`. A file opened through a ring exists only in the ring's file table, so
+    /// only the ring can close it.
     OpenClose,
-    /// The write of the whole content.
+    /// `write` of the whole content.
     Write,
     /// `fsync` of the file.
     Fsync,
     /// `close` of the file.
     Close,
-    /// `renameat` over a file that is there.
+    /// `renameat` over an existing file.
     Rename,
     /// `fsync` of the directory.
     FsyncDir,
 }
 
-impl fmt::Display for Call {
+impl fmt::Display for TimedCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Call::OpenClose => "openat-close",
-            Call::Write => "write",
-            Call::Fsync => "fsync",
-            Call::Close => "close",
-            Call::Rename => "renameat",
-            Call::FsyncDir => "fsync-dir",
+            TimedCall::OpenClose => "openat-close",
+            TimedCall::Write => "write",
+            TimedCall::Fsync => "fsync",
+            TimedCall::Close => "close",
+            TimedCall::Rename => "renameat",
+            TimedCall::FsyncDir => "fsync-dir",
         })
     }
 }
 
-/// Replaces one file of a directory, again and again, through an engine that is kept.
+/// Replaces one file repeatedly, through an engine that is kept between replaces.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let dir = tempfile::tempdir()?;
 /// use ringbolt::Engine;
-/// use ringbolt::bench::{Call, Replacer};
+/// use ringbolt::bench::{TimedCall, Replacer};
 ///
 /// let replacer = Replacer::new(dir.path(), Engine::Auto, vec![7; 4096])?;
-/// println!("{:?}, of which the fsync may take {:?}", replacer.replace()?, replacer.call(Call::Fsync)?);
+/// println!("{:?}, of which the fsync may take {:?}", replacer.replace()?, replacer.call(TimedCall::Fsync)?);
 /// # Ok(())
 /// # }
 /// ```
@@ -73,23 +74,23 @@ pub struct Replacer {
 }
 
 impl Replacer {
-    /// Replaces `target` in the directory, beside a file `temporary`.
+    /// Prepares to replace the file `target` in `dir`. The temporary file is named `temporary`.
     ///
     /// # Errors
     ///
-    /// The directory cannot be opened, or the engine not be started.
+    /// The directory cannot be opened, or the engine cannot be started.
     pub fn new(dir: impl AsRef<Path>, engine: Engine, bytes: impl Into<Payload>) -> Result<Replacer> {
         let dir = Arc::new(Dir::open(dir.as_ref())?);
         let content = Content { bytes: bytes.into(), options: PutOptions::new(), stamp: None, medium: Medium::FSYNC };
         Ok(Replacer { writer: Writer::new(select(engine)?, Maker::Single), dir, content })
     }
 
-    /// Which engine runs, and why.
+    /// The engine in use, and why it was chosen.
     pub fn engine(&self) -> &EngineInfo {
         self.writer.engine.info()
     }
 
-    /// One durable replace, as the engine does it by itself; how long it took.
+    /// Does one durable replace as the engine does by default. Returns how long it took.
     ///
     /// # Errors
     ///
@@ -100,16 +101,17 @@ impl Replacer {
         Ok(begin.elapsed())
     }
 
-    /// This call of a durable replace goes through the engine by itself, and is awaited; the calls around it are plain ones. How
-    /// long it took, with its way to the engine and back. [`Call::OpenClose`] is not followed by a replace.
+    /// Does one durable replace with only this call submitted to the engine; the other calls are plain ones. Returns
+    /// how long the call took, including the way to the engine and back. For [`TimedCall::OpenClose`] nothing is
+    /// replaced.
     ///
     /// # Errors
     ///
-    /// A call has failed.
-    pub fn call(&self, call: Call) -> std::result::Result<Duration, BenchError> {
-        let result = if call == Call::OpenClose { self.open_close() } else { self.replace_around(call) };
+    /// A call failed.
+    pub fn call(&self, call: TimedCall) -> std::result::Result<Duration, BenchError> {
+        let result = if call == TimedCall::OpenClose { self.open_close() } else { self.replace_around(call) };
         result.map_err(|why| {
-            // It may be there or not; what is told is the failure.
+            // The temporary file may not exist. The error to report is the first one.
             let _ = self.plainly(&protocol::Call::RemoveTemp, None);
             BenchError::Failed { series: call.to_string(), why }
         })
@@ -121,15 +123,15 @@ impl Replacer {
         Ok(took)
     }
 
-    fn replace_around(&self, timed: Call) -> std::result::Result<Duration, String> {
+    fn replace_around(&self, timed: TimedCall) -> std::result::Result<Duration, String> {
         let mut file = self.plainly(&CREATE, None)?;
         let mut took = Duration::ZERO;
         for (step, call) in [
-            (Call::Write, protocol::Call::Write { range: 0..self.content.bytes.len(), sync: false }),
-            (Call::Fsync, protocol::Call::SyncFile),
-            (Call::Close, protocol::Call::CloseFile),
-            (Call::Rename, protocol::Call::Publish { existing: Existing::Replace }),
-            (Call::FsyncDir, protocol::Call::SyncDir),
+            (TimedCall::Write, protocol::Call::Write { range: 0..self.content.bytes.len(), sync: false }),
+            (TimedCall::Fsync, protocol::Call::SyncFile),
+            (TimedCall::Close, protocol::Call::CloseFile),
+            (TimedCall::Rename, protocol::Call::Publish { existing: Existing::Replace }),
+            (TimedCall::FsyncDir, protocol::Call::SyncDir),
         ] {
             if step == timed {
                 (file, took) = self.through_engine([call], file)?;
@@ -140,7 +142,7 @@ impl Replacer {
         Ok(took)
     }
 
-    /// Each call is submitted by itself, and the next one when it has succeeded.
+    /// Submits each call separately, after the previous one succeeded.
     fn through_engine<const N: usize>(
         &self,
         calls: [protocol::Call; N],
@@ -161,7 +163,7 @@ impl Replacer {
         match self.writer.engine.interpreter.call(call, &mut job) {
             Fate::Done(_) => Ok(job.file),
             Fate::Failed(errno) => Err(errno.desc().to_owned()),
-            Fate::Skipped | Fate::Lost => unreachable!("a plain call is run"),
+            Fate::Skipped | Fate::Lost => unreachable!("a plain call always runs"),
         }
     }
 
@@ -175,7 +177,14 @@ impl Replacer {
 mod tests {
     use super::*;
 
-    const CALLS: [Call; 6] = [Call::OpenClose, Call::Write, Call::Fsync, Call::Close, Call::Rename, Call::FsyncDir];
+    const CALLS: [TimedCall; 6] = [
+        TimedCall::OpenClose,
+        TimedCall::Write,
+        TimedCall::Fsync,
+        TimedCall::Close,
+        TimedCall::Rename,
+        TimedCall::FsyncDir,
+    ];
 
     #[test]
     fn each_call_leaves_the_target_alone() {
@@ -202,7 +211,7 @@ mod tests {
         let replacer = Replacer::new(dir.path(), Engine::Auto, vec![7]).unwrap();
         std::fs::create_dir_all(dir.path().join("target/held")).unwrap();
         std::fs::write(dir.path().join("target/held/file"), "").unwrap();
-        let error = replacer.call(Call::Rename).unwrap_err().to_string();
+        let error = replacer.call(TimedCall::Rename).unwrap_err().to_string();
         assert!(error.starts_with("renameat: "), "{error}");
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
     }
