@@ -59,13 +59,13 @@ pub struct Environment {
     pub engine: String,
     /// Why it was chosen.
     pub engine_reason: String,
-    /// The barrier that a store here would use by default; empty if none works.
+    /// The barrier that a store here would use by default; empty if none holds.
     pub barrier: String,
     /// Why it was chosen.
     pub barrier_reason: String,
-    /// The barriers that work here: `per-file`, `filesystem`, `journal`.
+    /// The barriers that hold here: `per-file`, `filesystem`, `journal`.
     pub barriers: Vec<String>,
-    /// Why the others do not work.
+    /// Why the others do not hold.
     pub barriers_refused: Vec<String>,
     /// Whether io_uring works.
     pub io_uring: IoUring,
@@ -245,21 +245,21 @@ impl Environment {
     fn look_at_syncs(&mut self, dir: impl AsFd) {
         if let Err(errno) = sys::sync_dir(&dir) {
             self.directory_fsync.error = Some(format!("cannot sync the directory: {}", errno.desc()));
-            self.barriers_refused.push("no barrier works where a directory cannot be synced".into());
+            self.barriers_refused.push("no barrier holds where a directory cannot be synced".into());
             return;
         }
         self.directory_fsync.works = true;
         self.barriers.push("per-file".into());
         self.barrier = "auto".into();
         self.barrier_reason =
-            "a single change: per-file; concurrent changes: per-file, because no other works here".into();
+            "a single change: per-file; concurrent changes: per-file, because no other holds here".into();
         match sys::no_syncfs(&dir) {
             None => {
                 self.barriers.push("filesystem".into());
                 self.barrier_reason =
                     "a single change: per-file; concurrent changes: per-file or filesystem, whichever is faster".into();
             }
-            Some(why) => self.barriers_refused.push(format!("the filesystem barrier does not work here: {why}")),
+            Some(why) => self.barriers_refused.push(format!("the filesystem barrier does not hold here: {why}")),
         }
         match sys::no_journal(&dir) {
             None => self.barriers.push("journal".into()),

@@ -57,10 +57,10 @@ fn report(environment: &Environment) -> String {
     page.entry("directory fsync", environment.directory_fsync.error.as_deref().unwrap_or("works"));
     page.entry("engine", &format!("{}: {}", environment.engine, environment.engine_reason));
     match &*environment.barriers {
-        [] => page.entry("barrier", "none works here"),
+        [] => page.entry("barrier", "none holds here"),
         hold => {
             page.entry("barrier", &format!("{}: {}", environment.barrier, environment.barrier_reason));
-            page.entry("", &format!("available: {}", hold.join(", ")));
+            page.entry("", &format!("barriers that hold: {}", hold.join(", ")));
         }
     }
     for refused in &environment.barriers_refused {
