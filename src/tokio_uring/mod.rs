@@ -26,10 +26,10 @@
 //! `tokio-uring` does not cancel requests. A submitted request is carried out, and keeps its buffer and descriptor
 //! until then. If the future is dropped
 //!
-//! - while the temporary file is created, written, synced or closed, leaves the target as it was, and no temporary file: it is removed
-//!   at once, or by a task of the runtime as soon as it has been created;
-//! - during the rename, leaves the old content or the new, each whole, and nobody knows which it will be: the kernel may rename a
-//!   moment later. Another write to the same path that was begun in that moment may come first;
+//! - while the temporary file is created, written, synced or closed, the target is unchanged. The temporary file is
+//!   removed at once, or by a task of the runtime as soon as it has been created;
+//! - during the rename, the target has either the old content or the new, each complete. Which one is unknown, because
+//!   the kernel may rename a moment later; a second write to the same path that starts in that moment may come first;
 //! - during the sync of the directory, the target has the new content, which may not survive a power cut.
 //!
 //! An empty temporary file can stay behind if the runtime itself ends while creating one. It is called
@@ -43,12 +43,12 @@
 //! requests relative to a directory descriptor, nor a rename that refuses to replace (so there is no `create_new`
 //! here), nor writes with `RWF_SYNC`, nor `fchmod`. Its futures are not `Send`. Its source also shows:
 //!
-//! - `start` panics where io_uring is refused ([`start`] here says why in words), and some 20 KiB of the runtime that could not be made
-//!   are leaked;
+//! - `start` panics where io_uring is refused ([`start`] here returns an error with the reason), and leaks about 20 KiB
+//!   of the failed runtime;
 //! - dropping the future of an open leaks the descriptor (here, the open runs in its own task, which is dropped only
 //!   with the runtime);
-//! - a submission that fails when the runtime parks is ignored: where a filter begins to refuse `io_uring_enter` later, futures are
-//!   pending for ever;
+//! - it ignores submissions that fail while the runtime parks: if a filter starts to refuse `io_uring_enter`, futures
+//!   stay pending forever;
 //! - `UnsubmittedOneshot::new` and `submit` are safe functions that pass any request, with any address, to the kernel;
 //! - buffer lengths are truncated to 32 bits (here, no write exceeds 1 GiB).
 
