@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringbolt::bench::{Assertion, Change, Comparison, Results, time};
+use ringbolt::bench::{Assertion, SpeedChange, Comparison, Results, time};
 
 /// Resampling longer rows takes long, and tells nothing new.
 const ROUNDS_MAX: usize = 64;
@@ -51,7 +51,7 @@ fn read(json: &str) -> Option<Results> {
             assert_eq!(comparison.series.len(), results.results.len());
             assert!(comparison.missing.is_empty() && !comparison.is_slower() && !comparison.is_drift());
             for series in &comparison.series {
-                assert!(matches!(series.change, Change::Same | Change::CannotTell), "{series:?}");
+                assert!(matches!(series.change, SpeedChange::Same | SpeedChange::CannotTell), "{series:?}");
             }
             // The one note that is about a run by itself.
             assert!(comparison.differences.iter().all(|note| note.ends_with("run was ended early")), "{comparison:?}");
@@ -68,14 +68,14 @@ fn both(old: &Results, new: &Results) {
     };
     assert_eq!(comparison.series.len() + only(old, new), old.results.len());
     assert_eq!(comparison.missing.len(), only(old, new) + only(new, old));
-    assert_eq!(comparison.is_slower(), comparison.series.iter().any(|series| series.change == Change::Slower));
+    assert_eq!(comparison.is_slower(), comparison.series.iter().any(|series| series.change == SpeedChange::Slower));
     for series in &comparison.series {
         let (low, high) = series.interval.unwrap_or_default();
         assert!(low <= high || low.is_nan() || high.is_nan(), "{series:?}");
         match series.change {
-            Change::Slower => assert!(series.p50_us.1 > series.p50_us.0, "{series:?}"),
-            Change::Faster => assert!(series.p50_us.1 < series.p50_us.0, "{series:?}"),
-            Change::Same | Change::CannotTell => {}
+            SpeedChange::Slower => assert!(series.p50_us.1 > series.p50_us.0, "{series:?}"),
+            SpeedChange::Faster => assert!(series.p50_us.1 < series.p50_us.0, "{series:?}"),
+            SpeedChange::Same | SpeedChange::CannotTell => {}
         }
         assert!(!time(series.p50_us.0).is_empty() && !time(series.p50_us.1).is_empty());
     }

@@ -1,4 +1,4 @@
-//! Attributes of an object, as one extended attribute of its file: JSON, so that any key and any value fits.
+//! Stores the attributes of an object in one extended attribute of its file, as JSON, so that any key and value fits.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,13 +15,13 @@ use super::error::{STORE, of_io};
 /// The extended attribute. `user.` is the namespace of applications (xattr(7)).
 const NAME: &str = "user.ringbolt.attributes";
 
-/// How user-defined attributes are told from the others.
+/// The prefix of user-defined attributes.
 const METADATA: &str = "metadata:";
 
-/// The most that Linux takes for one (`XATTR_SIZE_MAX`). ext4 takes a block, less what else is in it.
+/// The maximum size on Linux (`XATTR_SIZE_MAX`). On ext4 all extended attributes of a file share one block.
 const LARGEST: usize = 65_536;
 
-/// Gives a file its attributes, if there are any.
+/// Writes the attributes of a file, if any.
 pub(super) fn write(file: &File, attributes: &Attributes, location: &Path) -> Result<()> {
     if attributes.is_empty() {
         return Ok(());
@@ -40,7 +40,7 @@ pub(super) fn write(file: &File, attributes: &Attributes, location: &Path) -> Re
     })
 }
 
-/// The attributes of a file: none where the filesystem has none.
+/// Reads the attributes of a file; empty if the filesystem does not support them.
 pub(super) fn read(file: &File, location: &Path) -> Result<Attributes> {
     let mut json = vec![0; 1024];
     loop {
@@ -56,7 +56,7 @@ pub(super) fn read(file: &File, location: &Path) -> Result<Attributes> {
     }
     let named: BTreeMap<String, String> = serde_json::from_slice(&json)
         .map_err(|error| of_io(io::Error::new(io::ErrorKind::InvalidData, format!("{NAME}: {error}")), location))?;
-    // What a later version has written there and this one does not know is left out.
+    // Skip attributes that only a later version knows.
     Ok(named.into_iter().filter_map(|(name, value)| Some((attribute(&name)?, value))).collect())
 }
 

@@ -1,4 +1,4 @@
-//! Our errors as the trait's.
+//! Converts errors to those of the trait.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use crate::Store;
 
 pub(super) const STORE: &str = "ringbolt";
 
-/// The trait's error for this one; ours, with step, path and outcome, is its source.
+/// Converts an error. The source is the original, with step, path and outcome.
 pub(super) fn explain(error: Error, location: &Path) -> TheirError {
     let path = location.to_string();
     let (kind, outcome) = (error.kind(), error.outcome());
@@ -26,17 +26,17 @@ pub(super) fn explain(error: Error, location: &Path) -> TheirError {
         ErrorKind::AlreadyExists => TheirError::AlreadyExists { path, source },
         ErrorKind::VersionMismatch => TheirError::Precondition { path, source },
         ErrorKind::PermissionDenied => TheirError::PermissionDenied { path, source },
-        // What the trait allows and a filesystem cannot hold.
+        // Paths and operations that the trait allows but a filesystem cannot represent.
         ErrorKind::InvalidKey | ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::UnsupportedVersion => {
             TheirError::NotSupported { source }
         }
-        // Until the store is reopened. Clients take `Generic` for a passing failure: SlateDB retries it for ever.
+        // These last until the store is reopened. Clients treat `Generic` as transient: SlateDB would retry forever.
         ErrorKind::Poisoned | ErrorKind::Forked => TheirError::NotSupported { source },
         _ => TheirError::Generic { store: STORE, source },
     }
 }
 
-/// The same for what looks for an object: where a directory is, there is none.
+/// Like [`explain`], for an operation that looks up an object. A directory counts as not found.
 pub(super) fn explain_source(error: Error, location: &Path) -> TheirError {
     if error.is_a_directory() && error.step() != Step::Rename {
         return TheirError::NotFound { path: location.to_string(), source: Box::new(error) };
@@ -44,7 +44,8 @@ pub(super) fn explain_source(error: Error, location: &Path) -> TheirError {
     explain(error, location)
 }
 
-/// The same for what must not replace an object: a directory is in its way as well, and is none.
+/// Like [`explain`], for an operation that must not replace an object. A directory in its place is not an existing
+/// object.
 pub(super) fn explain_create(store: &Store, error: Error, location: &Path) -> TheirError {
     if error.is_already_exists()
         && let Err(found) = store.reader().file(location.as_ref())
@@ -55,13 +56,13 @@ pub(super) fn explain_create(store: &Store, error: Error, location: &Path) -> Th
     explain(error, location)
 }
 
-/// A failed read or write of an open file.
+/// The error for a failed read or write of an open file.
 pub(super) fn of_io(error: io::Error, location: &Path) -> TheirError {
     let error = io::Error::new(error.kind(), format!("{location}: {error}"));
     TheirError::Generic { store: STORE, source: Box::new(error) }
 }
 
-/// The error of every change through a read-only store.
+/// The error for any change through a read-only store.
 pub(super) fn read_only(what: &str) -> TheirError {
     TheirError::NotSupported { source: format!("{what}: this store is read-only").into() }
 }
@@ -74,7 +75,7 @@ pub(super) fn not_implemented(what: &str) -> TheirError {
     TheirError::NotImplemented { operation: what.to_owned(), implementer: "RingboltStore".to_owned() }
 }
 
-/// An update on a filesystem that does not keep versions: there is nothing to compare.
+/// The error for an update on a filesystem that does not keep versions, so there is nothing to compare.
 pub(super) fn unsupported_version(root: &std::path::Path, location: &Path) -> TheirError {
     explain(Error::new(ErrorKind::UnsupportedVersion, Step::Compare, root), location)
 }
@@ -83,7 +84,8 @@ pub(super) fn unsupported_version(root: &std::path::Path, location: &Path) -> Th
 mod tests {
     use super::*;
 
-    /// The first error tells what is not known, and may be asked about; those behind it that nothing is done any more.
+    /// The first failure is `Generic`, with outcome `Unknown`. Later changes are `NotSupported`, so that clients do not
+    /// retry them.
     #[test]
     fn a_store_that_takes_no_more_writes_is_not_tried_again() {
         let unknown = Error::new(ErrorKind::Io, Step::SyncDir, "d").with_outcome(Outcome::Unknown);

@@ -1,4 +1,4 @@
-//! Reading an object.
+//! Reads objects.
 
 use std::fs::File;
 use std::ops::Range;
@@ -15,10 +15,10 @@ use crate::Metadata;
 use crate::Reader;
 use crate::Version;
 
-/// Opens an object: what is read from it is of one content, whatever is put meanwhile.
+/// Opens an object. Reads return one consistent content, even if the object is replaced meanwhile.
 pub(super) fn get(reader: &Reader, location: &Path, options: &GetOptions) -> Result<GetResult> {
     if options.version.is_some() {
-        return Err(precondition(location, "older versions are not kept, and none has such a name"));
+        return Err(precondition(location, "older versions are not kept, so a get cannot name one"));
     }
     let (file, meta) = open(reader, location)?;
     options.check_preconditions(&meta)?;
@@ -34,7 +34,7 @@ pub(super) fn get(reader: &Reader, location: &Path, options: &GetOptions) -> Res
     Ok(GetResult { payload, meta, range, attributes, extensions: Default::default() })
 }
 
-/// Some ranges of an object, all of one content; what reaches beyond its end is cut there.
+/// Reads ranges of an object, all from the same content. Ranges are cut off at its end.
 pub(super) fn get_ranges(reader: &Reader, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
     let (file, meta) = open(reader, location)?;
     let read = |range: &Range<u64>| {
@@ -46,7 +46,7 @@ pub(super) fn get_ranges(reader: &Reader, location: &Path, ranges: &[Range<u64>]
     ranges.iter().map(read).collect()
 }
 
-/// A file to read, and which content it is.
+/// Opens a file, and returns it with its version.
 pub(super) fn open_version(reader: &Reader, location: &Path) -> Result<(File, Option<Version>)> {
     let (file, found) = reader.open_file(location.as_ref()).map_err(|error| explain_source(error, location))?;
     Ok((file, found.version))
@@ -61,7 +61,7 @@ fn within(range: &GetRange, size: u64) -> Result<Range<u64>> {
     range.as_range(size).map_err(|error| Error::Generic { store: STORE, source: Box::new(error) })
 }
 
-/// What is known of an object.
+/// The metadata of an object.
 pub(super) fn meta(found: &Metadata, location: Path) -> ObjectMeta {
     ObjectMeta {
         location,

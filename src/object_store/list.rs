@@ -1,4 +1,4 @@
-//! Listing objects.
+//! Lists objects.
 
 use ::object_store::path::Path;
 use ::object_store::{ListResult, ObjectMeta, Result};
@@ -14,10 +14,10 @@ use crate::ListOptions;
 use crate::Reader;
 use crate::store::Listed;
 
-/// How many objects are looked at before the thread is given back.
-const AT_ONCE: usize = 256;
+/// How many objects are listed per call on a blocking thread.
+const PAGE_SIZE: usize = 256;
 
-/// The objects beneath a prefix, behind an offset, in the order of their paths.
+/// Lists the objects below a prefix and after an offset, in path order.
 pub(super) fn list(
     reader: Reader,
     prefix: Option<&Path>,
@@ -32,7 +32,7 @@ pub(super) fn list(
     walked.try_flatten().boxed()
 }
 
-/// The key of a directory, with its slash; "" for the root.
+/// The key prefix of a directory, with a trailing slash; empty for the root.
 fn directory(prefix: Option<&Path>) -> String {
     match prefix.map(Path::as_ref) {
         None | Some("") => String::new(),
@@ -48,27 +48,27 @@ fn pages(entries: Entries) -> impl stream::Stream<Item = Result<ObjectMeta>> {
     pages.map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten()
 }
 
-/// The next objects; and the rest, if there may be more.
+/// Reads the next objects. Also returns the iterator, unless it is exhausted.
 fn page(mut entries: Entries) -> Result<(Vec<ObjectMeta>, Option<Entries>)> {
     let mut page = Vec::new();
-    while page.len() < AT_ONCE {
+    while page.len() < PAGE_SIZE {
         let Some(entry) = entries.next() else { return Ok((page, None)) };
         page.extend(object(&entry.map_err(fail)?));
     }
     Ok((page, Some(entries)))
 }
 
-/// Objects and prefixes directly beneath a prefix.
+/// Lists the objects and prefixes directly below a prefix.
 pub(super) fn list_with_delimiter(reader: &Reader, prefix: Option<&Path>) -> Result<ListResult> {
     let mut result = ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() };
-    // An empty directory is nothing to this trait.
+    // Skip empty directories: to this trait they do not exist.
     for listed in reader.list(directory(prefix)).map_err(fail)?.one_level() {
         match listed.map_err(fail)? {
             Listed::Dir(dir) => result.common_prefixes.extend(location(&dir)),
             Listed::Key(entry) => result.objects.extend(object(&entry)),
         }
     }
-    // A prefix here has no slash, and so another place in the order.
+    // Prefixes have no trailing slash here, which changes their order.
     result.common_prefixes.sort_unstable();
     Ok(result)
 }
@@ -81,7 +81,7 @@ fn object(entry: &Entry) -> Option<ObjectMeta> {
     location(&entry.key).map(|location| meta(&entry.metadata, location))
 }
 
-/// The path of a key; none if nobody could have put it by this trait (a control character, say).
+/// The path of a key; `None` if this trait cannot express it (for example, a control character).
 fn location(key: &str) -> Option<Path> {
     Path::parse(key).ok().filter(|path| path.as_ref() == key)
 }

@@ -1,5 +1,5 @@
-//! The store as an [`ObjectStore`] of the crate [`object_store`], for programs that know that trait: SlateDB,
-//! DataFusion, Delta, Lance (feature `object_store`).
+//! Implements [`ObjectStore`] of the crate [`object_store`] on a store, for programs that use that trait, such as
+//! SlateDB, DataFusion, Delta and Lance (feature `object_store`).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -12,7 +12,7 @@
 //! let manifest = Path::from("db/manifest/000001");
 //! let first = store.put(&manifest, "one".into()).await?; // durable when this returns
 //!
-//! // Compare and swap: who has read `first` and is late is told so.
+//! // Compare and swap: an update based on an outdated version fails.
 //! use object_store::ObjectStore;
 //! store.put_opts(&manifest, "two".into(), PutMode::Update(first.clone().into()).into()).await?;
 //! let late = store.put_opts(&manifest, "also two".into(), PutMode::Update(first.into()).into()).await;
@@ -21,28 +21,28 @@
 //! # }
 //! ```
 //!
-//! What the trait leaves open, and how it is here:
+//! How this implementation behaves where the trait leaves a choice:
 //!
 //! | | |
 //! |---|---|
-//! | durability | what returns `Ok` from a change is durable: puts, a completed multipart upload, deletes, copies, renames |
-//! | reading only | [`RingboltReader`] reads a directory beside its writer |
-//! | entity tag | the version of the file; none where the filesystem does not keep versions ([`Metadata::version`](crate::Metadata::version)): an update is [`NotSupported`](Error::NotSupported) there, and a get by tag matches nothing. [`ObjectMeta::version`] is `None`: older contents are not kept |
-//! | many puts at once | share commits, as all of a [`Store`] do |
-//! | attributes | in an extended attribute, durable with the content. [`NotSupported`](Error::NotSupported) where the filesystem has none, or no room for them. Tags are ignored, as the trait asks of a store without any |
-//! | multipart | parts go to a file that nobody sees; at most what the filesystem takes. Dropped without [`complete`](MultipartUpload::complete) it leaves nothing. A part that failed, or was given up, fails the completion |
-//! | listing | in the order of the bytes of the paths; a prefix is there only if an object is beneath it |
-//! | copy | of bytes and attributes, with a tag of its own |
-//! | rename | one rename, with the tag that it had; with [`RenameTargetMode::Create`] a copy and a delete of what was copied, so that a crash between leaves both, and a put to the old name meanwhile is kept |
-//! | paths | a directory cannot be an object: `a` beside `a/b` is [`NotSupported`](Error::NotSupported), and so is a segment of more than 255 bytes or one that begins with `.ringbolt`. Empty directories, which deletes leave behind, are not in the way |
-//! | visible | what a put makes can be read a moment before it is durable, and so before the put returns |
-//! | ranges | [`get_ranges`](ObjectStore::get_ranges) reads all of them from one content |
-//! | errors | whose source is a [`ringbolt::Error`](crate::Error) can be asked for their [outcome](crate::Error::outcome). After `Unknown`, which is [`Generic`](Error::Generic), every change is [`NotSupported`](Error::NotSupported) until the store is opened again |
-//! | dropped futures | a change whose future was polled may happen |
+//! | durability | a change that returns `Ok` is durable: put, completed multipart upload, delete, copy, rename |
+//! | read-only access | [`RingboltReader`] reads a directory while another process writes it |
+//! | entity tag | the version of the file. On a filesystem that does not keep versions ([`Metadata::version`](crate::Metadata::version)) there is no tag: an update fails with [`NotSupported`](Error::NotSupported), and a get by tag matches nothing. [`ObjectMeta::version`] is `None`, because older contents are not kept |
+//! | concurrent puts | share commits, like all changes of a [`Store`] |
+//! | attributes | stored in an extended attribute, durable together with the content. [`NotSupported`](Error::NotSupported) if the filesystem has no extended attributes or no space for them. Tags are ignored, as the trait requires of a store without tags |
+//! | multipart upload | parts are written to a hidden file; the size limit is that of the filesystem. An upload dropped without [`complete`](MultipartUpload::complete) leaves nothing. If a part failed, or its future was dropped, the completion fails |
+//! | listing | in byte order of the paths; a prefix exists only if there is an object below it |
+//! | copy | copies bytes and attributes; the copy has its own tag |
+//! | rename | one rename, which keeps the tag. With [`RenameTargetMode::Create`], a copy and a delete of the copied version: a crash in between leaves both, and a concurrent put to the old name is kept |
+//! | paths | a directory cannot be an object: `a` next to `a/b` is [`NotSupported`](Error::NotSupported). So is a segment longer than 255 bytes, or one that starts with `.ringbolt`. Empty directories left by deletes do not matter |
+//! | visibility | a put is visible shortly before it is durable, and so before it returns |
+//! | ranges | [`get_ranges`](ObjectStore::get_ranges) reads all ranges from the same content |
+//! | errors | if the source is a [`ringbolt::Error`](crate::Error), it has an [outcome](crate::Error::outcome). After `Unknown`, reported as [`Generic`](Error::Generic), every change fails with [`NotSupported`](Error::NotSupported) until the store is reopened |
+//! | dropped futures | once its future was polled, a change may still happen |
 //!
-//! Reads, listings, copies and uploads block a thread; on a tokio runtime that is one of its blocking threads, else the caller's.
-//! Puts, deletes and renames run on any runtime. To drop the last clone waits for what is queued, and to drop an upload removes its file:
-//! both on the thread that does it.
+//! Reads, listings, copies and uploads block a thread: one of tokio's blocking threads, or the caller's thread outside
+//! a tokio runtime. Puts, deletes and renames run on any runtime. Dropping the last clone waits for queued changes, and
+//! dropping an upload removes its file; both block the dropping thread.
 
 mod attributes;
 mod blocking;
@@ -76,17 +76,18 @@ use error::{explain, explain_create, explain_source, not_implemented, preconditi
 pub use reader::RingboltReader;
 use upload::Upload;
 
-/// How many deletes are one commit at most.
+/// The most deletes per commit.
 const DELETES: usize = 256;
 
-/// A [`Store`] that speaks the trait. A clone is the same store.
+/// A [`Store`] as an [`ObjectStore`]. A clone refers to the same store.
 #[derive(Clone, Debug)]
 pub struct RingboltStore {
     store: Arc<Store>,
 }
 
 impl RingboltStore {
-    /// Opens an existing store, with the defaults of [`Store::builder`]. Any other store is turned into this by [`From`].
+    /// Opens an existing store, with the defaults of [`Store::builder`]. For other options, convert a [`Store`] with
+    /// [`From`].
     ///
     /// # Errors
     ///
@@ -95,7 +96,7 @@ impl RingboltStore {
         Store::open(path).map(RingboltStore::from)
     }
 
-    /// The store beneath. What is done to it is seen here, and the other way round.
+    /// The underlying store.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
@@ -104,12 +105,12 @@ impl RingboltStore {
         self.store.reader()
     }
 
-    /// What a put is answered with.
+    /// The result of a put.
     fn result(&self, version: Version) -> PutResult {
         result(version, self.reader().keeps_versions())
     }
 
-    async fn copy(&self, from: &Path, to: &Path, mode: CopyMode) -> Result<Copied> {
+    async fn copy(&self, from: &Path, to: &Path, mode: CopyMode) -> Result<CopyVersions> {
         let (store, from, to) = (Arc::clone(&self.store), from.clone(), to.clone());
         blocking(move || {
             let (source, original) = get::open_version(&store.reader(), &from)?;
@@ -119,16 +120,16 @@ impl RingboltStore {
             target.copy_from(&source).map_err(|error| error::of_io(error, &to))?;
             attributes::write(target.as_file(), &attributes, &to)?;
             let copy = target.commit().map_err(|error| explain_create(&store, error.into(), &to))?;
-            Ok(Copied { original, copy })
+            Ok(CopyVersions { original, copy })
         })
         .await
     }
 
-    /// A copy and a delete, of what was copied and nothing else: who puts into `from` meanwhile has put after the rename.
+    /// Copies, then deletes only the copied version. A concurrent put to `from` counts as later than the rename.
     async fn rename_new(&self, from: &Path, to: &Path) -> Result<()> {
-        let Copied { original, copy } = self.copy(from, to, CopyMode::Create).await?;
+        let CopyVersions { original, copy } = self.copy(from, to, CopyMode::Create).await?;
         let Some(original) = original else {
-            // Nothing can be compared on this filesystem.
+            // Without versions there is nothing to compare.
             let deleted = self.store.delete_async(from.as_ref()).await;
             return deleted.map_err(|error| explain_source(error, from));
         };
@@ -140,7 +141,7 @@ impl RingboltStore {
         let (reader, path) = (self.reader(), from.clone());
         match blocking(move || get::open_version(&reader, &path)).await {
             Ok(_) => Ok(()),
-            // Somebody else has renamed or deleted it: what is gone cannot be renamed, so the copy goes, too.
+            // `from` was renamed or deleted concurrently, so this rename fails: remove the copy.
             Err(Error::NotFound { path, .. }) => match self.store.delete_if_async(to.as_ref(), copy).await {
                 Err(error) if !error.is_version_mismatch() => Err(explain(error, to)),
                 _ => Err(Error::NotFound { path, source: Box::new(error) }),
@@ -149,7 +150,7 @@ impl RingboltStore {
         }
     }
 
-    /// A put with attributes, which must be in the file before it is synced.
+    /// A put with attributes, which must be written before the file is synced.
     async fn put_with_attributes(
         &self,
         location: &Path,
@@ -171,8 +172,8 @@ impl RingboltStore {
     }
 }
 
-/// The versions of what was copied, and of what that made.
-struct Copied {
+/// The versions of the original and of the copy.
+struct CopyVersions {
     original: Option<Version>,
     copy: Version,
 }
@@ -220,7 +221,7 @@ impl ObjectStore for RingboltStore {
             false => self.put_with_attributes(location, payload, opts, options).await,
         };
         match put {
-            // What is not there has not the version that was expected.
+            // A missing object does not have the expected version.
             Err(Error::NotFound { source, path }) if is_update => Err(Error::Precondition { path, source }),
             put => put.map(|version| self.result(version)),
         }
@@ -249,7 +250,7 @@ impl ObjectStore for RingboltStore {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let store = Arc::clone(&self.store);
-        // What is ready is one commit: nobody waits for company.
+        // Commit the locations that are ready together, without waiting for more.
         let commits = locations.ready_chunks(DELETES).then(move |locations| delete(Arc::clone(&store), locations));
         commits.flat_map(futures_util::stream::iter).boxed()
     }
@@ -274,7 +275,8 @@ impl ObjectStore for RingboltStore {
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         match options.target_mode {
             RenameTargetMode::Overwrite => {
-                // Where there is nothing, or a directory, to rename, no directory is made for it.
+                // Check that `from` is an object first: otherwise the rename would create the directory of `to` and
+                // then fail.
                 let (reader, path) = (self.reader(), from.clone());
                 blocking(move || get::open_version(&reader, &path)).await?;
                 self.store.rename_async(from.as_ref(), to.as_ref()).await.map_err(|error| explain_source(error, from))
@@ -284,25 +286,25 @@ impl ObjectStore for RingboltStore {
     }
 }
 
-/// Deletes what it can of these, in one commit; the results are in their order.
+/// Deletes these objects in one commit. The results are in the same order.
 async fn delete(store: Arc<Store>, locations: Vec<Result<Path>>) -> Vec<Result<Path>> {
     let mut batch = store.batch();
     for location in locations.iter().flatten() {
         batch.delete(location.as_ref());
     }
-    let mut answers = batch.commit_async().await.into_results().into_iter();
+    let mut results = batch.commit_async().await.into_results().into_iter();
     let settle = |location: Result<Path>| {
         let location = location?;
-        match answers.next() {
+        match results.next() {
             Some(Ok(_)) => Ok(location),
             Some(Err(error)) => Err(explain_source(error, &location)),
-            None => Err(not_implemented("a delete without an answer")),
+            None => Err(not_implemented("a delete without a result")),
         }
     };
     locations.into_iter().map(settle).collect()
 }
 
-/// What a put is answered with: an entity tag if reads give it as well.
+/// The result of a put: with an entity tag, if reads return one too.
 fn result(version: Version, keeps_versions: bool) -> PutResult {
     PutResult { e_tag: keeps_versions.then(|| version.to_string()), version: None, extensions: Default::default() }
 }

@@ -1,4 +1,4 @@
-//! A store that is only read.
+//! A read-only store.
 
 use std::fmt;
 use std::ops::Range;
@@ -19,10 +19,10 @@ use super::error::read_only;
 use super::{get, list};
 use crate::Reader;
 
-/// A [`Reader`] as an [`ObjectStore`]: reads a directory beside its writer, or without one, and takes no lock. A clone reads the same
-/// directory.
+/// A [`Reader`] as an [`ObjectStore`]. It takes no lock, so it can read a directory while another process writes it. A
+/// clone reads the same directory.
 ///
-/// Everything that would change the store fails with [`NotSupported`](::object_store::Error::NotSupported).
+/// Every change fails with [`NotSupported`](::object_store::Error::NotSupported).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -54,7 +54,7 @@ impl RingboltReader {
         Reader::open(path).map(RingboltReader::from)
     }
 
-    /// The reader beneath.
+    /// The underlying reader.
     pub fn reader(&self) -> &Reader {
         &self.reader
     }

@@ -1,4 +1,4 @@
-//! An upload in parts: written to a file that nobody sees, published whole.
+//! Multipart uploads: parts are written to a hidden file, which is published when the upload completes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,41 +14,41 @@ use super::error::{STORE, explain, of_io};
 use super::result;
 use crate::StoreFile;
 
-/// Parts that are being written, in any order, each at its place.
+/// An upload. Its parts are written in any order, each at its own offset.
 #[derive(Debug)]
 pub(super) struct Upload {
     location: Path,
-    shared: Arc<Shared>,
-    /// Where the next part goes.
+    shared: Arc<UploadFile>,
+    /// The offset of the next part.
     end: u64,
     parts: u64,
-    /// Whether the completion is answered with an entity tag.
+    /// Whether the completion returns an entity tag.
     keeps_versions: bool,
 }
 
 #[derive(Debug)]
-struct Shared {
-    /// One descriptor for all parts, which are written side by side.
+struct UploadFile {
+    /// One descriptor for all parts, which are written concurrently.
     content: File,
-    state: Mutex<State>,
+    state: Mutex<UploadState>,
 }
 
 #[derive(Debug)]
-struct State {
-    /// Gone after a completion or an abort.
+struct UploadState {
+    /// `None` after completion or abort.
     file: Option<StoreFile>,
-    /// Parts that are whole.
+    /// The number of completely written parts.
     written: u64,
-    /// A completion has told its caller that it failed: there is nothing left to abort, and no harm in asking for it. One that was
-    /// given up may have succeeded.
+    /// Whether a completion returned an error, so that an abort has nothing to do. A completion whose future was
+    /// dropped may have succeeded.
     failed: bool,
 }
 
 impl Upload {
     pub(super) fn new(file: StoreFile, location: Path, keeps_versions: bool) -> Result<Upload> {
         let content = file.as_file().try_clone().map_err(|error| of_io(error, &location))?;
-        let state = Mutex::new(State { file: Some(file), written: 0, failed: false });
-        Ok(Upload { location, shared: Arc::new(Shared { content, state }), end: 0, parts: 0, keeps_versions })
+        let state = Mutex::new(UploadState { file: Some(file), written: 0, failed: false });
+        Ok(Upload { location, shared: Arc::new(UploadFile { content, state }), end: 0, parts: 0, keeps_versions })
     }
 
     fn error(&self, why: String) -> Error {
@@ -56,15 +56,15 @@ impl Upload {
     }
 }
 
-impl Shared {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+impl UploadFile {
+    fn state(&self) -> std::sync::MutexGuard<'_, UploadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, payload: &PutPayload, mut offset: u64, location: &Path) -> Result<()> {
-        // What is taken away meanwhile is not published: this part is missing then.
+        // If the upload ends during the write, this part counts as missing.
         if self.state().file.is_none() {
-            let why = format!("{location}: a part of an upload that is over");
+            let why = format!("{location}: cannot write a part, because the upload has ended");
             return Err(Error::Generic { store: STORE, source: why.into() });
         }
         for bytes in payload {
@@ -90,7 +90,7 @@ impl MultipartUpload for Upload {
             let mut state = self.shared.state();
             (state.file.take(), state.written)
         };
-        let file = file.ok_or_else(|| self.error("the upload is over".to_owned()))?;
+        let file = file.ok_or_else(|| self.error("the upload has ended".to_owned()))?;
         if written != self.parts {
             let missing = self.parts - written;
             blocking(move || {
@@ -99,7 +99,7 @@ impl MultipartUpload for Upload {
             })
             .await?;
             self.shared.state().failed = true;
-            return Err(self.error(format!("{missing} of {} parts were not written; nothing has changed", self.parts)));
+            return Err(self.error(format!("{missing} of {} parts were not written; nothing was changed", self.parts)));
         }
         let location = self.location.clone();
         let committed = blocking(move || file.commit().map_err(|error| explain(error.into(), &location))).await;
@@ -115,9 +115,10 @@ impl MultipartUpload for Upload {
         let location = self.location.clone();
         match file {
             Some(file) => blocking(move || file.discard().map_err(|error| explain(error, &location))).await,
-            // `WriteMultipart::finish` aborts what it could not complete, and would tell the abort's error instead of the reason.
+            // `WriteMultipart::finish` aborts after a failed completion, and would report the abort's error instead of
+            // the cause.
             None if failed => Ok(()),
-            None => Err(self.error("the upload is over".to_owned())),
+            None => Err(self.error("the upload has ended".to_owned())),
         }
     }
 }

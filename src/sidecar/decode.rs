@@ -1,4 +1,4 @@
-//! The bytes of a file as a sidecar, by the rules of the format.
+//! Parses a sidecar.
 
 use std::collections::BTreeMap;
 
@@ -13,29 +13,29 @@ const U64: (u64, &str) = (u64::MAX, "an integer from 0 to 18446744073709551615")
 const U32: (u64, &str) = (u32::MAX as u64, "an integer from 0 to 4294967295");
 const U16: (u64, &str) = (u16::MAX as u64, "an integer from 0 to 65535");
 
-/// The field that version 2 has and version 1 has not.
-pub(super) const SINCE_2: &str = "storage_envelope_cutover_index";
+/// The field that exists in version 2 only.
+pub(super) const V2_FIELD: &str = "storage_envelope_cutover_index";
 
 const FIELDS: [&str; 7] = [
     "version",
     "raft_applied_index",
     "storage_envelope_active",
-    SINCE_2,
+    V2_FIELD,
     "raft_envelope_cutover_index",
     "active",
     "keys",
 ];
 
-/// `strict`: the active ids are those of keys.
+/// `strict`: reject active ids without a matching key.
 pub(super) fn sidecar(json: &[u8], strict: bool) -> Result<Sidecar, SidecarError> {
     if json.len() > FILE_MAX {
         return Err(SidecarError::TooLarge { at: Location::default(), len: json.len() as u64 });
     }
     let root = Node::root(json)?;
     let fields = root.object()?;
-    // First of all: another version may have other fields.
+    // Check the version first: another version may have other fields.
     let version = version(&root, &fields)?;
-    let known = FIELDS.into_iter().filter(|field| version == 2 || *field != SINCE_2);
+    let known = FIELDS.into_iter().filter(|field| version == 2 || *field != V2_FIELD);
     let fields = Object::of(&root, fields, known, version)?;
     let active = fields.get("active")?;
     let active = Object::of(active, active.object()?, Purpose::ALL.map(Purpose::as_str), version)?;
@@ -44,10 +44,10 @@ pub(super) fn sidecar(json: &[u8], strict: bool) -> Result<Sidecar, SidecarError
     let sidecar = Sidecar {
         raft_applied_index: fields.integer("raft_applied_index", U64)?,
         storage_envelope_active: fields.get("storage_envelope_active")?.boolean()?,
-        storage_envelope_cutover_index: (version == 2).then(|| fields.integer(SINCE_2, U64)).transpose()?,
+        storage_envelope_cutover_index: (version == 2).then(|| fields.integer(V2_FIELD, U64)).transpose()?,
         raft_envelope_cutover_index: fields.integer("raft_envelope_cutover_index", U64)?,
         active: ActiveKeys { storage: id(Purpose::Storage)?, raft: id(Purpose::Raft)? },
-        // What Go writes for a nil map.
+        // Go writes `null` for a nil map.
         keys: if keys.is_null() { BTreeMap::new() } else { self::keys(keys, version)? },
     };
     for purpose in Purpose::ALL.into_iter().filter(|_| strict) {
@@ -92,7 +92,7 @@ fn key(id: KeyId, key: &Node<'_>, version: u32) -> Result<SidecarKey, SidecarErr
             SidecarError::UnknownPurpose { at: at.clone(), id, found: quoted(&name) }.at(purpose.position())
         })?,
         wrapped: match wrapped.is_null() {
-            // What Go writes for a nil slice.
+            // Go writes `null` for a nil slice.
             true => WrappedKey::default(),
             false => STANDARD
                 .decode(wrapped.string()?)
@@ -104,17 +104,17 @@ fn key(id: KeyId, key: &Node<'_>, version: u32) -> Result<SidecarKey, SidecarErr
     })
 }
 
-/// The decoder's own words would repeat characters of the key.
+/// Describes a base64 error. The decoder's own message would repeat characters of the key.
 fn without_text(error: &DecodeError) -> String {
     match error {
-        DecodeError::InvalidByte(at, _) => format!("character {} is none of its alphabet", at + 1),
-        DecodeError::InvalidLength(len) => format!("{len} characters are cut short"),
+        DecodeError::InvalidByte(at, _) => format!("character {} is not in the alphabet", at + 1),
+        DecodeError::InvalidLength(len) => format!("{len} characters are not a valid length"),
         DecodeError::InvalidLastSymbol(at, _) => format!("character {} has stray bits", at + 1),
         DecodeError::InvalidPadding => "the padding is wrong".to_owned(),
     }
 }
 
-/// An object of which we know what it should hold.
+/// An object whose fields are known.
 struct Object<'n, 'a> {
     node: &'n Node<'a>,
     fields: Vec<Field<'a>>,

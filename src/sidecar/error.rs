@@ -1,33 +1,33 @@
-//! What can be wrong with a sidecar: one variant a rule.
+//! Errors of a sidecar: one variant per rule.
 
 use std::path::{Path, PathBuf};
 
-use super::decode::SINCE_2;
+use super::decode::V2_FIELD;
 use super::id::KeyId;
 use super::key::Purpose;
 use super::{FILE_MAX, Location};
 use crate::error::{Error, Outcome};
 
-/// Why a sidecar cannot be read or written. No wrapped key is in it or in its text.
+/// Why a sidecar cannot be read or written. Neither the error nor its text contains a wrapped key.
 ///
 /// ```
 /// use ringbolt::sidecar::{Sidecar, SidecarError};
 ///
 /// let error = Sidecar::from_json(b"{\n  \"version\": 3\n}").unwrap_err();
 /// assert!(matches!(error, SidecarError::UnknownVersion { .. }));
-/// assert_eq!(error.to_string(), "line 2, column 14: version 3 is not known, only 1 and 2 are; a later ringbolt may know it");
+/// assert_eq!(error.to_string(), "line 2, column 14: unsupported version 3 (supported: 1 and 2); a later ringbolt may support it");
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SidecarError {
-    /// There is no such file: the first boot, perhaps. See [`is_not_found`](SidecarError::is_not_found).
+    /// The file does not exist, for example on the first boot. See [`is_not_found`](SidecarError::is_not_found).
     #[error("{path:?} does not exist")]
     NotFound {
         /// The file.
         path: PathBuf,
     },
-    /// Something else has its name.
-    #[error("{path:?} is {found}, not a regular file; name one")]
+    /// The path is not a regular file.
+    #[error("{path:?} is {found}, not a regular file; give the path of a regular file")]
     NotAFile {
         /// The file.
         path: PathBuf,
@@ -35,38 +35,40 @@ pub enum SidecarError {
         found: &'static str,
     },
     /// Group or others may read or write the file.
-    #[error("{path:?} has mode {mode:04o}: it is open to others than its owner; chmod 600 it, or allow that")]
+    #[error("{path:?} has mode {mode:04o}, so other users may access it; run chmod 600 on it, or allow it")]
     Exposed {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// The file belongs to somebody else, who could not read what this process would write in its place.
-    #[error("{path:?} belongs to user {owner}, and this is user {user}, who would take it over; run this as that user")]
+    /// The file belongs to another user, who could not read the file that this process would write.
+    #[error(
+        "{path:?} belongs to user {owner}, but this process runs as user {user} and would take it over; run it as user {owner}"
+    )]
     Owner {
         /// The file.
         path: PathBuf,
-        /// Whose it is.
+        /// The user id of the owner.
         owner: u32,
-        /// Who we are.
+        /// The effective user id of this process.
         user: u32,
     },
-    /// Somebody has replaced or changed the file while it was open here, in spite of the lock.
-    #[error("{path:?} was changed by somebody else while it was open here, and was left alone; open it anew")]
+    /// Another program replaced or changed the file while this store had it open, ignoring the lock.
+    #[error("{path:?} was changed by another program while this store had it open; nothing was written; reopen it")]
     ChangedBehind {
         /// The file.
         path: PathBuf,
     },
     /// Longer than [`FILE_MAX`].
-    #[error("{at}{len} bytes are too many, a sidecar has {max} at most; remove keys that nothing needs", max = FILE_MAX)]
+    #[error("{at}the file has {len} bytes, but at most {max} are allowed; remove keys that are no longer needed", max = FILE_MAX)]
     TooLarge {
         /// Which file.
         at: Location,
         /// Its length in bytes.
         len: u64,
     },
-    /// Not JSON, or not text.
+    /// Not JSON, or not UTF-8.
     #[error("{at}{what}")]
     Syntax {
         /// Where.
@@ -74,45 +76,45 @@ pub enum SidecarError {
         /// What is wrong, and what to do about it.
         what: String,
     },
-    /// A field that the format does not have, or not in this version.
+    /// A field that this version of the format does not have.
     #[error("{at}there is no field {field:?} in version {version}; {}", unknown_text(.field))]
     UnknownField {
         /// Where.
         at: Location,
-        /// The field, as `keys.7.purpose`.
+        /// The field, such as `keys.7.purpose`.
         field: String,
         /// The version of the file.
         version: u32,
     },
-    /// A field that is there twice.
-    #[error("{at}field {field:?} is there twice; keep the right one, or restore the file from a copy")]
+    /// A field that occurs twice.
+    #[error("{at}field {field:?} occurs twice; keep the right one, or restore the file from a copy")]
     DuplicateField {
         /// Where the second one is.
         at: Location,
-        /// The field, as `keys.7.purpose`.
+        /// The field, such as `keys.7.purpose`.
         field: String,
     },
-    /// A field that is not there.
+    /// A missing field.
     #[error("{at}field {field:?} is missing; {}", missing_text(.field))]
     MissingField {
-        /// Where the object begins that should have it.
+        /// Where the object that should have it begins.
         at: Location,
-        /// The field, as `keys.7.purpose`.
+        /// The field, such as `keys.7.purpose`.
         field: String,
     },
-    /// A value of another type than the field's, or a number that is too large for it.
+    /// A value of the wrong type, or a number that is too large.
     #[error("{at}{field:?} must be {expected}, found {found}; correct it, or restore the file from a copy")]
     WrongType {
         /// Where.
         at: Location,
-        /// The field, as `keys.7.purpose`.
+        /// The field, such as `keys.7.purpose`.
         field: String,
-        /// What belongs there.
+        /// What is expected.
         expected: &'static str,
-        /// What is there: a number, or the type of anything else.
+        /// What was found: a number, or the type of anything else.
         found: String,
     },
-    /// A version that is not 1 or 2, or none.
+    /// The version is missing, or neither 1 nor 2.
     #[error("{at}{}", version_text(.found.as_deref()))]
     UnknownVersion {
         /// Where.
@@ -120,38 +122,38 @@ pub enum SidecarError {
         /// The number, if there is one.
         found: Option<String>,
     },
-    /// A text that is no id.
+    /// A text that is not an id.
     #[error("{at}{found} is not the id of a key: {why}")]
     BadKeyId {
         /// Where.
         at: Location,
-        /// The text in quotes; of one that could be a wrapped key, how long it is.
+        /// The text in quotes; only its length if it could be a wrapped key.
         found: String,
-        /// What an id must be.
+        /// What is wrong with it.
         why: &'static str,
     },
     /// The id 0.
-    #[error("{at}key id 0 is reserved, it stands for \"none\"; restore the file from a copy")]
+    #[error("{at}key id 0 is reserved: it means \"none\"; restore the file from a copy")]
     ReservedKeyId {
         /// Where.
         at: Location,
     },
-    /// Two keys with one id.
-    #[error("{at}there are two keys {id}; keep the one that unwraps, or restore the file from a copy")]
+    /// Two keys with the same id.
+    #[error("{at}two keys have id {id}; keep the one that unwraps, or restore the file from a copy")]
     DuplicateKeyId {
         /// Where the second one is.
         at: Location,
         /// Their id.
         id: KeyId,
     },
-    /// A purpose that is none.
-    #[error("{at}key {id} has the purpose {found}, which must be \"storage\" or \"raft\"")]
+    /// An unknown purpose.
+    #[error("{at}key {id} has purpose {found}; it must be \"storage\" or \"raft\"")]
     UnknownPurpose {
         /// Where.
         at: Location,
         /// The key.
         id: KeyId,
-        /// Its purpose in quotes; of a text that could be a wrapped key, how long it is.
+        /// The purpose in quotes; only its length if it could be a wrapped key.
         found: String,
     },
     /// A wrapped key that is not base64.
@@ -161,43 +163,43 @@ pub enum SidecarError {
         at: Location,
         /// The key.
         id: KeyId,
-        /// What is wrong; without the text.
+        /// What is wrong, without the text itself.
         why: String,
     },
-    /// An active id that no key has.
-    #[error("{at}active.{purpose} is {id}, and there is no such key; name one that is there, or 0 for none")]
+    /// An active id without a key.
+    #[error("{at}active.{purpose} is {id}, but there is no such key; use the id of an existing key, or 0 for none")]
     ActiveMissing {
         /// Where.
         at: Location,
-        /// Which of the two.
+        /// The purpose whose active id is wrong.
         purpose: Purpose,
         /// The id.
         id: KeyId,
     },
     /// An active id whose key has the other purpose.
-    #[error("{at}active.{purpose} is {id}, which is a {found} key; name a {purpose} key, or 0 for none")]
+    #[error("{at}active.{purpose} is {id}, which is a {found} key; use a {purpose} key, or 0 for none")]
     ActivePurpose {
         /// Where.
         at: Location,
-        /// Which of the two.
+        /// The purpose whose active id is wrong.
         purpose: Purpose,
         /// The id.
         id: KeyId,
         /// The purpose of the key.
         found: Purpose,
     },
-    /// A change that would take back what only moves forward.
-    #[error("{field} only moves forward: it is {current}, and was to become {asked}")]
+    /// A change would lower a value that may only increase.
+    #[error("{field} may only increase: it is {current}, and the change would set it to {asked}")]
     Backwards {
-        /// The field, as `keys.7.local_epoch`.
+        /// The field, such as `keys.7.local_epoch`.
         field: String,
-        /// What it is.
+        /// The current value.
         current: u64,
-        /// What it was to become.
+        /// The value that was refused.
         asked: u64,
     },
     /// The local epoch of a key has reached 65,535.
-    #[error("the local epoch of key {id} is 65535, the last there is; rotate to a new key")]
+    #[error("the local epoch of key {id} is 65535, the maximum; rotate to a new key")]
     EpochExhausted {
         /// The key.
         id: KeyId,
@@ -208,18 +210,18 @@ pub enum SidecarError {
         /// The id that was asked for.
         id: KeyId,
     },
-    /// There is, or was, a key of that id already, perhaps with another purpose.
-    #[error("there is a key {id} already, or was; give another id")]
+    /// A key with this id exists, or existed, perhaps with another purpose.
+    #[error("key {id} already exists, or existed before; use another id")]
     KeyExists {
         /// The id.
         id: KeyId,
     },
-    /// The file could not be read or written. [`outcome`](SidecarError::outcome) tells what is true now.
+    /// The file could not be read or written. [`outcome`](SidecarError::outcome) says whether it changed.
     #[error(transparent)]
     Io(#[from] Error),
 }
 
-/// The location in a shared or exclusive reference to an error.
+/// The location of an error, as a shared or exclusive reference.
 macro_rules! located {
     ($error:expr) => {{
         use SidecarError::*;
@@ -245,12 +247,12 @@ macro_rules! located {
 }
 
 impl SidecarError {
-    /// The file does not exist: a node's first boot.
+    /// Whether the file does not exist, as on a node's first boot.
     pub fn is_not_found(&self) -> bool {
         matches!(self, SidecarError::NotFound { .. })
     }
 
-    /// Whether the file is what it was, or nobody knows ([`Outcome::Unknown`]: the directory could not be synced).
+    /// Whether the file is unchanged, or its state unknown ([`Outcome::Unknown`]: the directory could not be synced).
     pub fn outcome(&self) -> Outcome {
         match self {
             SidecarError::Io(error) => error.outcome(),
@@ -258,12 +260,12 @@ impl SidecarError {
         }
     }
 
-    /// Where in which file, for whatever is wrong with its text.
+    /// The file and position, for errors in its text.
     pub fn location(&self) -> Option<&Location> {
         located!(self)
     }
 
-    /// The same, at this line and column.
+    /// Adds a line and column.
     pub(super) fn at(mut self, (line, column): (usize, usize)) -> SidecarError {
         if let Some(at) = located!(&mut self) {
             at.set_position(line, column);
@@ -271,7 +273,7 @@ impl SidecarError {
         self
     }
 
-    /// The same, in this file.
+    /// Adds a path.
     pub(super) fn in_file(mut self, path: &Path) -> SidecarError {
         if let Some(at) = located!(&mut self) {
             at.set_path(path);
@@ -281,22 +283,22 @@ impl SidecarError {
 }
 
 fn unknown_text(field: &str) -> &'static str {
-    if field == SINCE_2 { "make the file version 2, or remove it" } else { "remove it" }
+    if field == V2_FIELD { "make the file version 2, or remove it" } else { "remove it" }
 }
 
 fn version_text(found: Option<&str>) -> String {
     match found {
-        Some(found) => format!("version {found} is not known, only 1 and 2 are; a later ringbolt may know it"),
-        None => "the version is missing, which is 1 or 2; restore the file from a copy".to_owned(),
+        Some(found) => format!("unsupported version {found} (supported: 1 and 2); a later ringbolt may support it"),
+        None => "the version (1 or 2) is missing; restore the file from a copy".to_owned(),
     }
 }
 
 fn missing_text(field: &str) -> &'static str {
-    if field == SINCE_2 { "add it, or make the file version 1" } else { "add it, or restore the file from a copy" }
+    if field == V2_FIELD { "add it, or make the file version 1" } else { "add it, or restore the file from a copy" }
 }
 
-/// A text in quotes, as far as an error should repeat it. One in the wrong place could be a wrapped key, whole or in part; then only
-/// its length is told. A wrapped key of 16 bytes, than which none is shorter, has 24 characters, and no underscores.
+/// Quotes a text for an error message. A text in the wrong place could be (part of) a wrapped key; then gives only its
+/// length. The shortest wrapped key, of 16 bytes, has 24 base64 characters and no underscores.
 pub(super) fn quoted(text: &str) -> String {
     match text.chars().count() {
         len if is_harmless(text, len) => format!("{text:?}"),
@@ -304,7 +306,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// The same without quotes, for names of fields.
+/// Like [`quoted`], but without quotes, for field names.
 pub(super) fn named(text: &str) -> String {
     match text.chars().count() {
         len if is_harmless(text, len) => text.to_owned(),

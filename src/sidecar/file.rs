@@ -1,4 +1,4 @@
-//! The file of a sidecar: reading it, and holding its directory to write it.
+//! Reads the file of a sidecar, and locks its directory to write it.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -26,24 +26,24 @@ use crate::fs::temp::{self, Maker};
 use crate::protocol::options::PutOptions;
 use crate::protocol::{Existing, Medium};
 
-/// What is put up with in a file that is read.
+/// Which defects to accept when reading a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Leniency {
-    /// Others than its owner may read or write it.
+    /// Group or others may read or write the file.
     pub(super) shared: bool,
-    /// An active id is not that of a key.
+    /// An active id has no matching key.
     pub(super) active: bool,
 }
 
-/// What was read.
-struct Found {
+/// A file that was read.
+struct LoadedFile {
     sidecar: Sidecar,
     file: File,
-    /// Whether a write of the same value would leave it as it is: its bytes, and its mode.
-    tidy: bool,
+    /// Whether writing the same value would produce the same bytes and mode.
+    canonical: bool,
 }
 
-/// The lock on a directory: one writer of sidecars in each.
+/// The lock file of a directory: it admits one writer of sidecars.
 const LOCK: &CStr = c".ringbolt-sidecar.lock";
 
 /// Reads the file at `path`.
@@ -56,7 +56,7 @@ pub(super) fn read(path: &Path, leniency: Leniency) -> Result<Sidecar, SidecarEr
     read_in(&dir, &name, path, leniency).map(|found| found.sidecar)
 }
 
-fn read_in(dir: &Dir, name: &CStr, path: &Path, leniency: Leniency) -> Result<Found, SidecarError> {
+fn read_in(dir: &Dir, name: &CStr, path: &Path, leniency: Leniency) -> Result<LoadedFile, SidecarError> {
     let is = |found| SidecarError::NotAFile { path: path.to_owned(), found };
     let open = |flags| openat(dir.fd(), name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
     let (mut file, found) = regular::open(open, path).map_err(|error| match error {
@@ -71,7 +71,7 @@ fn read_in(dir: &Dir, name: &CStr, path: &Path, leniency: Leniency) -> Result<Fo
         return Err(SidecarError::Exposed { path: path.to_owned(), mode: found.mode() & 0o7777 });
     }
     let mut bytes = Vec::new();
-    // One more than are allowed: it may have grown since.
+    // Read one byte more than allowed, because the file may have grown since.
     let read = (&mut file).take(FILE_MAX as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| Error::from_io(error, Step::Read, path))?;
     if bytes.len() > FILE_MAX {
@@ -79,24 +79,24 @@ fn read_in(dir: &Dir, name: &CStr, path: &Path, leniency: Leniency) -> Result<Fo
         return Err(SidecarError::TooLarge { at, len }.in_file(path));
     }
     let sidecar = decode::sidecar(&bytes, !leniency.active).map_err(|error| error.in_file(path))?;
-    let tidy = !exposed && sidecar.to_json().is_ok_and(|json| json == bytes);
-    Ok(Found { sidecar, file, tidy })
+    let canonical = !exposed && sidecar.to_json().is_ok_and(|json| json == bytes);
+    Ok(LoadedFile { sidecar, file, canonical })
 }
 
-/// A file that nobody else writes meanwhile.
+/// A file whose directory is locked, so that no other writer can change it.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct LockedFile {
     path: PathBuf,
     dir: Arc<Dir>,
     name: CString,
     writer: Writer,
     #[expect(dead_code, reason = "held for as long as this lives")]
     lock: Lock,
-    /// The file as we have read or written it last.
+    /// The identity of the file as last read or written.
     known: Mutex<Option<Identity>>,
 }
 
-/// Inode, time of modification and length: what tells one content of a name from the next.
+/// Inode, modification time and length, to detect changes by other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     inode: u64,
@@ -106,7 +106,7 @@ struct Identity {
 
 impl Identity {
     fn of(stat: &FileStat) -> Identity {
-        // The types of these differ from one system to the next.
+        // The types of these fields differ between systems.
         Identity {
             inode: stat.st_ino as _,
             modified: (stat.st_mtime as _, stat.st_mtime_nsec as _),
@@ -115,34 +115,34 @@ impl Identity {
     }
 }
 
-impl Held {
-    /// Takes the directory of `path`, and proves that its filesystem can make it durable.
-    pub(super) fn take(path: &Path, engine: Selected) -> Result<Held, SidecarError> {
+impl LockedFile {
+    /// Locks the directory of `path`, after syncing it to prove that the filesystem supports that.
+    pub(super) fn take(path: &Path, engine: Selected) -> Result<LockedFile, SidecarError> {
         let name = path::file_name(path)?;
         let invalid = |why| Err(Error::new(ErrorKind::InvalidKey, Step::Check, path).with_detail(why).into());
         if name.as_bytes().len() + temp::SUFFIX.len() > key::COMPONENT_MAX {
-            return invalid("with `.tmp` behind it, its name is longer than 255 bytes");
+            return invalid("the name with `.tmp` appended is longer than 255 bytes");
         }
-        // It could be the temporary file of another, who would remove it.
+        // It could be the temporary file of another sidecar, whose writer would remove it.
         if name.as_bytes().ends_with(temp::SUFFIX.as_bytes()) {
-            return invalid("names that end in `.tmp` are for temporary files");
+            return invalid("names that end in `.tmp` are reserved for temporary files");
         }
         let dir = Arc::new(Dir::open(path::parent(path))?);
         dir.sync()?;
         let lock = Lock::take(&dir, LOCK, dir.path())?;
         let writer = Writer::new(engine, Maker::Locked);
-        Ok(Held { path: path.to_owned(), dir, name, writer, lock, known: Mutex::default() })
+        Ok(LockedFile { path: path.to_owned(), dir, name, writer, lock, known: Mutex::default() })
     }
 
-    /// Makes the directory itself durable, which may be as new as the file that is to be made in it.
-    pub(super) fn settle(&self) -> Result<(), SidecarError> {
+    /// Makes the directory itself durable: it may have been created just before.
+    pub(super) fn sync_parent(&self) -> Result<(), SidecarError> {
         Ok(self.dir.sync_parent()?)
     }
 
-    /// Reads the file, and makes sure that it stays what it was read as: somebody may have written it and not synced it. Also
-    /// whether a write of the same would leave it as it is.
+    /// Reads the file and syncs it, because another program may have written it without a sync. Also returns whether it
+    /// is canonical.
     pub(super) fn read(&self, leniency: Leniency) -> Result<(Sidecar, bool), SidecarError> {
-        let Found { sidecar, file, tidy } = read_in(&self.dir, &self.name, &self.path, leniency)?;
+        let LoadedFile { sidecar, file, canonical } = read_in(&self.dir, &self.name, &self.path, leniency)?;
         let stat = fstat(&file).map_err(|errno| Error::from_errno(errno, Step::OpenFile, &self.path))?;
         let user = geteuid().as_raw();
         if stat.st_uid != user {
@@ -151,15 +151,15 @@ impl Held {
         sys::sync_file(&file).map_err(|errno| Error::from_errno(errno, Step::SyncFile, &self.path))?;
         self.dir.sync()?;
         *self.known() = Some(Identity::of(&stat));
-        Ok((sidecar, tidy))
+        Ok((sidecar, canonical))
     }
 
-    /// Whether this may write.
+    /// Fails if this process must not write.
     pub(super) fn check(&self) -> Result<(), SidecarError> {
         Ok(self.writer.check(&self.dir)?)
     }
 
-    /// One durable replace.
+    /// Replaces the file durably.
     pub(super) fn write(&self, sidecar: &Sidecar, existing: Existing) -> Result<(), SidecarError> {
         self.check()?;
         let bytes = sidecar.to_json().map_err(|error| error.in_file(&self.path))?.into();
@@ -178,7 +178,7 @@ impl Held {
         &self.path
     }
 
-    /// What has the name now.
+    /// The identity of the file that has the name now.
     fn identity(&self) -> Option<Identity> {
         let stat = fstatat(self.dir.fd(), &*self.name, AtFlags::AT_SYMLINK_NOFOLLOW);
         stat.ok().as_ref().map(Identity::of)

@@ -1,4 +1,4 @@
-//! Ids of keys.
+//! Key ids.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::Location;
 use super::error::{SidecarError, quoted};
 
-/// The id of a key: an integer of 32 bits that is not 0, which stands for "none". Printed and parsed as decimal.
+/// The id of a key: a 32-bit integer other than 0, which means "none". Displayed and parsed as decimal.
 ///
 /// ```
 /// use ringbolt::sidecar::KeyId;
@@ -21,7 +21,7 @@ use super::error::{SidecarError, quoted};
 pub struct KeyId(NonZeroU32);
 
 impl KeyId {
-    /// `None` for 0.
+    /// Returns `None` for 0.
     pub const fn new(id: u32) -> Option<KeyId> {
         match NonZeroU32::new(id) {
             Some(id) => Some(KeyId(id)),
@@ -29,7 +29,7 @@ impl KeyId {
         }
     }
 
-    /// As a number.
+    /// The id as a number.
     pub const fn get(self) -> u32 {
         self.0.get()
     }
@@ -44,7 +44,7 @@ impl From<NonZeroU32> for KeyId {
 impl TryFrom<u32> for KeyId {
     type Error = SidecarError;
 
-    /// [`SidecarError::ReservedKeyId`] for 0.
+    /// Fails with [`SidecarError::ReservedKeyId`] for 0.
     fn try_from(id: u32) -> Result<KeyId, SidecarError> {
         KeyId::new(id).ok_or_else(|| SidecarError::ReservedKeyId { at: Location::default() })
     }
@@ -59,7 +59,7 @@ impl From<KeyId> for u32 {
 impl FromStr for KeyId {
     type Err = SidecarError;
 
-    /// One text for each id: without sign, spaces or leading zeros.
+    /// Accepts one text per id: no sign, spaces or leading zeros.
     fn from_str(text: &str) -> Result<KeyId, SidecarError> {
         let at = Location::default();
         let why = match text.as_bytes() {

@@ -1,7 +1,7 @@
-//! JSON taken apart one level at a time, where every part knows its place: for errors that name line and column, and
-//! that never repeat a text, which could be a key.
+//! Parses JSON one level at a time, keeping the position of every value. So errors can name line and column without
+//! repeating a text, which could be a key.
 //!
-//! The grammar is serde_json's business: a part is a `RawValue` of it.
+//! serde_json checks the grammar; each value is one of its `RawValue`s.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,14 +12,14 @@ use serde_json::value::RawValue;
 use super::Location;
 use super::error::{SidecarError, named};
 
-/// A value in a text.
+/// A value within a JSON text.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
     /// The whole text.
     text: &'a str,
-    /// The value's part of it.
+    /// The part of it that is this value.
     raw: &'a str,
-    /// What it is called: `keys.7.purpose`; nothing for the whole.
+    /// Its name, such as `keys.7.purpose`; empty for the root.
     name: String,
 }
 
@@ -27,30 +27,30 @@ pub(super) struct Node<'a> {
 #[derive(Debug)]
 pub(super) struct Field<'a> {
     pub(super) key: String,
-    /// Where the key begins, in bytes of the text.
+    /// The byte offset of the key in the text.
     key_at: usize,
     pub(super) value: Node<'a>,
 }
 
-/// The fields of an object in their order, also those that are there twice.
+/// The fields of an object, in order, including duplicates.
 struct Object<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Node<'a> {
-    /// The value that is the whole of a text.
+    /// Parses the root value.
     pub(super) fn root(bytes: &'a [u8]) -> Result<Node<'a>, SidecarError> {
         let syntax = |what: &str| SidecarError::Syntax { at: Location::default(), what: what.to_owned() }.at((1, 1));
         if bytes.is_empty() {
             return Err(syntax("the file is empty; restore it from a copy"));
         }
         if bytes.iter().all(|byte| *byte == 0) {
-            return Err(syntax("there are only zero bytes, as after a power cut; restore the file from a copy"));
+            return Err(syntax("the file contains only zero bytes, as after a power cut; restore it from a copy"));
         }
         if bytes.starts_with("\u{feff}".as_bytes()) {
-            return Err(syntax("there is a byte order mark; save the file as UTF-8 without one"));
+            return Err(syntax("the file starts with a byte order mark; save it as UTF-8 without one"));
         }
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-            syntax("a byte that is no UTF-8; restore the file from a copy").at(position(&before, before.len()))
+            syntax("invalid UTF-8; restore the file from a copy").at(position(&before, before.len()))
         })?;
         let start = text.len() - text.trim_start_matches([' ', '\t', '\n', '\r']).len();
         let root = Node { text, raw: &text[start..], name: String::new() };
@@ -60,7 +60,7 @@ impl<'a> Node<'a> {
         Ok(root)
     }
 
-    /// Its fields, no two of the same name.
+    /// Its fields. Fails if two have the same name.
     pub(super) fn object(&self) -> Result<Vec<Field<'a>>, SidecarError> {
         let fields = self.entries()?;
         let mut seen = HashSet::new();
@@ -73,7 +73,7 @@ impl<'a> Node<'a> {
         Ok(fields)
     }
 
-    /// Its fields, also if there are two of the same name.
+    /// Its fields, including duplicates.
     pub(super) fn entries(&self) -> Result<Vec<Field<'a>>, SidecarError> {
         if !self.raw.starts_with('{') {
             return Err(self.wrong_type("an object"));
@@ -83,7 +83,7 @@ impl<'a> Node<'a> {
         let mut found = Vec::with_capacity(fields.len());
         for (key, value) in fields {
             let value = Node { text: self.text, raw: value.get(), name: self.child(&key) };
-            // Between the value before and the key there is no quote.
+            // There is no quote between the previous value and the key.
             let key_at = end + self.text[end..].find('"').unwrap_or(0);
             end = value.start() + value.raw.len();
             found.push(Field { key, key_at, value });
@@ -91,7 +91,7 @@ impl<'a> Node<'a> {
         Ok(found)
     }
 
-    /// An integer of at most `max`, which `expected` tells in words.
+    /// Parses an integer of at most `max`. `expected` describes the range in an error.
     pub(super) fn integer(&self, max: u64, expected: &'static str) -> Result<u64, SidecarError> {
         match self.raw.parse() {
             Ok(number) if number <= max => Ok(number),
@@ -118,18 +118,18 @@ impl<'a> Node<'a> {
         &self.name
     }
 
-    /// Line and column of its beginning.
+    /// The line and column where it begins.
     pub(super) fn position(&self) -> (usize, usize) {
         position(self.text, self.start())
     }
 
-    /// What a field of it is called.
+    /// The name of its field `key`.
     pub(super) fn child(&self, key: &str) -> String {
         let dot = if self.name.is_empty() { "" } else { "." };
         format!("{}{dot}{}", self.name, named(key))
     }
 
-    /// The number that it is, if it is one.
+    /// The text of a number, shortened; `None` if it is not a number.
     pub(super) fn number(&self) -> Option<String> {
         self.raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| match self.raw.get(..20) {
             Some(begin) if self.raw.len() > 20 => format!("{begin}…"),
@@ -157,37 +157,37 @@ impl<'a> Node<'a> {
         SidecarError::Syntax { at: Location::default(), what: what.to_owned() }.at(self.position())
     }
 
-    /// What serde_json says, at the place in the whole text. Of a text in the wrong place it would say what it is: that has been
-    /// looked at before.
+    /// Converts an error of serde_json, with its position in the whole text. A message about a value of the wrong type
+    /// would repeat that value, but types were checked before.
     fn not_json(&self, error: &serde_json::Error) -> SidecarError {
         let text = error.to_string();
         let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
         let bytes = self.text.as_bytes();
         let mut at = self.start() + offset(self.raw, error.line(), error.column());
-        // Of a string that it skips, it tells the place before.
+        // In a string that it skips, serde_json reports the position before the character.
         if what.starts_with("control character") && bytes.get(at).is_some_and(|byte| *byte >= b' ') {
             at += 1;
         }
         let what = if error.is_eof() {
-            "it ends in the middle; restore the file from a copy".to_owned()
+            "unexpected end of file; restore the file from a copy".to_owned()
         } else if bytes.get(at..).is_some_and(|rest| rest.iter().all(|byte| *byte == 0)) {
             "zero bytes, as after a power cut; restore the file from a copy".to_owned()
         } else if what == "trailing characters" {
-            "something follows the end; remove it".to_owned()
+            "unexpected text after the end; remove it".to_owned()
         } else {
             format!("not JSON: {what}; restore the file from a copy")
         };
         self.syntax(&what).at(position(self.text, at))
     }
 
-    /// Where it begins, in bytes of the text.
+    /// Its byte offset in the text.
     fn start(&self) -> usize {
         self.raw.as_ptr().addr() - self.text.as_ptr().addr()
     }
 }
 
 impl Field<'_> {
-    /// Line and column of its key.
+    /// The line and column of its key.
     pub(super) fn position(&self) -> (usize, usize) {
         position(self.value.text, self.key_at)
     }
@@ -217,7 +217,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 }
 
-/// Line and column (in characters) of an offset in bytes; both from 1.
+/// Converts a byte offset to a line and a column in characters, both from 1.
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or(before);
@@ -225,8 +225,8 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (before.iter().filter(|byte| **byte == b'\n').count() + 1, characters + 1)
 }
 
-/// The offset of a line and a column (in bytes) as serde_json counts them: those of the last byte read, which may be inside of a
-/// character, or the newline before column 1.
+/// Converts serde_json's line and column (in bytes) to a byte offset. They are those of the last byte read, which may
+/// be inside a character, or the newline before column 1.
 fn offset(text: &str, line: usize, column: usize) -> usize {
     let begin: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     (begin + column).saturating_sub(1).min(text.len())

@@ -1,4 +1,4 @@
-//! Keys, what they are for, and which are in use.
+//! Keys, their purposes, and the active keys.
 
 use std::fmt;
 
@@ -9,29 +9,29 @@ use super::id::KeyId;
 pub struct SidecarKey {
     /// What it encrypts.
     pub purpose: Purpose,
-    /// The key, encrypted with one that is not in this file.
+    /// The key, encrypted with another key that is not in this file.
     pub wrapped: WrappedKey,
-    /// When it was made: ISO 8601, such as `2026-04-29T10:00:00Z`. Kept as text and never parsed, so that no later way of
-    /// writing a time breaks an old reader.
+    /// When it was created: ISO 8601, such as `2026-04-29T10:00:00Z`. Kept as text and never parsed, so that a new time
+    /// format cannot break an old reader.
     pub created: String,
-    /// How often this node has begun to use the key. No two times may have the same number: it goes into nonces.
+    /// How often this node has started to use the key. It is part of nonces, so no two starts may have the same number.
     pub local_epoch: u16,
 }
 
 /// What a key encrypts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
-    /// What is stored.
+    /// Stored data.
     Storage,
     /// Raft entries.
     Raft,
 }
 
 impl Purpose {
-    /// Both, in the order of the file.
+    /// Both purposes, in the order of the file.
     pub const ALL: [Purpose; 2] = [Purpose::Storage, Purpose::Raft];
 
-    /// The purpose that has this name.
+    /// The purpose with this name.
     ///
     /// ```
     /// use ringbolt::sidecar::Purpose;
@@ -58,17 +58,17 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// The id of the key in use for each purpose; `None` before there is one.
+/// The id of the active key of each purpose, if any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ActiveKeys {
-    /// The key of what is stored.
+    /// The key for stored data.
     pub storage: Option<KeyId>,
-    /// The key of Raft entries.
+    /// The key for Raft entries.
     pub raft: Option<KeyId>,
 }
 
 impl ActiveKeys {
-    /// The one of this purpose.
+    /// The active key of this purpose.
     pub const fn get(&self, purpose: Purpose) -> Option<KeyId> {
         match purpose {
             Purpose::Storage => self.storage,
@@ -84,7 +84,7 @@ impl ActiveKeys {
     }
 }
 
-/// A wrapped key, of any length (in earnest 16 bytes or more). Its bytes are in no `Debug` output and in no error.
+/// A wrapped key, of any length (in practice, 16 bytes or more). Its bytes never appear in `Debug` output or errors.
 ///
 /// ```
 /// use ringbolt::sidecar::WrappedKey;

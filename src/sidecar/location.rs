@@ -1,12 +1,11 @@
-//! Where something is wrong.
+//! The location of an error.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A place in a text, and the file that it is in; both as far as they are known. Nothing is known of the place in what is only
-/// to be written.
+/// A position in a text, and its file, as far as they are known. A value that is yet to be written has no position.
 ///
-/// It displays as what an error's text begins with: `"/data/keys.json", line 14, column 18: `.
+/// Displayed at the start of an error message: `"/data/keys.json", line 14, column 18: `.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Location {
     path: Option<PathBuf>,

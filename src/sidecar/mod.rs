@@ -1,7 +1,6 @@
-//! `keys.json`: the wrapped data-encryption keys of one storage node, in one small file that survives a power cut.
-//!
-//! A [`Sidecar`] is the value, [`SidecarStore`] the one writer of its file. A node keeps the store open and changes the
-//! value through it:
+//! `keys.json`: the wrapped data-encryption keys of one storage node, in one small file that survives a power cut. A
+//! [`Sidecar`] is the value; a [`SidecarStore`] is the only writer of its file. A node keeps the store open and changes
+//! the value through it:
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,7 +12,7 @@
 //!     Err(error) if error.is_not_found() => SidecarStore::create(&path, Sidecar::default())?, // first boot
 //!     result => result?,
 //! };
-//! let id = store.rotate(Purpose::Storage, vec![0x5a; 60])?; // a new key, and the active one, in one write
+//! let id = store.rotate(Purpose::Storage, vec![0x5a; 60])?; // adds a key and makes it active, in one write
 //! let epoch = store.bump_local_epoch(id)?; // durable when this returns
 //! store.update(|sidecar| sidecar.raft_applied_index += 1)?;
 //! assert_eq!((epoch, store.get().raft_applied_index), (1, 1));
@@ -23,8 +22,8 @@
 //!
 //! # The format
 //!
-//! One JSON object, in this order of fields; byte for byte what Go's `json.MarshalIndent(v, "", "  ")` writes (keys of the map
-//! in the order of their bytes, `<`, `>`, `&`, U+2028 and U+2029 escaped, no newline at the end).
+//! One JSON object with these fields, in this order. It is byte for byte what Go's `json.MarshalIndent(v, "", " ")`
+//! writes: map keys are in byte order; `<`, `>`, `&`, U+2028 and U+2029 are escaped; there is no newline at the end.
 //!
 //! | field | type |
 //! |---|---|
@@ -33,25 +32,26 @@
 //! | `storage_envelope_active` | boolean |
 //! | `storage_envelope_cutover_index` | integer, 64 bits; in version 2 only |
 //! | `raft_envelope_cutover_index` | integer, 64 bits |
-//! | `active` | `{"storage": id, "raft": id}`; 0 is none |
+//! | `active` | `{"storage": id, "raft": id}`; 0 means none |
 //! | `keys` | id (decimal, as a string) to `{"purpose": "storage" or "raft", "wrapped": base64, "created": text, "local_epoch": integer, 16 bits}` |
 //!
-//! Reading is stricter than Go's decoder, on purpose. That takes names of fields in any case, the last of two equal
-//! fields, and drops fields that it does not know; it takes base64 with stray bits at its end. Here all of that is an error that
-//! names line and column: a file that is damaged, or of a later version, must not be taken for something else and written back
-//! as that. White space is ignored. `"keys": null` and `"wrapped": null`, which Go writes for a nil map and a nil slice, are read as no keys
-//! and as zero bytes. They are written back as Go writes an empty map and an empty slice that are not nil: `"keys": {}` and `"wrapped": ""`.
-//! An open [`SidecarStore`] writes that with its next change. `null` is an error everywhere else.
-//! (Go before 1.22 writes two control characters in another way, U+0008 and U+000C; all else is the same.)
+//! Reading is deliberately stricter than Go's decoder, which accepts field names in any case, takes the last of two
+//! equal fields, drops unknown fields, and accepts base64 with stray bits at its end. Here each of these is an error
+//! with line and column: a file that is damaged, or of a later version, must not be misread and then overwritten. White
+//! space is ignored. `"keys": null` and `"wrapped": null`, which Go writes for a nil map and a nil slice, are read as
+//! no keys and zero bytes. An open [`SidecarStore`] writes them back with its next change as `"keys": {}` and
+//! `"wrapped": ""`, which is how Go writes an empty map and an empty slice. `null` is an error everywhere else. (Go
+//! before 1.22 escapes U+0008 and U+000C differently; everything else is the same.)
 //!
-//! There is no checksum: a bit that flips in the middle of a number is not noticed. A file like this is as good as its disk.
+//! There is no checksum: a bit that flips inside a number goes unnoticed.
 //!
 //! # On the disk
 //!
-//! A write makes `<path>.tmp` (mode 0600, whatever was there), writes it, syncs and closes it, renames it over the file and
-//! syncs the directory. A symbolic link in the file's place is replaced by a write, and refused by a read. The directory
-//! must exist. One writer a directory: while somebody writes, `.ringbolt-sidecar.lock` in it is locked (`flock(2)`). Programs that
-//! do not ask for that lock are not kept out; a file that one of them has changed under an open store is not overwritten.
+//! A write creates `<path>.tmp` with mode 0600, replacing any file of that name, writes it, syncs and closes it,
+//! renames it over the file and syncs the directory. If the file is a symbolic link, a write replaces the link and a
+//! read refuses it. The directory must exist. There is one writer per directory: it holds a lock (`flock(2)`) on
+//! `.ringbolt-sidecar.lock`. Programs that do not take this lock are not kept out; but a store does not overwrite a
+//! file that another program changed while the store had it open.
 
 mod decode;
 mod encode;
@@ -74,13 +74,13 @@ pub use location::Location;
 pub use options::SidecarOptions;
 pub use store::SidecarStore;
 
-/// The longest file in bytes: 1 MiB, as a writer and as a reader.
+/// The maximum size of the file: 1 MiB, for writing and for reading.
 pub const FILE_MAX: usize = 1 << 20;
 
-/// What a node keeps in `keys.json`.
+/// The content of `keys.json`.
 ///
-/// An id is never 0, a purpose is one of two, and the version follows from the data: such errors cannot be built. What a
-/// type cannot see, [`validate`](Sidecar::validate) checks, before every write and after every read.
+/// The types rule out an id of 0, an unknown purpose and a wrong version. [`validate`](Sidecar::validate) checks the
+/// rest, before every write and after every read.
 ///
 /// ```
 /// use ringbolt::sidecar::{KeyId, Purpose, Sidecar, SidecarKey};
@@ -102,34 +102,34 @@ pub const FILE_MAX: usize = 1 << 20;
 pub struct Sidecar {
     /// The last Raft index that this file reflects.
     pub raft_applied_index: u64,
-    /// Whether what is stored is written in the envelope.
+    /// Whether stored data is written in the envelope.
     pub storage_envelope_active: bool,
-    /// The index from which what is stored is in the envelope. With it the file is of version 2, without it of version 1.
+    /// The index from which stored data is in the envelope. With it, the file has version 2; without it, version 1.
     pub storage_envelope_cutover_index: Option<u64>,
     /// The index from which Raft entries are in the envelope.
     pub raft_envelope_cutover_index: u64,
-    /// The keys that new data is encrypted with.
+    /// The keys that encrypt new data.
     pub active: ActiveKeys,
-    /// Every key that some data may still need.
+    /// All keys that some data may still need.
     pub keys: BTreeMap<KeyId, SidecarKey>,
 }
 
 impl Sidecar {
-    /// The version of the format that it is written in: 1 or 2.
+    /// The format version of the file: 1 or 2.
     pub fn version(&self) -> u32 {
         if self.storage_envelope_cutover_index.is_some() { 2 } else { 1 }
     }
 
-    /// Makes it version 2, with this storage cutover index. One that is version 2 already keeps its own index.
+    /// Converts to version 2, with this storage cutover index. If it already is version 2, its index is kept.
     pub fn upgrade(&mut self, storage_envelope_cutover_index: u64) {
         self.storage_envelope_cutover_index.get_or_insert(storage_envelope_cutover_index);
     }
 
-    /// Makes a key the active one of its purpose, or none.
+    /// Sets the active key of a purpose; `None` for none.
     ///
     /// # Errors
     ///
-    /// The key is not there, or has the other purpose; nothing is changed then.
+    /// The key does not exist or has the other purpose. Nothing is changed then.
     pub fn set_active(&mut self, purpose: Purpose, id: Option<KeyId>) -> Result<(), SidecarError> {
         let before = self.active;
         self.active.set(purpose, id);
@@ -142,7 +142,7 @@ impl Sidecar {
         self.keys.get(&id).map(|key| (id, key))
     }
 
-    /// Checks what the types cannot: that each active id is that of a key with the same purpose.
+    /// Checks that each active id is that of a key with the same purpose.
     ///
     /// # Errors
     ///
@@ -163,20 +163,20 @@ impl Sidecar {
         }
     }
 
-    /// Takes a JSON text apart, by the strict rules of the [format](self#the-format).
+    /// Parses JSON, by the strict rules of the [format](self#the-format).
     ///
     /// # Errors
     ///
-    /// Whatever is wrong with it, by line and column; [`SidecarError::TooLarge`] if it is longer than [`FILE_MAX`] bytes.
+    /// The first violation, with line and column; [`SidecarError::TooLarge`] if it is longer than [`FILE_MAX`] bytes.
     pub fn from_json(json: &[u8]) -> Result<Sidecar, SidecarError> {
         decode::sidecar(json, true)
     }
 
-    /// The bytes of its file.
+    /// Serializes to the bytes of the file.
     ///
     /// # Errors
     ///
-    /// As [`validate`](Sidecar::validate), and [`SidecarError::TooLarge`] if they are more than [`FILE_MAX`].
+    /// As [`validate`](Sidecar::validate), and [`SidecarError::TooLarge`] if there are more than [`FILE_MAX`] bytes.
     pub fn to_json(&self) -> Result<Vec<u8>, SidecarError> {
         encode::sidecar(self)
     }
@@ -190,8 +190,8 @@ impl Sidecar {
         SidecarOptions::new().read(path)
     }
 
-    /// Durably writes it to a file, whatever is there, with the defaults of [`SidecarOptions`]. To change what is there, use a
-    /// [`SidecarStore`].
+    /// Writes a file durably, replacing any existing one, with the defaults of [`SidecarOptions`]. To change an
+    /// existing file, use a [`SidecarStore`].
     ///
     /// # Errors
     ///

@@ -1,17 +1,17 @@
-//! How the file of a sidecar is read and written.
+//! Options for reading and writing the file of a sidecar.
 
 use std::path::Path;
 
 use super::Sidecar;
 use super::error::SidecarError;
-use super::file::{self, Held, Leniency};
+use super::file::{self, Leniency, LockedFile};
 use super::store::SidecarStore;
 use crate::engine::{Engine, select};
 use crate::protocol::Existing;
 
-/// How the file of a [`Sidecar`] is read and written.
+/// Options for reading and writing the file of a [`Sidecar`].
 ///
-/// By default: the engine is [`Engine::Auto`], and a file that others than its owner may read or write is refused.
+/// By default, the engine is [`Engine::Auto`], and a file that group or others may read or write is refused.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,63 +35,64 @@ pub struct SidecarOptions {
 }
 
 impl SidecarOptions {
-    /// The defaults.
+    /// Returns the default options.
     pub fn new() -> SidecarOptions {
         SidecarOptions::default()
     }
 
-    /// The engine that writes.
+    /// Sets the engine that writes.
     pub fn engine(mut self, engine: Engine) -> SidecarOptions {
         self.engine = engine;
         self
     }
 
-    /// Read also a file that group or others may read or write. The next write makes it private (mode 0600).
+    /// Accepts a file that group or others may read or write. The next write makes it private (mode 0600).
     pub fn allow_shared(mut self, allow_shared: bool) -> SidecarOptions {
         self.leniency.shared = allow_shared;
         self
     }
 
-    /// Read also a file whose active ids are not those of keys with the same purpose, to set them right: every write needs right ones.
+    /// Accepts a file whose active ids have no key with the same purpose, to repair it. Writes still require valid ids.
     pub fn allow_bad_active(mut self, allow_bad_active: bool) -> SidecarOptions {
         self.leniency.active = allow_bad_active;
         self
     }
 
-    /// Reads a file. It takes no lock and changes nothing; what it sees is whole, and may not be durable yet if somebody is just
-    /// writing it.
+    /// Reads a file, without a lock and without changing anything. The content is complete, but may not be durable yet
+    /// if a write is in progress.
     ///
     /// # Errors
     ///
-    /// [`SidecarError::NotFound`], [`NotAFile`](SidecarError::NotAFile) (a FIFO is not waited for),
-    /// [`Exposed`](SidecarError::Exposed), [`Io`](SidecarError::Io), or whatever is wrong with its text.
+    /// [`SidecarError::NotFound`], [`NotAFile`](SidecarError::NotAFile) (does not block on a FIFO),
+    /// [`Exposed`](SidecarError::Exposed), [`Io`](SidecarError::Io), or the first violation in its text.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Sidecar, SidecarError> {
         file::read(path.as_ref(), self.leniency)
     }
 
-    /// Durably writes a file, whatever is there: the new content is whole and mode 0600.
+    /// Writes a file durably, with mode 0600. Replaces any existing file atomically.
     ///
     /// # Errors
     ///
-    /// What [`Sidecar::validate`] finds; or [`SidecarError::Io`], whose [`Error`](crate::Error) tells the step: another writer
+    /// As [`Sidecar::validate`]; or [`SidecarError::Io`], whose [`Error`](crate::Error) has the step: another writer
     /// holds the directory ([`is_locked`](crate::Error::is_locked)), the filesystem cannot make it durable
-    /// ([`is_unsupported_filesystem`](crate::Error::is_unsupported_filesystem), nothing was written),
-    /// or a call failed. [`SidecarError::outcome`] tells whether the old content is still there.
+    /// ([`is_unsupported_filesystem`](crate::Error::is_unsupported_filesystem), nothing was written), or a call failed.
+    /// [`SidecarError::outcome`] says whether the old content is still there.
     pub fn write(&self, path: impl AsRef<Path>, sidecar: &Sidecar) -> Result<(), SidecarError> {
-        Held::take(path.as_ref(), select(self.engine)?)?.write(sidecar, Existing::Replace)
+        LockedFile::take(path.as_ref(), select(self.engine)?)?.write(sidecar, Existing::Replace)
     }
 
-    /// Opens the file as its one writer.
+    /// Opens the file as its only writer.
     ///
     /// # Errors
     ///
-    /// As [`read`](SidecarOptions::read), and as far as the directory is concerned as [`write`](SidecarOptions::write);
-    /// [`SidecarError::Owner`] if the file is another user's, who could not read what we would write in its place.
+    /// As [`read`](SidecarOptions::read) for the file and as [`write`](SidecarOptions::write) for the directory.
+    /// [`SidecarError::Owner`] if the file belongs to another user, who could not read the file that this process would
+    /// write.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SidecarStore, SidecarError> {
         SidecarStore::open_with(path.as_ref(), select(self.engine)?, self.leniency)
     }
 
-    /// Durably creates the file, and opens it as its one writer.
+    /// Creates the file durably, and opens it as its only writer.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The one writer of a sidecar's file.
+//! The only writer of a sidecar's file.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -7,44 +7,45 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::SidecarError;
-use super::file::{Held, Leniency};
+use super::file::{Leniency, LockedFile};
 use super::options::SidecarOptions;
 use super::{KeyId, Purpose, Sidecar, SidecarKey, WrappedKey};
 use crate::engine::Selected;
 use crate::protocol::Existing;
 
-/// A [`Sidecar`] and the only writer of its file. Changes go one after the other, each durable before the next begins; two threads
-/// cannot lose each other's.
+/// A [`Sidecar`] and the only writer of its file. Changes run one at a time, each durable before the next begins, so
+/// concurrent threads cannot lose each other's changes.
 ///
-/// What only moves forward is held to that: a change is refused that takes back `raft_applied_index`, the version, or the
-/// `local_epoch` of a key; or that gives a key another purpose. A key that was removed may come back while the store is open only
-/// with the epoch that it had, or a later one. No file remembers that: never give a removed id again.
+/// A change is refused if it lowers `raft_applied_index`, the version, or the `local_epoch` of a key, or gives a key
+/// another purpose. While the store is open, a removed key may return only with its old epoch or a later one. The file
+/// does not remember removed keys, so never reuse a removed id.
 ///
-/// When a change fails, [`get`](SidecarStore::get) gives what was durable before. Where the directory could not be synced
-/// ([`Outcome::Unknown`](crate::Outcome::Unknown)), what is in the file is not known, and every further change is refused until
-/// the store is opened anew. So it is if somebody else has changed the file ([`SidecarError::ChangedBehind`]).
+/// When a change fails, [`get`](SidecarStore::get) returns the last durable value. If the directory could not be synced
+/// ([`Outcome::Unknown`](crate::Outcome::Unknown)), the content of the file is unknown and every further change is
+/// refused until the store is reopened. The same applies if another program changed the file
+/// ([`SidecarError::ChangedBehind`]).
 ///
-/// A change waits for the disk: on an async runtime, call it from `spawn_blocking`. The directory is locked while the store is
-/// open. See the [module](crate::sidecar) for an example.
+/// A change blocks until it is durable: on an async runtime, use `spawn_blocking`. The directory is locked while the
+/// store is open. See the [module](crate::sidecar) for an example.
 #[derive(Debug)]
 pub struct SidecarStore {
-    held: Held,
-    /// Held for the time of a change.
-    changing: Mutex<Changing>,
+    held: LockedFile,
+    /// Locked during a change, to serialize changes.
+    changing: Mutex<ChangeState>,
     current: Mutex<Arc<Sidecar>>,
 }
 
 #[derive(Debug)]
-struct Changing {
-    /// Whether the file has the bytes and the mode that we would give it.
-    tidy: bool,
-    /// The keys that were removed.
+struct ChangeState {
+    /// Whether the file has the bytes and mode that a write would give it.
+    canonical: bool,
+    /// The keys removed since the store was opened.
     removed: BTreeMap<KeyId, SidecarKey>,
 }
 
 impl SidecarStore {
-    /// Opens the file, with the defaults of [`SidecarOptions`]. What it holds is made durable first, should somebody have written
-    /// it without.
+    /// Opens the file, with the defaults of [`SidecarOptions`]. Syncs its content first, in case another program wrote
+    /// it without a sync.
     ///
     /// # Errors
     ///
@@ -63,49 +64,47 @@ impl SidecarStore {
     }
 
     pub(super) fn open_with(path: &Path, engine: Selected, leniency: Leniency) -> Result<SidecarStore, SidecarError> {
-        let held = Held::take(path, engine).map_err(|error| match error {
+        let held = LockedFile::take(path, engine).map_err(|error| match error {
             SidecarError::Io(error) if error.is_not_found() => SidecarError::NotFound { path: path.to_owned() },
             error => error,
         })?;
-        let (sidecar, tidy) = held.read(leniency)?;
-        Ok(SidecarStore::new(held, sidecar, tidy))
+        let (sidecar, canonical) = held.read(leniency)?;
+        Ok(SidecarStore::new(held, sidecar, canonical))
     }
 
     pub(super) fn create_with(path: &Path, engine: Selected, sidecar: Sidecar) -> Result<SidecarStore, SidecarError> {
-        let held = Held::take(path, engine)?;
-        held.settle()?;
+        let held = LockedFile::take(path, engine)?;
+        held.sync_parent()?;
         held.write(&sidecar, Existing::Refuse)?;
         Ok(SidecarStore::new(held, sidecar, true))
     }
 
-    fn new(held: Held, sidecar: Sidecar, tidy: bool) -> SidecarStore {
-        let changing = Changing { tidy, removed: BTreeMap::new() };
+    fn new(held: LockedFile, sidecar: Sidecar, canonical: bool) -> SidecarStore {
+        let changing = ChangeState { canonical, removed: BTreeMap::new() };
         SidecarStore { held, changing: Mutex::new(changing), current: Mutex::new(Arc::new(sidecar)) }
     }
 
-    /// The value as it was durable last. It waits for nobody.
+    /// The last durable value. Does not wait for a change in progress.
     pub fn get(&self) -> Arc<Sidecar> {
         Arc::clone(&lock(&self.current))
     }
 
-    /// The path that it was opened by.
+    /// The path given when the store was opened.
     pub fn path(&self) -> &Path {
         self.held.path()
     }
 
-    /// Changes the value, and returns when that is durable. A change that changes nothing writes nothing,
-    /// unless the file was open to others, or written in another way than ours. `change` must not change the store in turn: it would
-    /// wait for itself.
+    /// Changes the value, and returns when the new value is durable. If nothing changed, nothing is written, unless the
+    /// mode or the formatting of the file is not canonical. `change` must not change this store again: that deadlocks.
     ///
     /// # Errors
     ///
-    /// [`SidecarError::Backwards`], what [`Sidecar::validate`] finds, or the write failed; see
-    /// [`SidecarOptions::write`].
+    /// [`SidecarError::Backwards`]; as [`Sidecar::validate`]; or the write failed, as [`SidecarOptions::write`].
     pub fn update<T>(&self, change: impl FnOnce(&mut Sidecar) -> T) -> Result<T, SidecarError> {
         self.try_update(|sidecar| Ok(change(sidecar)))
     }
 
-    /// The same with a change that can fail; nothing is changed then.
+    /// Like [`update`](SidecarStore::update), with a `change` that can fail. Nothing is changed then.
     ///
     /// # Errors
     ///
@@ -117,7 +116,7 @@ impl SidecarStore {
         self.change(change, true)
     }
 
-    /// The same as [`update`](SidecarStore::update), but what only moves forward may be taken back: to repair a node whose state was restored.
+    /// Like [`update`](SidecarStore::update), but allows lower values, to repair a node whose state was restored.
     ///
     /// # Errors
     ///
@@ -126,12 +125,13 @@ impl SidecarStore {
         self.change(|sidecar| Ok(change(sidecar)), false)
     }
 
-    /// Adds one to the local epoch of a key, and returns it when that is durable: no later start of this node can get it again.
+    /// Increments the local epoch of a key, and returns it once it is durable, so that no later start of this node gets
+    /// it again.
     ///
     /// # Errors
     ///
-    /// [`SidecarError::EpochExhausted`] at 65,535, [`SidecarError::NoSuchKey`], or as [`update`](SidecarStore::update). The epoch must
-    /// not be used then.
+    /// [`SidecarError::EpochExhausted`] at 65,535, [`SidecarError::NoSuchKey`], or as [`update`](SidecarStore::update).
+    /// After an error, the epoch must not be used.
     pub fn bump_local_epoch(&self, id: KeyId) -> Result<u16, SidecarError> {
         self.try_update(|sidecar| {
             let key = sidecar.keys.get_mut(&id).ok_or(SidecarError::NoSuchKey { id })?;
@@ -140,21 +140,21 @@ impl SidecarStore {
         })
     }
 
-    /// Adds a key and makes it the active one of its purpose, in one write. Returns its id, a random one that no other key
-    /// here has. It begins with local epoch 0, created now. The old key stays, for what was encrypted with it.
+    /// Adds a key and makes it the active key of its purpose, in one write. Returns its id, which is random and unused.
+    /// The key starts with local epoch 0 and the current time. The old key stays, for data that was encrypted with it.
     ///
     /// # Errors
     ///
     /// As [`update`](SidecarStore::update).
     pub fn rotate(&self, purpose: Purpose, wrapped: impl Into<WrappedKey>) -> Result<KeyId, SidecarError> {
         self.try_update(|sidecar| {
-            // The low half of a hash whose key the system's random source has given.
-            let id = free(sidecar, |attempt| RandomState::new().hash_one(attempt) as u32);
+            // The low half of a hash with a key from the system's random source.
+            let id = unused_id(sidecar, |attempt| RandomState::new().hash_one(attempt) as u32);
             add(sidecar, id, purpose, wrapped.into())
         })
     }
 
-    /// The same with an id that was agreed on elsewhere.
+    /// Like [`rotate`](SidecarStore::rotate), with an id chosen by the caller.
     ///
     /// # Errors
     ///
@@ -168,20 +168,20 @@ impl SidecarStore {
         change: impl FnOnce(&mut Sidecar) -> Result<T, E>,
         forward: bool,
     ) -> Result<T, E> {
-        // First: a forked child would wait for threads that it has not.
+        // Check this first: a forked child would wait for threads that it does not have.
         self.held.check()?;
         let mut changing = lock(&self.changing);
         let before = self.get();
         let mut after = Sidecar::clone(&before);
         let value = change(&mut after)?;
-        if after == *before && changing.tidy {
+        if after == *before && changing.canonical {
             return Ok(value);
         }
         if forward {
             moves_forward(&before, &changing.removed, &after)?;
         }
         self.held.write(&after, Existing::Replace)?;
-        changing.tidy = true;
+        changing.canonical = true;
         changing.removed.extend(before.keys.iter().map(|(id, key)| (*id, key.clone())));
         changing.removed.retain(|id, _| !after.keys.contains_key(id));
         *lock(&self.current) = Arc::new(after);
@@ -189,9 +189,9 @@ impl SidecarStore {
     }
 }
 
-/// An id that no key has, drawn until there is one.
-fn free(sidecar: &Sidecar, draw: impl FnMut(u32) -> u32) -> KeyId {
-    (0..).map(draw).filter_map(KeyId::new).find(|id| !sidecar.keys.contains_key(id)).expect("drawn for ever")
+/// Draws ids until one is unused.
+fn unused_id(sidecar: &Sidecar, draw: impl FnMut(u32) -> u32) -> KeyId {
+    (0..).map(draw).filter_map(KeyId::new).find(|id| !sidecar.keys.contains_key(id)).expect("an endless iterator")
 }
 
 fn add(sidecar: &mut Sidecar, id: KeyId, purpose: Purpose, wrapped: WrappedKey) -> Result<KeyId, SidecarError> {
@@ -221,7 +221,7 @@ fn moves_forward(before: &Sidecar, removed: &BTreeMap<KeyId, SidecarKey>, after:
     Ok(())
 }
 
-/// A panic in a change leaves the value as it was.
+/// Ignores poisoning: a panic in a change leaves the value unchanged.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

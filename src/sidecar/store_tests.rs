@@ -15,7 +15,7 @@ fn with_key() -> (KeyId, Sidecar) {
     (id, sidecar)
 }
 
-/// A store on an engine that begins to fail when it is told to; `None` where a ring is asked for and refused.
+/// A store on an engine that fails while the returned flag is set; `None` if a ring is wanted but unavailable.
 fn store(
     path: &Path,
     ring: bool,
@@ -23,16 +23,16 @@ fn store(
 ) -> Option<(Arc<AtomicBool>, SidecarStore)> {
     let inner = ring.then(|| select(Engine::Uring)).transpose().ok()?.map(|ring| ring.interpreter);
     let fails = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&fails);
-    let engine = Faulty::new(move |_, call| fault(call).filter(|_| told.load(Ordering::Relaxed))).over(inner);
+    let enabled = Arc::clone(&fails);
+    let engine = Faulty::new(move |_, call| fault(call).filter(|_| enabled.load(Ordering::Relaxed))).over(inner);
     let engine: Arc<dyn Interpreter> = Arc::new(engine);
     let engine = Selected::for_test(engine, EngineKind::Portable);
     let store = SidecarStore::create_with(path, engine, with_key().1).unwrap();
     Some((fails, store))
 }
 
-/// Whatever fails on the way: an epoch that was not returned is either not in the file, or nobody knows; then nothing is
-/// written until the store is opened anew, and no epoch comes twice.
+/// An epoch whose change failed is either not in the file, or its state is unknown. Then nothing is written until the
+/// store is reopened. No epoch is returned twice.
 #[test]
 fn a_failure_at_every_call_of_a_change() {
     let steps = [
@@ -62,9 +62,9 @@ fn a_failure_at_every_call_of_a_change() {
             let SidecarError::Io(error) = error else { panic!("{error}") };
             assert_eq!((error.step(), error.raw_os_error()), (step, Some(errno as i32)));
             assert_eq!(error.is_unsupported_filesystem(), errno == Errno::EINVAL);
-            // And the lock.
+            // The file and the lock.
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "{step}");
-            // What it says is what was durable last.
+            // `get` returns the last durable value.
             assert_eq!(store.get().keys[&id].local_epoch, 1);
             fails.store(false, Ordering::Relaxed);
             let next = store.bump_local_epoch(id);
@@ -80,7 +80,7 @@ fn a_failure_at_every_call_of_a_change() {
     }
 }
 
-/// A rotation is one rename: where that fails, neither the key nor the active id is there.
+/// A rotation is one rename: if it fails, neither the key nor the active id changes.
 #[test]
 fn a_rotation_is_whole_or_not_at_all() {
     for ring in [false, true] {
@@ -102,15 +102,15 @@ fn a_rotation_is_whole_or_not_at_all() {
         let id = store.rotate(Purpose::Storage, vec![2; 60]).unwrap();
         let after = Sidecar::read(&path).unwrap();
         assert_eq!((after.keys.len(), after.active.storage), (2, Some(id)));
-        // One for the file's creation.
+        // One of them created the file.
         assert_eq!(*publishes.lock().unwrap(), 3);
     }
 }
 
-/// Every id is tried until one is free, and none is 0.
+/// Ids are drawn until one is unused and not 0.
 #[test]
 fn ids_of_new_keys_are_free() {
     let (seven, sidecar) = with_key();
     let mut drawn = [0, seven.get(), seven.get(), 9, 10].into_iter();
-    assert_eq!(free(&sidecar, |_| drawn.next().unwrap()), KeyId::new(9).unwrap());
+    assert_eq!(unused_id(&sidecar, |_| drawn.next().unwrap()), KeyId::new(9).unwrap());
 }

@@ -1,8 +1,8 @@
-//! Durable replaces on a runtime of `tokio-uring` 0.5 that the caller already has.
+//! Durable replaces on the caller's `tokio-uring` 0.5 runtime.
 //!
-//! The same protocol as [`ringbolt::write`](crate::write()): temporary file, sync, close, rename, sync of the directory. Each step goes
-//! through the caller's own ring, and is awaited and checked before the next. Whoever has no such runtime takes
-//! [`Store`](crate::Store) or [`write`](crate::write()).
+//! The protocol is that of [`ringbolt::write`](crate::write()): temporary file, sync, close, rename, sync of the
+//! directory. Each step runs on the caller's ring, and is awaited and checked before the next. Without such a runtime,
+//! use [`Store`](crate::Store) or [`write`](crate::write()).
 //!
 //! ```
 //! # fn main() -> ringbolt::Result<()> {
@@ -14,42 +14,43 @@
 //!     Ok::<(), ringbolt::Error>(())
 //! });
 //! match started {
-//!     Err(error) if error.is_engine_unavailable() => println!("{error}"), // says by what io_uring is refused
+//!     Err(error) if error.is_engine_unavailable() => println!("{error}"), // says what refuses io_uring
 //!     result => result??,
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # What if the future is dropped
+//! # Dropping the future
 //!
-//! `tokio-uring` cancels nothing: a request that was made is carried out, and it keeps the buffer and the descriptor until then. So
-//! a future that is dropped
+//! `tokio-uring` does not cancel requests. A submitted request is carried out, and keeps its buffer and descriptor
+//! until then. If the future is dropped
 //!
-//! - while the temporary file is created, written, synced or closed, leaves the target as it was, and no temporary file: it is removed
-//!   at once, or by a task of the runtime as soon as it has been created;
-//! - during the rename, leaves the old content or the new, each whole, and nobody knows which it will be: the kernel may rename a
-//!   moment later. Another write to the same path that was begun in that moment may come first;
-//! - during the sync of the directory, leaves the new content, which may not survive a power cut.
+//! - while the temporary file is created, written, synced or closed, the target is unchanged. The temporary file is
+//!   removed at once, or by a task of the runtime as soon as it has been created;
+//! - during the rename, the target has either the old content or the new, each complete. Which one is unknown, because
+//!   the kernel may rename a moment later; a second write to the same path that starts in that moment may come first;
+//! - during the sync of the directory, the target has the new content, which may not survive a power cut.
 //!
-//! What can stay behind is an empty temporary file, if the runtime itself ends while one is being created. Like every other of a single
-//! write it is called `.ringbolt-w….tmp`: no store takes it for its own, no key can have such a name, and nobody reads it.
+//! An empty temporary file can stay behind if the runtime itself ends while creating one. It is called
+//! `.ringbolt-w….tmp`, like those of all single writes: no store removes it, and no key can have such a name.
 //!
-//! # Why the store does not work this way
+//! # Why the store does not use tokio-uring
 //!
-//! `tokio-uring` 0.5.0 is of May 2024, the last release, on io-uring 0.6, and has no maintainer. One request an await means six trips to
-//! the kernel and back for what the crate's own ring does in one or two: requests cannot be linked, and its driver may submit the
-//! queue in the middle of what were to be a chain. It has neither a table of files nor requests with a directory's descriptor, a rename
-//! that refuses to replace (so there is no `create_new` here), a write with `RWF_SYNC`, or an `fchmod`. Its futures are not `Send`. And of
-//! what its sources show:
+//! The last release, `tokio-uring` 0.5.0 of May 2024, is based on io-uring 0.6 and has no maintainer. One request per
+//! await means six round trips to the kernel, where this crate's own ring needs one or two: requests cannot be linked,
+//! and the driver may submit the queue in the middle of an intended chain. It supports neither a file table, nor
+//! requests relative to a directory descriptor, nor a rename that refuses to replace (so there is no `create_new`
+//! here), nor writes with `RWF_SYNC`, nor `fchmod`. Its futures are not `Send`. Its source also shows:
 //!
-//! - `start` panics where io_uring is refused ([`start`] here says why in words), and some 20 KiB of the runtime that could not be made
-//!   are leaked;
-//! - the open of a file that is dropped half-way leaks the descriptor (here it is a task of its own, which is never dropped alone);
-//! - a submission that fails when the runtime parks is ignored: where a filter begins to refuse `io_uring_enter` later, futures are
-//!   pending for ever;
-//! - `UnsubmittedOneshot::new` and `submit` are safe functions that pass any request to the kernel, with any address in it;
-//! - lengths of buffers are cut to 32 bits (here no write has more than 1 GiB).
+//! - `start` panics where io_uring is refused ([`start`] here returns an error with the reason), and leaks about 20 KiB
+//!   of the failed runtime;
+//! - dropping the future of an open leaks the descriptor (here, the open runs in its own task, which is dropped only
+//!   with the runtime);
+//! - it ignores submissions that fail while the runtime parks: if a filter starts to refuse `io_uring_enter`, futures
+//!   stay pending forever;
+//! - `UnsubmittedOneshot::new` and `submit` are safe functions that pass any request, with any address, to the kernel;
+//! - buffer lengths are truncated to 32 bits (here, no write exceeds 1 GiB).
 
 mod replace;
 
@@ -65,7 +66,7 @@ use crate::fs::path::{file_name, parent};
 use crate::protocol::options::PutOptions;
 pub(crate) use replace::replace;
 
-/// Durably replaces the content of the file at `path`, or creates it, with the defaults of [`WriteOptions`].
+/// Replaces or creates the file at `path` durably, with the defaults of [`WriteOptions`].
 ///
 /// # Errors
 ///
@@ -78,9 +79,9 @@ pub async fn write(path: impl AsRef<Path>, bytes: impl Into<Payload>) -> Result<
     WriteOptions::new().write(path, bytes).await
 }
 
-/// How one file is written on a runtime of `tokio-uring`.
+/// Options for writing one file on a `tokio-uring` runtime.
 ///
-/// By default: mode 0600 less the umask. An existing file is replaced; the directory must exist.
+/// By default, the mode is 0600, reduced by the umask. An existing file is replaced. The directory must exist.
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing before `write`"]
 pub struct WriteOptions {
@@ -94,33 +95,33 @@ impl Default for WriteOptions {
 }
 
 impl WriteOptions {
-    /// The defaults.
+    /// Returns the default options.
     pub fn new() -> WriteOptions {
         WriteOptions { put: PutOptions::new() }
     }
 
-    /// See [`PutOptions::mode`].
+    /// Sets the mode; see [`PutOptions::mode`].
     pub fn mode(mut self, mode: u32) -> WriteOptions {
         self.put = self.put.mode(mode);
         self
     }
 
-    /// Durably writes one file, as [`ringbolt::WriteOptions::write`](crate::WriteOptions::write) does. Three things are plain calls on the
-    /// thread that polls, none of which waits for a flush: the open of the directory, the setting of a mode, and the removal of a
-    /// temporary file after a failure.
+    /// Writes one file durably, like [`ringbolt::WriteOptions::write`](crate::WriteOptions::write). Three steps are
+    /// plain calls on the polling thread: opening the directory, setting a mode, and removing the temporary file after
+    /// a failure. None of them waits for a flush.
     ///
-    /// `/proc` must be mounted: every path begins with the directory's descriptor there, so that all steps mean the same directory,
-    /// also if it is renamed meanwhile.
+    /// `/proc` must be mounted. Every path starts with the directory's descriptor in `/proc`, so that all steps use the
+    /// same directory even if it is renamed meanwhile.
     ///
     /// # Errors
     ///
-    /// Any failing step, as an [`Error`](crate::Error) that names it. With [`Outcome::Unchanged`](crate::Outcome::Unchanged) the file
-    /// is what it was. With [`Outcome::Unknown`](crate::Outcome::Unknown) the new content is visible, or may be, and may not survive a
-    /// power cut.
+    /// The [`Error`](crate::Error) names the failed step. With [`Outcome::Unchanged`](crate::Outcome::Unchanged), the
+    /// file is unchanged. With [`Outcome::Unknown`](crate::Outcome::Unknown), the new content may be visible, and may
+    /// not survive a power cut.
     ///
     /// # Panics
     ///
-    /// When it is polled outside of a runtime of `tokio-uring`, as everything of that crate.
+    /// When polled outside a `tokio-uring` runtime.
     pub async fn write(&self, path: impl AsRef<Path>, bytes: impl Into<Payload>) -> Result<()> {
         let name = file_name(path.as_ref())?;
         let dir = Arc::new(Dir::open(parent(path.as_ref()))?);
@@ -128,16 +129,16 @@ impl WriteOptions {
     }
 }
 
-/// Runs a future on a runtime of `tokio-uring` made for it: as `tokio_uring::start`, which panics where io_uring is refused.
+/// Runs a future on a new `tokio-uring` runtime. Unlike `tokio_uring::start`, does not panic where io_uring is refused.
 ///
 /// # Errors
 ///
-/// [`is_engine_unavailable`](crate::Error::is_engine_unavailable) where io_uring is refused: the message says by what, and what to do. Or
-/// the runtime cannot be made for another reason.
+/// [`is_engine_unavailable`](crate::Error::is_engine_unavailable) if io_uring is refused; the message says by what, and
+/// what to do. Or the runtime cannot be created for another reason.
 ///
 /// # Panics
 ///
-/// Within another runtime, or if the future does.
+/// When called within another runtime, or if the future panics.
 pub fn start<F: Future>(future: F) -> Result<F::Output> {
     Ok(runtime()?.block_on(future))
 }

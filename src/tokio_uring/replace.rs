@@ -1,4 +1,4 @@
-//! One replace: a plan of the crate's own, each call of which is awaited.
+//! One replace: runs a plan of this crate, awaiting each call.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs;
@@ -23,19 +23,19 @@ use crate::fs::temp::{self, Maker};
 use crate::protocol::options::PutOptions;
 use crate::protocol::{Call, Existing, Fate, Medium, Plan, Replace, Run, Verdict, certainly_not_created};
 
-/// Where the kernel shows this process its descriptors: `tokio-uring` takes paths only.
+/// The descriptors of this process as paths, because `tokio-uring` accepts only paths.
 const DESCRIPTORS: &str = "/proc/self/fd";
 
-/// Durably replaces `name` in `dir`.
+/// Replaces `name` in `dir` durably.
 pub(crate) async fn replace(dir: &Arc<Dir>, name: &CStr, bytes: &Payload, options: PutOptions) -> Result<()> {
     for attempt in 1.. {
         let plan = Replace { len: bytes.len(), options, stamp: None, medium: Medium::FSYNC, fuse: false };
         let temp = Temporary { dir: Arc::clone(dir), name: temp::name(Maker::Single, name, attempt), to_remove: false };
-        let mut work = Work { temp, file: None, name, bytes };
-        let verdict = work.run(Plan::replace(plan)).await;
+        let mut job = ReplaceJob { temp, file: None, name, bytes };
+        let verdict = job.run(Plan::replace(plan)).await;
         let taken =
             matches!(verdict, Verdict::Unchanged { step: Step::CreateTemp, errno: Errno::EEXIST | Errno::EINTR, .. });
-        let result = work.settle(verdict);
+        let result = job.settle(verdict);
         let stuck = result.as_ref().is_err_and(|error| error.leftover().is_some());
         if attempt >= NAME_ATTEMPTS || !taken || stuck {
             return result;
@@ -44,16 +44,16 @@ pub(crate) async fn replace(dir: &Arc<Dir>, name: &CStr, bytes: &Payload, option
     unreachable!("the last attempt returns")
 }
 
-/// A temporary file; removed when dropped, unless it was renamed. A name is never used twice, so nobody else's can be meant.
+/// A temporary file, removed on drop unless it was renamed. Names are never reused, so this cannot remove another file.
 struct Temporary {
     dir: Arc<Dir>,
     name: CString,
-    /// It may be there.
+    /// Whether it may exist.
     to_remove: bool,
 }
 
 impl Temporary {
-    /// A plain call: what is dropped cannot await.
+    /// Removes the file with a plain call, because `drop` cannot await.
     fn remove(&mut self) -> Temp {
         self.to_remove = false;
         match unlinkat(self.dir.fd(), &*self.name, UnlinkatFlags::NoRemoveDir) {
@@ -63,7 +63,7 @@ impl Temporary {
         }
     }
 
-    /// Of an entry of the directory that is held open, wherever that is by now.
+    /// The path of an entry of the open directory, even if the directory was moved.
     fn path_of(&self, name: &CStr) -> PathBuf {
         descriptor(&self.dir.fd()).join(OsStr::from_bytes(name.to_bytes()))
     }
@@ -81,15 +81,15 @@ fn descriptor(fd: &impl AsRawFd) -> PathBuf {
     Path::new(DESCRIPTORS).join(fd.as_raw_fd().to_string())
 }
 
-/// What the calls of a plan work on.
-struct Work<'a> {
+/// The state of one replace: what the calls of its plan use.
+struct ReplaceJob<'a> {
     temp: Temporary,
     file: Option<File>,
     name: &'a CStr,
     bytes: &'a Payload,
 }
 
-impl Work<'_> {
+impl ReplaceJob<'_> {
     async fn run(&mut self, plan: Plan) -> Verdict {
         let mut run = Run::new(plan);
         while let Some(call) = run.next_call() {
@@ -122,7 +122,8 @@ impl Work<'_> {
                 result.map_err(errno)
             }
             Call::SyncFile => done(self.file.as_ref().ok_or(Errno::EBADF)?.sync_all().await),
-            // The descriptor is gone whatever close says, and its data is synced before: EINTR is no news. (close(2))
+            // close releases the descriptor even if it fails with EINTR (close(2)), and the data is already synced:
+            // ignore EINTR.
             Call::CloseFile => match done(self.file.take().ok_or(Errno::EBADF)?.close().await) {
                 Err(Errno::EINTR) => Ok(0),
                 result => result,
@@ -133,17 +134,19 @@ impl Work<'_> {
                 done(renamed)
             }
             Call::SyncDir => {
-                // Another descriptor of the same open file, so that it hears of the same errors.
+                // Duplicate the descriptor: a duplicate shares the open file description, and so reports the same
+                // writeback errors.
                 let dir = self.temp.dir.fd().try_clone_to_owned().map_err(errno)?;
                 done(File::from_std(dir.into()).sync_all().await)
             }
-            // No plan of a single write that replaces what is there has any other.
+            // The plan of a single replacing write contains no other calls.
             _ => Err(Errno::EOPNOTSUPP),
         }
     }
 
-    /// A task of its own: if it were dropped before the kernel has answered, the descriptor would be lost, and the file be made after it
-    /// was to be removed. What the task made is dropped by it, if nobody waits for it any more.
+    /// Creates the temporary file in a separate task. If the future of the open were dropped before it completes, the
+    /// descriptor would leak, and the file would be created after its removal. If nobody awaits the task any more, the
+    /// task drops the file.
     async fn create(&mut self, mode: u32) -> nix::Result<File> {
         let Temporary { dir, name, .. } = &self.temp;
         let mut temp = Temporary { dir: Arc::clone(dir), name: name.clone(), to_remove: false };
@@ -178,7 +181,7 @@ impl Work<'_> {
             return Err(unknown(step, errno, &dir));
         }
         if (step, errno) == (Step::CreateTemp, Errno::ENOENT) && !Path::new(DESCRIPTORS).exists() {
-            let why = format!("tokio-uring takes paths only, so {DESCRIPTORS} is needed: mount /proc");
+            let why = format!("tokio-uring accepts only paths, so {DESCRIPTORS} is needed: mount /proc");
             return Err(Error::new(ErrorKind::EngineUnavailable, Step::CreateTemp, dir.path()).with_detail(why));
         }
         Err(unchanged((step, errno), removed, &dir, self.name, &self.temp.name))

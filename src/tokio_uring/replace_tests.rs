@@ -1,7 +1,7 @@
 use super::*;
 use crate::tokio_uring::runtime;
 
-/// Runs on a ring, if there can be one.
+/// Runs `future` on a ring, if io_uring is available.
 fn on_ring(future: impl Future<Output = ()>) {
     match runtime() {
         Ok(runtime) => runtime.block_on(future),
@@ -22,9 +22,9 @@ fn a_directory_that_cannot_be_synced_leaves_the_new_content_and_says_unknown() {
     });
 }
 
-/// Where the temporary is gone, somebody has renamed it, or it was never there.
+/// If the temporary file is gone, it was renamed after all, or never existed.
 #[test]
-fn a_rename_that_is_said_to_have_failed_is_believed_only_while_its_source_is_there() {
+fn a_failed_rename_is_unchanged_only_while_its_source_exists() {
     let place = tempfile::tempdir().unwrap();
     let dir = Arc::new(Dir::open(place.path()).unwrap());
     let failed = Verdict::Unchanged { step: Step::Rename, errno: Errno::EIO, temp_left: true };
@@ -33,8 +33,8 @@ fn a_rename_that_is_said_to_have_failed_is_believed_only_while_its_source_is_the
         if there {
             fs::write(place.path().join("temp"), "").unwrap();
         }
-        let work = Work { temp, file: None, name: c"f", bytes: &Payload::new() };
-        assert_eq!(work.settle(failed).unwrap_err().outcome(), outcome);
+        let job = ReplaceJob { temp, file: None, name: c"f", bytes: &Payload::new() };
+        assert_eq!(job.settle(failed).unwrap_err().outcome(), outcome);
         assert!(!place.path().join("temp").exists());
     }
 }

@@ -9,24 +9,24 @@ use crate::bench::args::BenchArgs;
 use crate::problem::{self, Problem};
 use crate::sidecar::args::SidecarArgs;
 
-/// Durable files: what `put` has acknowledged survives a power cut.
+/// Store files that survive a power cut.
 ///
-/// DIR is a directory of files, one a KEY; a key is a relative path such as `a/b/c`. A file is replaced whole or not at
-/// all, and is durable when the command has ended with status 0.
+/// DIR is a directory with one file per KEY. A key is a relative path such as `a/b/c`. A change takes effect completely
+/// or not at all, and is durable once the command exits with status 0.
 ///
-/// Errors are one line on stderr each: what failed, at which step, on which path, and what is true now.
+/// Each error is one line on stderr. It names what failed, the step, the path, and whether anything was changed.
 #[derive(Debug, Parser)]
 #[command(
     name = "ringbolt",
     version,
     max_term_width = 100,
-    after_help = "`ringbolt help COMMAND` tells more.",
+    after_help = "Run `ringbolt help COMMAND` for details.",
     after_long_help = "\
 Exit status:
-  0  done, and durable
+  0  success: all changes are durable
   1  failed
-  2  wrong usage
-  130, 143, 129  ended by Ctrl-C, SIGTERM, SIGHUP; what was not complete is discarded
+  2  usage error
+  130, 143, 129  interrupted by Ctrl-C, SIGTERM, SIGHUP; unfinished changes are discarded
 
 Examples:
   echo hello | ringbolt put /data/demo greeting
@@ -53,10 +53,11 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
-/// Durably write a file, from FILE or standard input.
+/// Write a file durably, from FILE or standard input.
 ///
-/// DIR is created, durably, if its parent exists; so are the directories within KEY. The old content stays visible until
-/// the new is complete. The new file has mode 0600 less the umask unless --mode says otherwise, whatever the old one had.
+/// Creates DIR if its parent exists, and the directories within KEY. Readers see the old content until the new content
+/// is complete. The new file has mode 0600, reduced by the umask, unless --mode is given; the mode of the old file is
+/// not kept.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PutArgs {
     /// The directory of the store
@@ -64,19 +65,19 @@ pub(crate) struct PutArgs {
     pub(crate) dir: PathBuf,
     /// The key to write, such as `a/b/c`
     pub(crate) key: String,
-    /// What to write; `-` is standard input
+    /// The file to read the content from; `-` is standard input
     #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
-    /// Permission bits of the new file, in octal [default: 600 less the umask]
+    /// Permission bits of the new file, in octal [default: 600, reduced by the umask]
     #[arg(long, value_parser = mode, value_name = "OCTAL")]
     pub(crate) mode: Option<u32>,
     /// Fail if the key exists
     #[arg(long, conflicts_with = "if_version")]
     pub(crate) new: bool,
-    /// Turn DIR into a store even if it holds files already, which become its keys
+    /// Turn DIR into a store even if it already holds files; they become its keys
     #[arg(long)]
     pub(crate) adopt: bool,
-    /// Fail unless the key has this version; `ls --json` tells it, and so does `put --verbose`
+    /// Fail unless the key has this version, as shown by `ls --json` and `put --verbose`
     #[arg(long, value_name = "VERSION")]
     pub(crate) if_version: Option<Version>,
     #[command(flatten)]
@@ -91,43 +92,43 @@ pub(crate) struct GetArgs {
     pub(crate) dir: PathBuf,
     /// The key to read
     pub(crate) key: String,
-    /// Write only these bytes, counted from 0: `START..END` without END itself, `START..` or `..END`. What is beyond the end of
-    /// the content is left out
+    /// Write only these bytes, counted from 0: `START..END` (END excluded), `START..` or `..END`. The range is cut off
+    /// at the end of the content
     #[arg(long, value_name = "START..END")]
     pub(crate) range: Option<String>,
 }
 
-/// List keys, in the order of their bytes.
+/// List keys, in byte order.
 ///
-/// On a terminal, control characters in keys are shown escaped; anywhere else keys are printed as they are. A key can
-/// contain a newline: scripts should use --json.
+/// On a terminal, control characters in keys are escaped; otherwise keys are printed unchanged. A key can contain a
+/// newline, so scripts should use --json.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LsArgs {
     /// The directory of the store
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
-    /// List only the keys that begin with this; `a/` lists a directory
+    /// List only keys that start with this; `a/` lists a directory
     #[arg(default_value = "")]
     pub(crate) prefix: String,
-    /// List only the keys that come after this one, which need not exist
+    /// List only keys that sort after this one, which need not exist
     #[arg(long, value_name = "KEY")]
     pub(crate) after: Option<String>,
-    /// List at most this many keys; with `--after` of the last one, the next ones
+    /// List at most this many keys; pass the last one to `--after` to continue
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<String>,
-    /// Show mode, length in bytes and time of writing
+    /// Show mode, length in bytes and modification time
     #[arg(long, short, conflicts_with = "json")]
     pub(crate) long: bool,
-    /// Print a JSON array of objects with key, len, mode, modified and version; the version is
-    /// null on a filesystem that does not keep versions
+    /// Print a JSON array of objects with key, len, mode, modified and version; version is null on a filesystem that
+    /// does not keep versions
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Durably remove keys.
+/// Remove keys durably.
 ///
-/// All go in one commit, in order. A key that fails does not stop the others; the status is then 1. Directories stay
-/// until a key needs the name of an empty one.
+/// Removes all keys in one commit, in order. If one fails, the others are still removed and the exit status is 1. Empty
+/// directories stay until a key needs their name.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RmArgs {
     /// The directory of the store
@@ -136,19 +137,18 @@ pub(crate) struct RmArgs {
     /// The keys to remove
     #[arg(required = true, value_name = "KEY")]
     pub(crate) keys: Vec<String>,
-    /// Remove only what has this version
+    /// Fail unless the key has this version
     #[arg(long, value_name = "VERSION")]
     pub(crate) if_version: Option<Version>,
     #[command(flatten)]
     pub(crate) writing: Writing,
 }
 
-/// Durably copy files and directories into DIR.
+/// Copy files and directories into DIR durably.
 ///
-/// A file becomes the key of its own name; a directory is copied with everything in it, under its own name. Permission
-/// bits (rwx) are kept, times are not; symbolic links and special files within a directory are not copied. What exists is
-/// replaced. DIR is created, durably, if its parent exists. A file that fails does not stop the others; the status is
-/// then 1.
+/// A file becomes a key with its own name. A directory is copied recursively, under its own name. Permission bits (rwx)
+/// are kept; times are not. Symbolic links and special files within a directory are not copied. Existing keys are
+/// replaced. Creates DIR if its parent exists. If one file fails, the others are still copied and the exit status is 1.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CpArgs {
     /// Files and directories to copy
@@ -157,50 +157,50 @@ pub(crate) struct CpArgs {
     /// The directory of the store
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
-    /// How many files to copy at once: their syncs share the disk's flushes
+    /// Number of files to copy at once; files copied together share disk flushes
     #[arg(long, short, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: u16,
-    /// Turn DIR into a store even if it holds files already, which become its keys
+    /// Turn DIR into a store even if it already holds files; they become its keys
     #[arg(long)]
     pub(crate) adopt: bool,
     #[command(flatten)]
     pub(crate) writing: Writing,
 }
 
-/// Tell what is beneath DIR, and what that means for durability.
+/// Show the storage beneath DIR and what it means for durability.
 ///
-/// The kernel and its io_uring, the filesystem and how it is mounted, the devices down to the disk, whether a directory can
-/// be synced, the engine that runs and the barriers that hold; then warnings, each with what to do about it. Nothing is
-/// written.
+/// Shows the kernel and its io_uring support, the filesystem and its mount options, the devices down to the disk,
+/// whether directories can be synced, the engine and the barriers that a store would use, and warnings with advice.
+/// Writes nothing.
 ///
-/// The status is 0 if a store could be kept in DIR, whatever the warnings, and 1 if not.
+/// The exit status is 0 if a store can be kept in DIR, even with warnings, and 1 if not.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArgs {
-    /// The directory to look at
+    /// The directory to examine
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
-    /// Print it all as a JSON object
+    /// Print the report as a JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// What every writing command takes.
+/// Options shared by all commands that write.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Writing {
-    /// What does the I/O
+    /// The I/O engine
     #[arg(long, value_enum, default_value_t = EngineArg::Auto)]
     engine: EngineArg,
-    /// How files that are written at the same time are made durable
+    /// How files written at the same time are made durable
     #[arg(long, value_enum, default_value_t = BarrierArg::Auto)]
     barrier: BarrierArg,
-    /// Tell on stderr which engine runs, and why; and in the end what was done
+    /// Report the engine and the reason for it, and at the end what was done, on stderr
     #[arg(long, short)]
     pub(crate) verbose: bool,
 }
 
 impl Writing {
-    /// Opens the store for a command of this name, and says which engine runs if asked to.
-    pub(crate) fn open(&self, verb: &str, dir: &Path, missing: Missing) -> Result<Store, Problem> {
+    /// Opens the store for the command `verb`. With `--verbose`, reports the engine.
+    pub(crate) fn open(&self, verb: &str, dir: &Path, missing: IfMissing) -> Result<Store, Problem> {
         let barrier = match self.barrier {
             BarrierArg::Auto => Barrier::Auto,
             BarrierArg::PerFile => Barrier::PerFile,
@@ -208,34 +208,34 @@ impl Writing {
             BarrierArg::Journal => Barrier::Journal,
         };
         let (create, adopt) = match missing {
-            Missing::Fail => (false, false),
-            Missing::Create { adopt } => (true, adopt),
+            IfMissing::Fail => (false, false),
+            IfMissing::Create { adopt } => (true, adopt),
         };
         let builder = Store::builder(dir).create_if_missing(create).adopt(adopt);
         let store = builder.engine(self.engine.into()).barrier(barrier).open();
         let store = store.map_err(Problem::write(verb, &dir.to_string_lossy()))?;
         if self.verbose {
-            problem::tell(&format_args!("engine {}", store.engine()));
+            problem::report(&format_args!("engine {}", store.engine()));
             if self.engine == EngineArg::Auto {
                 match ringbolt::probe_uring() {
-                    Ok(()) => problem::tell(&"io_uring would work here, too: --engine uring"),
-                    Err(error) => problem::tell(&error),
+                    Ok(()) => problem::report(&"io_uring works here, too; to use it: --engine uring"),
+                    Err(error) => problem::report(&error),
                 }
             }
         }
         Ok(store)
     }
 
-    /// Tells what was done, if asked to.
-    pub(crate) fn tell(&self, stats: &Stats) {
+    /// With `--verbose`, reports what was done.
+    pub(crate) fn report(&self, stats: &Stats) {
         if !self.verbose {
             return;
         }
         let (syncs, latency) = (stats.syncs, stats.latency.change);
         let (files, whole) = (syncs.files + syncs.ranges, syncs.filesystems);
-        problem::tell(&format_args!(
-            "{} durable in {} commits, by {files} syncs of files, {whole} of the filesystem and {} of directories; \
-             half of them within {:.1?}, all within {:.1?}",
+        problem::report(&format_args!(
+            "{} changes durable in {} commits ({files} file syncs, {whole} filesystem syncs, {} directory syncs); \
+             latency p50 {:.1?}, max {:.1?}",
             stats.changes,
             stats.alone + stats.batches,
             syncs.directories,
@@ -243,35 +243,35 @@ impl Writing {
             latency.max,
         ));
         if stats.batches > 0 {
-            problem::tell(&format_args!("barrier {}: {}", stats.barrier.configured, stats.barrier.reason));
+            problem::report(&format_args!("barrier {}: {}", stats.barrier.configured, stats.barrier.reason));
         }
     }
 }
 
-/// What to do where there is no store.
+/// What to do if there is no store.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Missing {
+pub(crate) enum IfMissing {
     Fail,
     Create { adopt: bool },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum BarrierArg {
-    /// What costs less here, found out by trying
+    /// Whichever is faster here, found by measuring
     Auto,
-    /// Each file by itself, many at the same time
+    /// Sync each file, many in parallel
     PerFile,
-    /// The whole filesystem at once: ext4, xfs and btrfs
+    /// Sync the whole filesystem at once (ext4, xfs, btrfs)
     Filesystem,
-    /// By the filesystem's journal, also a file that is alone: ext4 and xfs, and only some of them
+    /// Rely on the filesystem's journal, even for a single file (some ext4 and xfs)
     Journal,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineArg {
-    /// What measured best
+    /// The engine that measured fastest
     Auto,
-    /// Chained io_uring requests, or an error where they are refused
+    /// Chained io_uring requests; fails where io_uring is refused
     Uring,
     /// Plain system calls
     Portable,
@@ -287,7 +287,7 @@ impl From<EngineArg> for Engine {
     }
 }
 
-/// Print a completion script for a shell.
+/// Print a shell completion script.
 ///
 /// For bash: `ringbolt completions bash > /etc/bash_completion.d/ringbolt`
 #[derive(Debug, clap::Args)]
@@ -296,10 +296,10 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// Print the manual page, as troff: `ringbolt man | man -l -`
+/// Print a manual page as troff: `ringbolt man | man -l -`
 #[derive(Debug, clap::Args)]
 pub(crate) struct ManArgs {
-    /// The command to print the page of, such as `put` or `sidecar check` [default: the page of `ringbolt` itself]
+    /// The command to document, such as `put` or `sidecar check` [default: `ringbolt` itself]
     pub(crate) command: Vec<String>,
 }
 

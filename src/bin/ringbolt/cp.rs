@@ -1,4 +1,4 @@
-//! `ringbolt cp`: many files at once, so that their syncs share the disk's flushes.
+//! `ringbolt cp`: copies many files at once, so that their syncs share disk flushes.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,7 +14,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ringbolt::{PutOptions, Store};
 use walkdir::WalkDir;
 
-use crate::args::{CpArgs, Missing};
+use crate::args::{CpArgs, IfMissing};
 use crate::interrupt::Interrupt;
 use crate::problem::{self, Problem};
 use crate::put::{Copy, Input};
@@ -27,9 +27,9 @@ struct Task {
 }
 
 pub(crate) fn run(args: &CpArgs) -> Result<ExitCode, Problem> {
-    let interrupt = Interrupt::watch().map_err(Problem::before("cp", "watch for signals", &args.dir))?;
+    let interrupt = Interrupt::watch().map_err(Problem::signals("cp"))?;
     let (tasks, mut failed) = collect(&args.sources, &args.dir, &interrupt)?;
-    let store = args.writing.open("cp", &args.dir, Missing::Create { adopt: args.adopt })?;
+    let store = args.writing.open("cp", &args.dir, IfMissing::Create { adopt: args.adopt })?;
     let bar = bar(&tasks);
     let copied = AtomicUsize::new(0);
     let failed_here = AtomicBool::new(false);
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &CpArgs) -> Result<ExitCode, Problem> {
                         Err(Problem::Interrupted(_)) => break,
                         Err(problem) => {
                             failed_here.store(true, Ordering::Relaxed);
-                            bar.suspend(|| problem::tell(&problem));
+                            bar.suspend(|| problem::report(&problem));
                         }
                     }
                 }
@@ -60,32 +60,32 @@ pub(crate) fn run(args: &CpArgs) -> Result<ExitCode, Problem> {
     if let Err(interrupted) = interrupt.check()
         && copied < all
     {
-        problem::tell(&format_args!("interrupted: {copied} of {all} files were copied and are durable"));
+        problem::report(&format_args!("interrupted: {copied} of {all} files were copied and are durable"));
         return Ok(interrupted.status());
     }
     if !bar.is_hidden() {
         let bytes: u64 = tasks.iter().map(|task| task.len).sum();
-        problem::tell(&format_args!("{copied} of {all} files copied and durable ({})", HumanBytes(bytes)));
+        problem::report(&format_args!("{copied} of {all} files copied and durable ({})", HumanBytes(bytes)));
     }
-    args.writing.tell(&store.stats());
+    args.writing.report(&store.stats());
     store.close().map_err(Problem::write("cp", &args.dir.to_string_lossy()))?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn copy(store: &Store, task: &Task, interrupt: &Interrupt, bar: &ProgressBar) -> Result<(), Problem> {
     let mut input = Input::open_file("cp", &task.from)?;
-    let mode = input.mode().map_err(Problem::before("cp", "look", &task.from))?;
+    let mode = input.mode().map_err(Problem::before("cp", "stat", &task.from))?;
     let options = PutOptions::new().mode(mode);
     let copy = Copy { verb: "cp", store, key: &task.key, options, interrupt };
     if let Some(source) = input.large() {
-        return copy.pass(source, &task.from, |bytes| bar.inc(bytes));
+        return copy.put_large(source, &task.from, |bytes| bar.inc(bytes));
     }
     let begin = input.read(interrupt)?;
-    copy.run(begin, input, |bytes| bar.inc(bytes as u64))?;
+    copy.put(begin, input, |bytes| bar.inc(bytes as u64))?;
     Ok(())
 }
 
-/// Shown on a terminal only.
+/// The progress bar; hidden unless stderr is a terminal.
 fn bar(tasks: &[Task]) -> ProgressBar {
     let bytes = tasks.iter().map(|task| task.len).sum();
     let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
@@ -93,20 +93,20 @@ fn bar(tasks: &[Task]) -> ProgressBar {
     bar.with_style(ProgressStyle::with_template(template).expect("a valid template"))
 }
 
-/// What to copy where, and whether something was left out (each has been told).
+/// The files to copy, and whether any were skipped. Reports each skipped path.
 fn collect(sources: &[PathBuf], dir: &Path, interrupt: &Interrupt) -> Result<(Vec<Task>, bool), Problem> {
     let identity = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
     let store = fs::metadata(dir).ok().as_ref().map(identity);
-    let (mut tasks, mut left_out) = (Vec::new(), false);
-    let mut tell = |path: &Path, why: &dyn std::fmt::Display| {
-        left_out = true;
-        problem::tell(&format_args!("cp {path:?}: {why}"));
+    let (mut tasks, mut skipped) = (Vec::new(), false);
+    let mut skip = |path: &Path, why: &dyn std::fmt::Display| {
+        skipped = true;
+        problem::report(&format_args!("cp {path:?}: {why}"));
     };
     for source in sources {
         let found = match fs::metadata(source) {
             Ok(found) => found,
             Err(error) => {
-                tell(source, &error);
+                skip(source, &error);
                 continue;
             }
         };
@@ -115,12 +115,12 @@ fn collect(sources: &[PathBuf], dir: &Path, interrupt: &Interrupt) -> Result<(Ve
                 Some(key) if found.is_file() => {
                     tasks.push(Task { from: source.clone(), key: key.into(), len: found.len() });
                 }
-                Some(_) => tell(source, &"not a regular file or directory"),
-                None => tell(source, &"its name is not UTF-8, so it is no key"),
+                Some(_) => skip(source, &"not a regular file or directory"),
+                None => skip(source, &"its name is not UTF-8, so it cannot be a key"),
             }
             continue;
         }
-        // Without a name of its own (`.`, `..`, `/`), a directory's files go to the top.
+        // A directory without a name of its own (`.`, `..`, `/`) is copied to the top level.
         let base = source.file_name().map(PathBuf::from).unwrap_or_default();
         let mut walk = WalkDir::new(source).sort_by_file_name().into_iter();
         while let Some(entry) = walk.next() {
@@ -129,7 +129,10 @@ fn collect(sources: &[PathBuf], dir: &Path, interrupt: &Interrupt) -> Result<(Ve
                 Ok(entry) => entry,
                 Err(error) => {
                     let path = error.path().unwrap_or(source).to_owned();
-                    tell(&path, &error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links")));
+                    skip(
+                        &path,
+                        &error.into_io_error().unwrap_or_else(|| io::Error::other("symbolic links form a loop")),
+                    );
                     continue;
                 }
             };
@@ -138,31 +141,31 @@ fn collect(sources: &[PathBuf], dir: &Path, interrupt: &Interrupt) -> Result<(Ve
                 if entry.file_name() == ".ringbolt" {
                     walk.skip_current_dir();
                 } else if fs::symlink_metadata(path).ok().as_ref().map(identity) == store && store.is_some() {
-                    tell(path, &"this is the store itself");
+                    skip(path, &"this is the store itself");
                     walk.skip_current_dir();
                 }
                 continue;
             }
-            // Another store's own files are not content.
+            // Skip the internal files of another store.
             if entry.file_name().to_string_lossy().to_ascii_lowercase().starts_with(".ringbolt") {
                 continue;
             }
             let key = base.join(path.strip_prefix(source).expect("walked from there"));
             match (key.to_str(), entry.metadata()) {
-                _ if !entry.file_type().is_file() => tell(path, &"not a regular file"),
+                _ if !entry.file_type().is_file() => skip(path, &"not a regular file"),
                 (Some(key), Ok(found)) => {
                     tasks.push(Task { from: path.to_owned(), key: key.into(), len: found.len() });
                 }
-                (None, _) => tell(path, &"its name is not UTF-8, so it is no key"),
-                (_, Err(error)) => tell(path, &error),
+                (None, _) => skip(path, &"its name is not UTF-8, so it cannot be a key"),
+                (_, Err(error)) => skip(path, &error),
             }
         }
     }
     refuse_clashes(&tasks)?;
-    Ok((tasks, left_out))
+    Ok((tasks, skipped))
 }
 
-/// Two sources for one key: whichever came last would win, and nobody would know.
+/// Refuses two sources for one key: one would silently overwrite the other.
 fn refuse_clashes(tasks: &[Task]) -> Result<(), Problem> {
     let mut seen: HashMap<&str, &Path> = HashMap::new();
     for task in tasks {

@@ -1,4 +1,4 @@
-//! `ringbolt doctor`: what is beneath a directory, to read or as JSON.
+//! `ringbolt doctor`: a report on the storage beneath a directory, as text or JSON.
 
 use std::fs;
 
@@ -9,30 +9,30 @@ use crate::args::DoctorArgs;
 use crate::problem::Problem;
 use crate::{print, read};
 
-/// No line is longer.
+/// The maximum line width, in columns.
 const WIDTH: usize = 80;
 
-/// Where what belongs to a label begins.
+/// The column where the text after a label begins.
 const INDENT: usize = 17;
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<(), Problem> {
     let dir = &args.dir;
     let path = if dir.as_os_str().is_empty() { ".".as_ref() } else { dir.as_path() };
     match fs::metadata(path) {
-        Err(error) => return Err(Problem::Read(format!("{dir:?} cannot be looked at: {error}"))),
+        Err(error) => return Err(Problem::Read(format!("cannot examine {dir:?}: {error}"))),
         Ok(found) if !found.is_dir() => return Err(Problem::Read(format!("{dir:?} is not a directory"))),
         Ok(_) => {}
     }
     let environment = Environment::of(dir);
     let text = if args.json {
-        // Every path in it is made text: nothing is left that could fail.
-        serde_json::to_string_pretty(&environment).expect("it is only text and numbers") + "\n"
+        // Paths are serialized as lossy text, so serialization cannot fail.
+        serde_json::to_string_pretty(&environment).expect("only text and numbers") + "\n"
     } else {
         report(&environment)
     };
     print(text.as_bytes())?;
     match environment.obstacle {
-        Some(why) => Err(Problem::Read(format!("no store can be kept in {dir:?}: {why}"))),
+        Some(why) => Err(Problem::Read(format!("cannot keep a store in {dir:?}: {why}"))),
         None => Ok(()),
     }
 }
@@ -51,16 +51,16 @@ fn report(environment: &Environment) -> String {
         }
     }
     if environment.device.is_empty() {
-        let of_none = environment.filesystem.volatile || environment.filesystem.network;
-        page.entry("device", if of_none { "none" } else { "not known" });
+        let has_none = environment.filesystem.volatile || environment.filesystem.network;
+        page.entry("device", if has_none { "none" } else { "unknown" });
     }
     page.entry("directory fsync", environment.directory_fsync.error.as_deref().unwrap_or("works"));
     page.entry("engine", &format!("{}: {}", environment.engine, environment.engine_reason));
     match &*environment.barriers {
-        [] => page.entry("barrier", "none holds"),
+        [] => page.entry("barrier", "none holds here"),
         hold => {
             page.entry("barrier", &format!("{}: {}", environment.barrier, environment.barrier_reason));
-            page.entry("", &format!("what holds: {}", hold.join(", ")));
+            page.entry("", &format!("barriers that hold: {}", hold.join(", ")));
         }
     }
     for refused in &environment.barriers_refused {
@@ -97,9 +97,9 @@ fn filesystem(page: &mut Page, label: &str, found: &Filesystem) {
         (found.journal, "journal", "no journal"),
         (found.fast_commit.filter(|fast| *fast), "fast_commit", ""),
         (found.barriers, "barriers", "no barriers"),
-        (Some(found.volatile).filter(|volatile| *volatile), "forgets all when the power goes", ""),
-        (Some(found.network).filter(|network| *network), "of another machine", ""),
-        (Some(found.fuse).filter(|fuse| *fuse), "served by a process", ""),
+        (Some(found.volatile).filter(|volatile| *volatile), "loses everything at a power cut", ""),
+        (Some(found.network).filter(|network| *network), "on another machine", ""),
+        (Some(found.fuse).filter(|fuse| *fuse), "FUSE", ""),
     ];
     let mut facts: Vec<String> =
         facts.iter().filter_map(|(fact, yes, no)| fact.map(|fact| if fact { yes } else { no }.to_string())).collect();
@@ -130,7 +130,7 @@ fn describe(device: &Device) -> String {
     format!("{}: {}", device.name, facts.join(", "))
 }
 
-/// In the largest unit that leaves a number of one digit or more.
+/// Formats a size in the largest unit that leaves at least 1.
 fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
@@ -142,7 +142,7 @@ fn size(bytes: u64) -> String {
     format!("{number:.decimals$} {}", UNITS[power - 1])
 }
 
-/// Labels on the left, texts on the right.
+/// A report with labels on the left and text on the right.
 #[derive(Debug, Default)]
 struct Page(String);
 
@@ -156,9 +156,9 @@ impl Page {
         self.wrapped(label, INDENT, "", text);
     }
 
-    /// A text in lines of words, behind a label; `mark` stands before it. A word that is too long has a line of its own.
+    /// Appends `text`, wrapped, after `label` and `mark`. A word longer than a line is not broken.
     fn wrapped(&mut self, label: &str, indent: usize, mark: &str, text: &str) {
-        // Names come from outside: nothing in them moves the cursor.
+        // Names come from outside. Escape them, so that they cannot move the cursor.
         let text = read::shown(text, true);
         let (first, next) = (format!("{label:indent$}{mark}"), " ".repeat(indent + mark.len()));
         let options = Options::new(WIDTH).initial_indent(&first).subsequent_indent(&next).break_words(false);

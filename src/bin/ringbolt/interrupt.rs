@@ -1,4 +1,4 @@
-//! Ctrl-C and its relatives: the work in hand is finished or thrown away, never left half done.
+//! Ctrl-C, SIGTERM and SIGHUP: a command completes its current change or discards it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,17 +13,18 @@ use nix::unistd::pipe;
 
 use crate::problem::Problem;
 
-/// Notices the signals that ask a program to end.
+/// Watches for signals that ask the process to terminate.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt {
     signal: Arc<AtomicI32>,
-    /// Readable at its end once a signal has come.
+    /// The read end of a pipe that reaches end-of-file when a signal arrives.
     ended: Arc<OwnedFd>,
 }
 
 impl Interrupt {
-    /// Takes the signals over. Call it before any other thread is started, so that all inherit the mask. A second signal
-    /// ends the process at once; what it leaves behind is swept when the store is next opened.
+    /// Blocks the signals and starts a thread that waits for them. Call this before starting any other thread, so that
+    /// all threads inherit the mask. A second signal ends the process at once; the next open of the store removes what
+    /// it leaves behind.
     pub(crate) fn watch() -> io::Result<Interrupt> {
         let mut signals = SigSet::empty();
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -45,7 +46,7 @@ impl Interrupt {
         Ok(watch)
     }
 
-    /// An error once a signal has come.
+    /// Returns an error once a signal has arrived.
     pub(crate) fn check(&self) -> Result<(), Problem> {
         match self.signal.load(Ordering::Acquire) {
             0 => Ok(()),
@@ -53,17 +54,17 @@ impl Interrupt {
         }
     }
 
-    /// Waits until `input` can be read without blocking, or a signal comes.
+    /// Blocks until `input` is readable or a signal arrives.
     pub(crate) fn wait_readable(&self, input: impl AsFd) -> Result<(), Problem> {
         loop {
             self.check()?;
             let watched = |fd| PollFd::new(fd, PollFlags::POLLIN);
             let mut fds = [watched(input.as_fd()), watched(self.ended.as_fd())];
             match poll(&mut fds, PollTimeout::NONE) {
-                // Also at an error or hang-up: the read then tells.
+                // On an error or hang-up, too: the read reports it.
                 Ok(_) if fds[0].any() != Some(false) => return self.check(),
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Problem::Read(format!("wait for input failed: {errno}"))),
+                Err(errno) => return Err(Problem::Read(format!("cannot wait for input: {errno}"))),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The `ringbolt` command: raw arguments, then checked options, then the work; errors are one line on stderr.
+//! The `ringbolt` command: parses arguments, checks them, does the work. Each error is one line on stderr.
 
 mod args;
 mod bench;
@@ -22,14 +22,14 @@ use problem::Problem;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    // A write beyond the limit of file sizes is then an error (EFBIG) like any other, not the end of the process. It fails
-    // only for a signal that does not exist.
+    // With SIGXFSZ blocked, a write beyond the file size limit fails with EFBIG instead of killing the process.
+    // Blocking fails only for a signal that does not exist.
     let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
     match run(args) {
         Ok(status) => status,
         Err(problem) if problem.is_closed_pipe() => ExitCode::SUCCESS,
         Err(problem) => {
-            problem::tell(&problem);
+            problem::report(&problem);
             problem.status()
         }
     }
@@ -61,7 +61,7 @@ fn manual(of: &[String]) -> Result<Vec<u8>, Problem> {
     let mut name = "ringbolt".to_owned();
     for word in of {
         let Some(found) = command.find_subcommand(word) else {
-            return Err(Problem::Usage(format!("there is no command {:?} to show the manual of", of.join(" "))));
+            return Err(Problem::Usage(format!("no manual page for {:?}: no such command", of.join(" "))));
         };
         name = format!("{name}-{word}");
         command = found.clone();

@@ -1,4 +1,4 @@
-//! What went wrong, in one line, and the status to end with.
+//! Errors of the command: one line of text and an exit status.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -7,23 +7,23 @@ use std::process::ExitCode;
 
 use ringbolt::{ErrorKind, Outcome};
 
-/// Whatever ends a command early.
+/// Why a command ended early.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// The command line asks for what cannot be.
+    /// The command line is invalid.
     Usage(String),
-    /// What changes the store failed: what was to be done, why not, and what is true now.
+    /// A change failed: what was attempted, why it failed, and whether anything changed.
     Write { doing: String, why: String, outcome: Outcome },
-    /// Reading failed.
+    /// A read failed.
     Read(String),
-    /// Standard output.
+    /// A write to standard output failed.
     Stdout(io::Error),
-    /// A signal, by number; nothing was left half done.
+    /// A signal arrived (its number); the change was discarded.
     Interrupted(i32),
 }
 
 impl Problem {
-    /// A change of a key that the library refused or could not make.
+    /// An error of the library while changing `key`.
     pub(crate) fn write<E: Into<ringbolt::Error>>(doing: &str, key: &str) -> impl FnOnce(E) -> Problem {
         let doing = format!("{doing} {key:?}");
         |error| {
@@ -36,19 +36,32 @@ impl Problem {
         }
     }
 
-    /// A change that did not begin, because of something that is not the store's.
+    /// A failure before the change began, outside the store: `cannot {what} {path}`.
     pub(crate) fn before(doing: &str, what: &str, path: &Path) -> impl FnOnce(io::Error) -> Problem {
         let doing = doing.to_owned();
-        let of =
-            if path == Path::new("-") { format!("{what} of standard input") } else { format!("{what} of {path:?}") };
-        move |error| Problem::Write { doing, why: format!("{of} failed: {error}"), outcome: Outcome::Unchanged }
+        let cannot = if path == Path::new("-") {
+            format!("cannot {what} standard input")
+        } else {
+            format!("cannot {what} {path:?}")
+        };
+        move |error| Problem::Write { doing, why: format!("{cannot}: {error}"), outcome: Outcome::Unchanged }
+    }
+
+    /// Signals cannot be watched for.
+    pub(crate) fn signals(doing: &str) -> impl FnOnce(io::Error) -> Problem {
+        let doing = doing.to_owned();
+        move |error| Problem::Write {
+            doing,
+            why: format!("cannot watch for signals: {error}"),
+            outcome: Outcome::Unchanged,
+        }
     }
 
     pub(crate) fn stdout(error: io::Error) -> Problem {
         Problem::Stdout(error)
     }
 
-    /// Who reads our output has seen enough.
+    /// Whether the reader of our output closed the pipe, which is not an error.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         matches!(self, Problem::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
@@ -70,7 +83,7 @@ impl From<ringbolt::Error> for Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNCHANGED: &str = "nothing was changed, the old content (if any) is still there";
+        const UNCHANGED: &str = "nothing was changed; the old content, if any, is still there";
         match self {
             Problem::Usage(what) => f.write_str(what),
             Problem::Write { doing, why, outcome: Outcome::Unchanged } => write!(f, "{doing}: {why}; {UNCHANGED}"),
@@ -78,13 +91,13 @@ impl fmt::Display for Problem {
                 write!(f, "{doing}: {why}; the change is visible, but may not survive a power cut")
             }
             Problem::Read(why) => f.write_str(why),
-            Problem::Stdout(error) => write!(f, "write to standard output failed: {error}"),
+            Problem::Stdout(error) => write!(f, "cannot write to standard output: {error}"),
             Problem::Interrupted(_) => write!(f, "interrupted; {UNCHANGED}"),
         }
     }
 }
 
-/// One line on stderr. If that is closed, there is nobody to tell.
-pub(crate) fn tell(what: &dyn fmt::Display) {
+/// Prints one line on stderr. Ignores errors: there is nowhere left to report them.
+pub(crate) fn report(what: &dyn fmt::Display) {
     let _ = writeln!(io::stderr(), "ringbolt: {what}");
 }

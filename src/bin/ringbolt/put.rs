@@ -1,4 +1,5 @@
-//! `ringbolt put`, and how any content gets into a store: in one piece if it is small, else through a guard.
+//! `ringbolt put`, and how `put` and `cp` write content: small content in one call, large content through a
+//! [`StoreFile`](ringbolt::StoreFile).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -9,21 +10,21 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use ringbolt::{PutOptions, Store, Version};
 
-use crate::args::{Missing, PutArgs};
+use crate::args::{IfMissing, PutArgs};
 use crate::interrupt::Interrupt;
 use crate::problem::{self, Problem};
 
-/// Content up to this many bytes is read whole and put at once.
+/// Content up to this many bytes is read into memory and put in one call.
 const WHOLE_MAX: usize = 1 << 20;
 
-/// How many bytes of a large file are copied between two looks for a signal.
+/// How many bytes of a large file are copied between two checks for a signal.
 const PIECE: u64 = 16 << 20;
 
 pub(crate) fn run(args: &PutArgs) -> Result<(), Problem> {
     let PutArgs { dir, key, file, mode, new, if_version, adopt, writing } = args;
-    // Before anything is read or created.
+    // Check the key before reading or creating anything.
     check(key)?;
-    let interrupt = Interrupt::watch().map_err(Problem::before("put", "watch for signals", file))?;
+    let interrupt = Interrupt::watch().map_err(Problem::signals("put"))?;
     let mut options = PutOptions::new().create_new(*new);
     if let Some(mode) = mode {
         options = options.mode(*mode);
@@ -32,24 +33,24 @@ pub(crate) fn run(args: &PutArgs) -> Result<(), Problem> {
         options = options.expect_version(*version);
     }
     let mut input = Input::open("put", file)?;
-    // A small file is read before the store is opened, so that the lock is not held while a slow writer thinks.
+    // Read small content before opening the store, so that a slow input does not hold the lock.
     let begin = input.read(&interrupt)?;
-    let store = writing.open("put", dir, Missing::Create { adopt: *adopt })?;
-    let put = Copy { verb: "put", store: &store, key, options, interrupt: &interrupt };
-    let version = put.run(begin, input, |_| ())?;
-    writing.tell(&store.stats());
+    let store = writing.open("put", dir, IfMissing::Create { adopt: *adopt })?;
+    let copy = Copy { verb: "put", store: &store, key, options, interrupt: &interrupt };
+    let version = copy.put(begin, input, |_| ())?;
+    writing.report(&store.stats());
     if writing.verbose {
-        problem::tell(&format_args!("version {version}"));
+        problem::report(&format_args!("version {version}"));
     }
     store.close().map_err(Problem::write("put", key))
 }
 
-/// That this can be a key.
+/// Checks that `key` is valid.
 pub(crate) fn check(key: &str) -> Result<(), Problem> {
     ringbolt::check_key(key).map_err(|error| Problem::Usage(error.to_string()))
 }
 
-/// Content on its way into a store.
+/// How to write one key.
 #[derive(Clone, Copy)]
 pub(crate) struct Copy<'a> {
     pub(crate) verb: &'a str,
@@ -60,8 +61,9 @@ pub(crate) struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Puts `begin` and what is left of `input`, telling `progress` of every piece, in bytes. Returns the version.
-    pub(crate) fn run(self, begin: Piece, mut input: Input<'_>, progress: impl Fn(usize)) -> Result<Version, Problem> {
+    /// Writes `begin` and the rest of `input`. Calls `progress` with the length in bytes of each piece. Returns the
+    /// version.
+    pub(crate) fn put(self, begin: Piece, mut input: Input<'_>, progress: impl Fn(usize)) -> Result<Version, Problem> {
         let Copy { verb, store, key, options, interrupt } = self;
         let mut piece = begin;
         if piece.is_last() {
@@ -72,7 +74,7 @@ impl Copy<'_> {
         }
         let mut file = store.writer(key, options).map_err(Problem::write(verb, key))?;
         loop {
-            // The guard remembers a failed write, and the commit tells of it with step and path.
+            // `commit` reports a failed write, with step and path.
             let written = file.write_all(&piece.buffer[..piece.len]);
             progress(piece.len);
             if piece.is_last() || written.is_err() {
@@ -81,22 +83,20 @@ impl Copy<'_> {
             input.fill(&mut piece, interrupt)?;
         }
     }
-}
 
-impl Copy<'_> {
-    /// Puts what a large file has, which the kernel copies.
-    pub(crate) fn pass(self, source: &File, from: &Path, progress: impl Fn(u64)) -> Result<(), Problem> {
+    /// Writes the content of a large file. The kernel copies it.
+    pub(crate) fn put_large(self, source: &File, from: &Path, progress: impl Fn(u64)) -> Result<(), Problem> {
         let Copy { verb, store, key, options, interrupt } = self;
         let mut file = store.writer(key, options).map_err(Problem::write(verb, key))?;
         loop {
             interrupt.check()?;
             let copied = file.copy_at_most(source, PIECE);
-            // A failure may be either file's: the one that still fails to be read has failed.
+            // Either file may have failed. If reading `source` fails again, it was that one.
             if copied.is_err() {
                 (&*source).read(&mut [0]).map_err(Problem::before(verb, "read", from))?;
             }
             progress(*copied.as_ref().unwrap_or(&0));
-            // The guard remembers a failure, and the commit tells of it with step and path.
+            // `commit` reports a failure, with step and path.
             if !copied.is_ok_and(|copied| copied == PIECE) {
                 return file.commit().map(drop).map_err(Problem::write(verb, key));
             }
@@ -104,7 +104,7 @@ impl Copy<'_> {
     }
 }
 
-/// A buffer, and how much of it is filled: all of it, unless the input has ended.
+/// A buffer and how much of it is filled: all of it, unless the input has ended.
 pub(crate) struct Piece {
     buffer: Vec<u8>,
     len: usize,
@@ -121,7 +121,7 @@ impl Piece {
     }
 }
 
-/// Where content comes from.
+/// The source of the content.
 pub(crate) struct Input<'a> {
     verb: &'a str,
     path: &'a Path,
@@ -144,7 +144,7 @@ impl<'a> Input<'a> {
 
     pub(crate) fn open_file(verb: &'a str, path: &'a Path) -> Result<Input<'a>, Problem> {
         let fail = |error| Problem::before(verb, "open", path)(error);
-        // Not blocking: a FIFO that nobody writes to must not make us deaf to Ctrl-C.
+        // O_NONBLOCK: opening a FIFO without a writer would block, and Ctrl-C would be ignored.
         let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).map_err(fail)?;
         if file.metadata().map_err(fail)?.is_dir() {
             return Err(fail(io::ErrorKind::IsADirectory.into()));
@@ -152,7 +152,7 @@ impl<'a> Input<'a> {
         Ok(Input { verb, path, source: Source::File(file) })
     }
 
-    /// The file, if it is a regular one that is not put in one piece.
+    /// The file, if it is a regular file too large to put in one call.
     pub(crate) fn large(&self) -> Option<&File> {
         match &self.source {
             Source::File(file) => {
@@ -169,9 +169,9 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// The first piece.
+    /// Reads the first piece.
     pub(crate) fn read(&mut self, interrupt: &Interrupt) -> Result<Piece, Problem> {
-        // One byte more than it holds tells that a file has ended.
+        // One byte larger than the file, so that reading it all leaves room: that marks the end.
         let len = match &self.source {
             Source::File(file) => file.metadata().ok().filter(fs::Metadata::is_file).map(|file| file.len()),
             Source::Stdin(_) => None,
@@ -182,7 +182,7 @@ impl<'a> Input<'a> {
         Ok(piece)
     }
 
-    /// Reads until `piece` is full or the input ends: a pipe hands over 64 KiB at a time.
+    /// Reads until `piece` is full or the input ends. A single read from a pipe returns at most 64 KiB.
     fn fill(&mut self, piece: &mut Piece, interrupt: &Interrupt) -> Result<(), Problem> {
         piece.len = 0;
         while !piece.buffer[piece.len..].is_empty() {
@@ -190,7 +190,7 @@ impl<'a> Input<'a> {
             let buffer = &mut piece.buffer[piece.len..];
             let read = match &mut self.source {
                 Source::File(file) => file.read(buffer),
-                // Not through `Stdin`, whose buffer would hide from `poll` what it has.
+                // Bypass `Stdin`: `poll` does not see the data in its buffer.
                 Source::Stdin(stdin) => nix::unistd::read(stdin, buffer).map_err(io::Error::from),
             };
             match read {

@@ -1,4 +1,4 @@
-//! `ringbolt get` and `ringbolt ls`: no lock, no change.
+//! `ringbolt get` and `ringbolt ls`: read without a lock.
 
 use std::io::{self, BufWriter, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -15,8 +15,8 @@ pub(crate) fn get(args: &GetArgs) -> Result<(), Problem> {
     put::check(&args.key)?;
     let range = args.range.as_deref().map_or(Ok(0..u64::MAX), range)?;
     let mut file = Reader::open(&args.dir)?.file(&args.key)?;
-    let failed = |error| Problem::Read(format!("read failed on {:?}: {error}", args.dir.join(&args.key)));
-    // Filesystems refuse to seek further than a file can ever reach.
+    let failed = |error| Problem::Read(format!("cannot read {:?}: {error}", args.dir.join(&args.key)));
+    // Filesystems refuse to seek beyond their maximum file size.
     let len = file.metadata().map_err(failed)?.len();
     file.seek(SeekFrom::Start(range.start.min(len))).map_err(failed)?;
     let mut file = file.take(range.end - range.start);
@@ -57,11 +57,11 @@ fn show(
     let mut first = true;
     let mut status = ExitCode::SUCCESS;
     for entry in listed {
-        // A directory that may not be read hides its own keys, and no others.
+        // An unreadable directory hides only its own keys; go on with the others.
         let (key, metadata) = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                problem::tell(&error);
+                problem::report(&error);
                 status = ExitCode::FAILURE;
                 continue;
             }
@@ -95,11 +95,12 @@ fn range(text: &str) -> Result<Range<u64>, Problem> {
         let end = if end.is_empty() { u64::MAX } else { number(end)? };
         (start <= end && text != "..").then_some(start..end)
     };
-    parse()
-        .ok_or_else(|| Problem::Usage(format!("--range {text:?}: not a range of bytes such as 0..100, 100.. or ..100")))
+    parse().ok_or_else(|| {
+        Problem::Usage(format!("--range {text:?}: not a range of bytes; use for example 0..100, 100.. or ..100"))
+    })
 }
 
-/// Decimal digits and nothing else.
+/// Parses decimal digits only: no sign, no spaces.
 fn number<N: FromStr>(text: &str) -> Option<N> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
@@ -114,18 +115,18 @@ fn json(key: &str, metadata: &Metadata) -> serde_json::Value {
     serde_json::json!({ "key": key, "len": len, "modified": time(metadata), "mode": mode, "version": version })
 }
 
-/// RFC 3339, UTC, whole seconds: a width that lines up.
+/// RFC 3339, UTC, whole seconds: always the same width, so columns line up.
 fn time(metadata: &Metadata) -> String {
     jiff::Timestamp::try_from(metadata.modified).map_or_else(|_| "-".into(), |time| format!("{time:.0}"))
 }
 
-/// What turns the direction of text, so that a name shows as another.
+/// Characters that change the direction of text, and so can disguise a name.
 const BIDI: [char; 12] = [
     '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}',
     '\u{2067}', '\u{2068}', '\u{2069}',
 ];
 
-/// A key, or another text, as a terminal may show it: nothing in it moves the cursor.
+/// Text for display. With `escape`, escapes characters that could move the cursor or reorder the text.
 pub(crate) fn shown(key: &str, escape: bool) -> String {
     if !escape {
         return key.to_owned();

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::args::{Missing, RmArgs};
+use crate::args::{IfMissing, RmArgs};
 use crate::problem::{self, Problem};
 use crate::put;
 
@@ -11,9 +11,9 @@ pub(crate) fn run(args: &RmArgs) -> Result<ExitCode, Problem> {
         put::check(key)?;
     }
     if args.if_version.is_some() && args.keys.len() > 1 {
-        return Err(Problem::Usage("--if-version is for one key: no two have the same version".into()));
+        return Err(Problem::Usage("--if-version takes one key, because no two keys have the same version".into()));
     }
-    let store = args.writing.open("rm", &args.dir, Missing::Fail)?;
+    let store = args.writing.open("rm", &args.dir, IfMissing::Fail)?;
     let mut batch = store.batch();
     for key in &args.keys {
         match args.if_version {
@@ -24,10 +24,10 @@ pub(crate) fn run(args: &RmArgs) -> Result<ExitCode, Problem> {
     let mut status = ExitCode::SUCCESS;
     for (key, result) in args.keys.iter().zip(batch.commit().into_results()) {
         if let Err(error) = result {
-            problem::tell(&Problem::write("rm", key)(error));
+            problem::report(&Problem::write("rm", key)(error));
             status = ExitCode::FAILURE;
         }
     }
-    args.writing.tell(&store.stats());
+    args.writing.report(&store.stats());
     Ok(status)
 }

@@ -1,4 +1,4 @@
-//! What somebody demands of the numbers.
+//! Demands on the results of a benchmark.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,10 +6,11 @@ use std::str::FromStr;
 use super::results::{Results, Series};
 use super::summary::time;
 
-/// A demand such as `replace.p99<5ms`: the name of a series, a figure of it, a comparison, a limit.
+/// A demand such as `replace.p99<5ms`: a series, one of its figures, a comparison and a limit.
 ///
-/// `replace` alone is the replace by the engine that a store would use here. Figures: `p50 p90 p99 p999 max` with a limit in `us`,
-/// `ms` or `s`; `ops_per_s`, `flushes_per_op`, `writes_per_op`, `kib_per_op`, `cpu_us_per_op`, `ctx_switches_per_op`, without a unit.
+/// `replace` alone means a replace with the engine that a store would use here. The figures `p50`, `p90`, `p99`, `p999`
+/// and `max` take a limit in `us`, `ms` or `s`. `ops_per_s`, `flushes_per_op`, `writes_per_op`, `kib_per_op`,
+/// `cpu_us_per_op` and `ctx_switches_per_op` take a limit without a unit.
 ///
 /// ```
 /// use ringbolt::bench::Assertion;
@@ -22,28 +23,28 @@ use super::summary::time;
 pub struct Assertion {
     series: String,
     figure: Figure,
-    comparison: Comparison,
-    /// In microseconds, or the figure's own unit.
+    operator: Operator,
+    /// In microseconds for a time, else in the figure's own unit.
     limit: f64,
-    /// The limit as it was written.
+    /// The limit as written, for `Display`.
     text: String,
 }
 
-/// Why a text is no assertion.
+/// A text that is not a valid assertion, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no assertion such as 'replace.p99<5ms': {why}")]
+#[error("{text:?} is not an assertion such as 'replace.p99<5ms': {why}")]
 pub struct ParseAssertionError {
     text: String,
     why: String,
 }
 
-/// What became of an assertion.
+/// The result of checking an assertion.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Asserted {
-    /// Whether it holds. What was not measured does not.
+    /// Whether the assertion holds. It does not if the series or figure was not measured.
     pub holds: bool,
-    /// What was found, in words.
+    /// The measured value, or why there is none.
     pub found: String,
 }
 
@@ -54,7 +55,7 @@ enum Figure {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Comparison {
+enum Operator {
     Less,
     AtMost,
     More,
@@ -75,9 +76,9 @@ const FIGURES: [Figure; 11] = [
     Figure::Count("ctx_switches_per_op", |series| series.ctx_switches_per_op),
 ];
 
-/// The longer ones first: each begins with a shorter one.
-const COMPARISONS: [(&str, Comparison); 4] =
-    [("<=", Comparison::AtMost), (">=", Comparison::AtLeast), ("<", Comparison::Less), (">", Comparison::More)];
+/// Longer operators first, because each starts with a shorter one.
+const OPERATORS: [(&str, Operator); 4] =
+    [("<=", Operator::AtMost), (">=", Operator::AtLeast), ("<", Operator::Less), (">", Operator::More)];
 
 impl Figure {
     fn name(&self) -> &'static str {
@@ -120,7 +121,7 @@ impl Figure {
 }
 
 impl Assertion {
-    /// Whether it holds.
+    /// Checks the assertion against the results of a run.
     pub fn check(&self, results: &Results) -> Asserted {
         let name = match self.series.as_str() {
             "replace" => match results.environment.engine.as_str() {
@@ -140,15 +141,15 @@ impl Assertion {
         };
         let Some(value) = self.figure.of(series) else {
             return missing(format!(
-                "this machine does not tell {} of {name}, or there was too little to tell it",
+                "{} of {name} is unknown: this machine does not report it, or the run was too short",
                 self.figure.name()
             ));
         };
-        let holds = match self.comparison {
-            Comparison::Less => value < self.limit,
-            Comparison::AtMost => value <= self.limit,
-            Comparison::More => value > self.limit,
-            Comparison::AtLeast => value >= self.limit,
+        let holds = match self.operator {
+            Operator::Less => value < self.limit,
+            Operator::AtMost => value <= self.limit,
+            Operator::More => value > self.limit,
+            Operator::AtLeast => value >= self.limit,
         };
         Asserted { holds, found: format!("{name}.{} is {}", self.figure.name(), self.figure.show(value)) }
     }
@@ -159,31 +160,30 @@ impl FromStr for Assertion {
 
     fn from_str(text: &str) -> Result<Assertion, ParseAssertionError> {
         let fail = |why: String| ParseAssertionError { text: text.to_owned(), why };
-        let (at, (sign, comparison)) = COMPARISONS
+        let (at, (sign, operator)) = OPERATORS
             .iter()
             .filter_map(|found| Some((text.find(found.0)?, *found)))
             .min_by_key(|(at, _)| *at)
-            .ok_or_else(|| fail("it compares nothing; use <, <=, > or >=".to_owned()))?;
+            .ok_or_else(|| fail("there is no comparison; use <, <=, > or >=".to_owned()))?;
         let (what, limit) = (text[..at].trim(), text[at + sign.len()..].trim());
         let (series, name) =
-            what.rsplit_once('.').ok_or_else(|| fail("a figure is missing, such as .p99".to_owned()))?;
+            what.rsplit_once('.').ok_or_else(|| fail("the figure is missing, such as .p99".to_owned()))?;
         if series.is_empty() {
-            return Err(fail("the name of a series is missing".to_owned()));
+            return Err(fail("the series name is missing".to_owned()));
         }
         let figure = FIGURES.iter().find(|figure| figure.name() == name).ok_or_else(|| {
             let names: Vec<_> = FIGURES.iter().map(Figure::name).collect();
-            fail(format!("there is no figure {name:?}, but {}", names.join(" ")))
+            fail(format!("unknown figure {name:?}; use one of {}", names.join(" ")))
         })?;
         let limit_value = figure.limit(limit).map_err(fail)?;
         let (series, text) = (series.to_owned(), limit.to_owned());
-        Ok(Assertion { series, figure: *figure, comparison, limit: limit_value, text })
+        Ok(Assertion { series, figure: *figure, operator, limit: limit_value, text })
     }
 }
 
 impl fmt::Display for Assertion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign =
-            COMPARISONS.iter().find(|(_, comparison)| *comparison == self.comparison).map_or("", |(sign, _)| sign);
+        let sign = OPERATORS.iter().find(|(_, operator)| *operator == self.operator).map_or("", |(sign, _)| sign);
         write!(f, "{}.{}{sign}{}", self.series, self.figure.name(), self.text)
     }
 }

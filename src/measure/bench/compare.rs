@@ -1,4 +1,4 @@
-//! Two runs beside one another: what has changed, and whether that can be told at all.
+//! Compares two runs: which series changed, and whether the difference is significant.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,29 +8,29 @@ use serde::de::Error as _;
 use super::record::resampled;
 use super::results::{Results, SCHEMA};
 
-/// A difference of less than so much is none.
+/// Differences smaller than this are ignored: 5 %.
 const SAME: f64 = 0.05;
 
-/// What is said of a series.
+/// How the speed of a series changed between two runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Within 5 %, with confidence.
+pub enum SpeedChange {
+    /// Within 5 %, with 99 % confidence.
     Same,
-    /// Slower by more than 5 %, with confidence.
+    /// Slower by more than 5 %, with 99 % confidence.
     Slower,
-    /// Faster by more than 5 %, with confidence.
+    /// Faster by more than 5 %, with 99 % confidence.
     Faster,
-    /// The rounds differ too much among themselves, or are too few.
+    /// The rounds vary too much, or there are too few.
     CannotTell,
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for SpeedChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Change::Same => "same",
-            Change::Slower => "slower",
-            Change::Faster => "faster",
-            Change::CannotTell => "cannot tell",
+            SpeedChange::Same => "same",
+            SpeedChange::Slower => "slower",
+            SpeedChange::Faster => "faster",
+            SpeedChange::CannotTell => "cannot tell",
         })
     }
 }
@@ -39,27 +39,28 @@ impl fmt::Display for Change {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Compared {
-    /// Its name.
+    /// The name of the series.
     pub name: String,
-    /// The medians, in microseconds.
+    /// The medians of the old and the new run, in microseconds.
     pub p50_us: (f64, f64),
-    /// How much longer it takes: 0.1 is 10 %.
+    /// The relative change of the median: 0.1 is 10 % slower.
     pub shift: f64,
-    /// The 99 % interval of that, by resampling the rounds of both; `None` if there are too few.
+    /// The 99 % confidence interval of the relative change, from resampling the rounds of both runs; `None` if there
+    /// are too few.
     pub interval: Option<(f64, f64)>,
-    /// What is said of it.
-    pub change: Change,
+    /// The conclusion.
+    pub change: SpeedChange,
 }
 
-/// Two runs.
+/// A comparison of two runs.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Comparison {
-    /// The series that both have.
+    /// The series that both runs have.
     pub series: Vec<Compared>,
-    /// Those that only one of them has.
+    /// The series that only one run has.
     pub missing: Vec<String>,
-    /// In what the machines, or the runs, differ.
+    /// How the machines or the runs differ.
     pub differences: Vec<String>,
 }
 
@@ -67,41 +68,41 @@ pub struct Comparison {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompareError {
-    /// The text is not JSON, or lacks something.
-    #[error("not the JSON of a benchmark: {0}")]
+    /// The text is not JSON, or a field is missing.
+    #[error("not benchmark results: {0}")]
     Json(#[from] serde_json::Error),
-    /// Another schema.
-    #[error("its schema is {found}, and only {SCHEMA:?} is known")]
+    /// The schema is missing or unknown.
+    #[error("unsupported schema {found}; this version reads {SCHEMA:?}")]
     Schema {
-        /// What is there.
+        /// The schema of the text.
         found: String,
     },
-    /// They did not do the same work.
+    /// The runs did different work.
     #[error("not comparable: {0}")]
     Work(String),
 }
 
 impl Results {
-    /// Reads the JSON of a run.
+    /// Parses the JSON results of a run.
     ///
     /// # Errors
     ///
-    /// It is not JSON, or of another schema, or has a series twice.
+    /// The text is not JSON, has another schema, or contains a series twice.
     pub fn from_json(json: &[u8]) -> Result<Results, CompareError> {
         let value: serde_json::Value = serde_json::from_slice(json)?;
         let results: Results = match value.get("schema") {
             Some(schema) if schema == SCHEMA => serde_json::from_value(value)?,
-            // Escaped, since it is printed.
+            // Escaped, because it is printed.
             Some(serde_json::Value::String(schema)) => {
                 return Err(CompareError::Schema { found: format!("{schema:?}") });
             }
-            Some(_) => return Err(CompareError::Schema { found: "no text".to_owned() }),
-            None => return Err(CompareError::Schema { found: "missing".to_owned() }),
+            Some(_) => return Err(CompareError::Schema { found: "(not a string)".to_owned() }),
+            None => return Err(CompareError::Schema { found: "(none)".to_owned() }),
         };
-        // Series are found by their names.
+        // Series are looked up by name, so names must be unique.
         let mut names = HashSet::new();
         match results.results.iter().find(|series| !names.insert(&series.name)) {
-            Some(series) => Err(serde_json::Error::custom(format!("{:?} is there twice", series.name)).into()),
+            Some(series) => Err(serde_json::Error::custom(format!("series {:?} occurs twice", series.name)).into()),
             None => Ok(results),
         }
     }
@@ -112,15 +113,15 @@ impl Comparison {
     ///
     /// # Errors
     ///
-    /// [`CompareError::Work`]: files of another size, another rate, or no series in common.
+    /// [`CompareError::Work`]: the file sizes or rates differ, or the runs have no series in common.
     pub fn of(old: &Results, new: &Results) -> Result<Comparison, CompareError> {
         let (before, after) = (&old.method, &new.method);
         if before.size_bytes != after.size_bytes {
-            let why = format!("files of {} bytes, and of {}", before.size_bytes, after.size_bytes);
+            let why = format!("the file sizes differ: {} and {} bytes", before.size_bytes, after.size_bytes);
             return Err(CompareError::Work(why));
         }
         if before.rate_per_s != after.rate_per_s {
-            return Err(CompareError::Work("one run had another rate than the other".to_owned()));
+            return Err(CompareError::Work("the rates differ".to_owned()));
         }
         let series: Vec<Compared> = old
             .results
@@ -134,7 +135,7 @@ impl Comparison {
             })
             .collect();
         if series.is_empty() {
-            return Err(CompareError::Work("they have no series in common".to_owned()));
+            return Err(CompareError::Work("the runs have no series in common".to_owned()));
         }
         let only = |one: &Results, other: &Results, whose: &str| {
             let names = one.results.iter().filter(|series| other.get(&series.name).is_none());
@@ -144,28 +145,28 @@ impl Comparison {
         Ok(Comparison { series, missing, differences: differences(old, new) })
     }
 
-    /// Whether most of it has moved in one direction, also what does not wait for the disk: a sign of a busier machine rather than
-    /// of a change of what was measured.
+    /// Whether more than three quarters of the series moved by more than 5 % in the same direction. That suggests a
+    /// busier machine rather than a change in what was measured.
     pub fn is_drift(&self) -> bool {
-        let most = self.series.len() * 3 / 4;
+        let threshold = self.series.len() * 3 / 4;
         let moved = |slower: bool| {
             self.series.iter().filter(|series| series.shift.abs() > SAME && (series.shift > 0.0) == slower).count()
         };
-        self.series.len() > 3 && (moved(true) > most || moved(false) > most)
+        self.series.len() > 3 && (moved(true) > threshold || moved(false) > threshold)
     }
 
-    /// Whether anything has become slower.
+    /// Whether any series is slower.
     pub fn is_slower(&self) -> bool {
-        self.series.iter().any(|series| series.change == Change::Slower)
+        self.series.iter().any(|series| series.change == SpeedChange::Slower)
     }
 }
 
-fn judge(shift: f64, interval: Option<(f64, f64)>) -> Change {
+fn judge(shift: f64, interval: Option<(f64, f64)>) -> SpeedChange {
     match interval {
-        Some((low, _)) if low > SAME && shift > SAME => Change::Slower,
-        Some((_, high)) if high < -SAME && shift < -SAME => Change::Faster,
-        Some((low, high)) if low > -SAME && high < SAME => Change::Same,
-        _ => Change::CannotTell,
+        Some((low, _)) if low > SAME && shift > SAME => SpeedChange::Slower,
+        Some((_, high)) if high < -SAME && shift < -SAME => SpeedChange::Faster,
+        Some((low, high)) if low > -SAME && high < SAME => SpeedChange::Same,
+        _ => SpeedChange::CannotTell,
     }
 }
 
@@ -185,12 +186,12 @@ fn differences(old: &Results, new: &Results) -> Vec<String> {
     differ("kernel", &a.kernel, &b.kernel);
     differ("processors", &a.processors.to_string(), &b.processors.to_string());
     differ("filesystem", &a.filesystem.kind, &b.filesystem.kind);
-    differ("its options", &a.filesystem.options.join(","), &b.filesystem.options.join(","));
+    differ("mount options", &a.filesystem.options.join(","), &b.filesystem.options.join(","));
     differ("device", &disk(old), &disk(new));
     differ("mode", &old.method.mode, &new.method.mode);
     for (results, whose) in [(old, "old"), (new, "new")] {
         if results.partial {
-            found.push(format!("the {whose} run was ended early"));
+            found.push(format!("the {whose} run ended early"));
         }
     }
     found

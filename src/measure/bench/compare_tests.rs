@@ -42,26 +42,26 @@ fn results(series: Vec<Series>) -> Results {
 
 const STEADY: [f64; 9] = [100.0, 101.0, 99.0, 100.0, 100.5, 99.5, 100.0, 101.0, 99.0];
 
-fn change(old: &[f64], new: &[f64]) -> Change {
+fn change(old: &[f64], new: &[f64]) -> SpeedChange {
     let (old, new) = (results(vec![series("a", old)]), results(vec![series("a", new)]));
     Comparison::of(&old, &new).unwrap().series[0].change
 }
 
 #[test]
-fn what_changed_is_told_from_what_cannot_be_told() {
+fn a_change_is_reported_only_if_significant() {
     let times = |factor: f64| STEADY.map(|us| us * factor);
-    assert_eq!(change(&STEADY, &STEADY), Change::Same);
-    assert_eq!(change(&STEADY, &times(1.03)), Change::Same);
-    assert_eq!(change(&STEADY, &times(1.2)), Change::Slower);
-    assert_eq!(change(&STEADY, &times(0.8)), Change::Faster);
+    assert_eq!(change(&STEADY, &STEADY), SpeedChange::Same);
+    assert_eq!(change(&STEADY, &times(1.03)), SpeedChange::Same);
+    assert_eq!(change(&STEADY, &times(1.2)), SpeedChange::Slower);
+    assert_eq!(change(&STEADY, &times(0.8)), SpeedChange::Faster);
     let wild = [50.0, 300.0, 80.0, 150.0, 60.0, 240.0, 70.0, 110.0, 130.0];
-    assert_eq!(change(&STEADY, &wild), Change::CannotTell);
-    assert_eq!(change(&wild, &STEADY), Change::CannotTell);
-    assert_eq!(change(&STEADY[..4], &times(2.0)), Change::CannotTell);
+    assert_eq!(change(&STEADY, &wild), SpeedChange::CannotTell);
+    assert_eq!(change(&wild, &STEADY), SpeedChange::CannotTell);
+    assert_eq!(change(&STEADY[..4], &times(2.0)), SpeedChange::CannotTell);
 }
 
 #[test]
-fn the_same_run_is_the_same_and_differences_are_told() {
+fn a_run_equals_itself_and_differences_are_reported() {
     let old = results(vec![series("a", &STEADY), series("b", &STEADY)]);
     let mut new = results(vec![series("a", &STEADY), series("c", &STEADY)]);
     let comparison = Comparison::of(&old, &old).unwrap();
@@ -70,12 +70,12 @@ fn the_same_run_is_the_same_and_differences_are_told() {
     new.partial = true;
     let comparison = Comparison::of(&old, &new).unwrap();
     assert_eq!(comparison.missing, ["b (old only)", "c (new only)"]);
-    assert_eq!(comparison.differences, ["filesystem: \"\" and \"xfs\"", "the new run was ended early"]);
+    assert_eq!(comparison.differences, ["filesystem: \"\" and \"xfs\"", "the new run ended early"]);
     assert!(!comparison.is_drift());
     let four = |rounds: &[f64]| results(["a", "b", "c", "d"].map(|name| series(name, rounds)).to_vec());
     assert!(Comparison::of(&four(&STEADY), &four(&STEADY.map(|us| us * 1.3))).unwrap().is_drift());
     new.method.size_bytes = 512;
-    assert!(Comparison::of(&old, &new).unwrap_err().to_string().contains("files of 4096 bytes, and of 512"));
+    assert!(Comparison::of(&old, &new).unwrap_err().to_string().contains("the file sizes differ: 4096 and 512 bytes"));
     new.method = old.method.clone();
     new.results.remove(0);
     assert!(Comparison::of(&old, &new).unwrap_err().to_string().contains("no series in common"));
@@ -86,21 +86,24 @@ fn another_schema_is_refused() {
     let json = serde_json::to_string(&results(vec![series("a", &STEADY)])).unwrap();
     assert_eq!(Results::from_json(json.as_bytes()).unwrap().results.len(), 1);
     for (text, says) in [
-        (json.replace("ringbolt-bench/1", "ringbolt-bench/2"), "its schema is \"ringbolt-bench/2\", and only"),
-        (json.replace("\"schema\"", "\"scheme\""), "its schema is missing"),
-        (json[..json.len() / 2].to_owned(), "not the JSON of a benchmark: EOF"),
+        (
+            json.replace("ringbolt-bench/1", "ringbolt-bench/2"),
+            "unsupported schema \"ringbolt-bench/2\"; this version reads",
+        ),
+        (json.replace("\"schema\"", "\"scheme\""), "unsupported schema (none)"),
+        (json[..json.len() / 2].to_owned(), "not benchmark results: EOF"),
         (json.replace("\"results\"", "\"result\""), "missing field `results`"),
-        ("[]".to_owned(), "its schema is missing"),
-        (json.replace("\"ringbolt-bench/1\"", "1"), "its schema is no text"),
-        (json.replace("ringbolt-bench/1", "\u{9b}31m"), "its schema is \"\\u{9b}31m\""),
-        (serde_json::to_string(&results(vec![series("a", &STEADY); 2])).unwrap(), "\"a\" is there twice"),
+        ("[]".to_owned(), "unsupported schema (none)"),
+        (json.replace("\"ringbolt-bench/1\"", "1"), "unsupported schema (not a string)"),
+        (json.replace("ringbolt-bench/1", "\u{9b}31m"), "unsupported schema \"\\u{9b}31m\""),
+        (serde_json::to_string(&results(vec![series("a", &STEADY); 2])).unwrap(), "series \"a\" occurs twice"),
     ] {
         let error = Results::from_json(text.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
 }
 
-/// Without serde_json's `float_roundtrip` this one comes back as its neighbour.
+/// Without serde_json's `float_roundtrip`, this number is read as a neighbouring one.
 #[test]
 fn a_number_is_read_as_it_was_written() {
     let mut before = results(vec![series("a", &STEADY)]);
@@ -120,8 +123,8 @@ fn demands_hold_or_say_what_was_found() {
         ("step/fsync.max>1µs", true, "step/fsync.max is 800 µs"),
         ("replace.ops_per_s>=10000", true, "is 10000.0"),
         ("replace.flushes_per_op<=1", false, "is 2.0"),
-        ("replace.writes_per_op<100", false, "does not tell writes_per_op"),
-        ("replace.p999<1s", false, "too little to tell it"),
+        ("replace.writes_per_op<100", false, "writes_per_op of replace/portable is unknown"),
+        ("replace.p999<1s", false, "the run was too short"),
         ("replace/uring-chain.p50<1s", false, "could not be measured: refused"),
         ("store/64xportable.p50<1s", false, "was not measured in this run"),
     ] {
@@ -130,15 +133,15 @@ fn demands_hold_or_say_what_was_found() {
         assert!(held == holds && text.contains(found), "{demand}: {held} {text}");
     }
     for (text, says) in [
-        ("", "it compares nothing"),
-        ("replace.p99", "it compares nothing"),
-        ("replace<5ms", "a figure is missing"),
-        (".p99<5ms", "the name of a series is missing"),
-        ("replace.p98<5ms", "no figure \"p98\", but p50 p90"),
+        ("", "there is no comparison"),
+        ("replace.p99", "there is no comparison"),
+        ("replace<5ms", "the figure is missing"),
+        (".p99<5ms", "the series name is missing"),
+        ("replace.p98<5ms", "unknown figure \"p98\"; use one of p50 p90"),
         ("replace.p99<5", "a time needs a unit: 5ms, 5us or 5s"),
         ("replace.p99<fastms", "is not a number"),
         ("replace.p99<-1ms", "is not a number"),
-        ("replace.p99==5ms", "it compares nothing"),
+        ("replace.p99==5ms", "there is no comparison"),
         ("replace.ops_per_s>5ms", "is not a number"),
         ("replace.p99<\u{1b}[31m5", "\"\\u{1b}[31m5\" is not a number"),
     ] {
@@ -161,5 +164,5 @@ fn every_profile_can_be_read_and_asks_for_what_every_run_measures() {
     }
     assert!(Profile::from_json(b"{\"name\": \"x\"}").is_err());
     let bad = br#"{"name":"x","about":"","source":"","quote":"","assertions":["nonsense"]}"#;
-    assert!(Profile::from_json(bad).unwrap_err().to_string().contains("it compares nothing"));
+    assert!(Profile::from_json(bad).unwrap_err().to_string().contains("there is no comparison"));
 }

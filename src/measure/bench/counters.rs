@@ -1,4 +1,4 @@
-//! What the system counts beside the latencies: the device's statistics, this process's processor time and context switches.
+//! Counters besides the latencies: the disk's statistics, and the CPU time and context switches of this process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,28 +8,30 @@ use std::time::Duration;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
-/// The statistics of the disk beneath a directory, where the system tells them.
+/// The disk beneath a directory, whose statistics the kernel may provide.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     stat: Option<PathBuf>,
-    /// Flushes are counted only where requests are queued: not by device-mapper or md, whose count stays 0.
+    /// Whether the device queues requests itself. Flushes are counted only then: for device-mapper and md the count
+    /// stays 0.
     queues: bool,
 }
 
-/// What the disk has done so far (Linux, Documentation/block/stat.rst).
+/// Cumulative disk statistics (Linux, Documentation/block/stat.rst).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DiskCounts {
     reads: u64,
     pub(super) writes: u64,
     pub(super) sectors: u64,
-    /// Since Linux 5.5; the whole disk's.
+    /// Since Linux 5.5; counted for the whole disk only.
     pub(super) flushes: Option<u64>,
 }
 
 impl Disk {
-    /// The disk of a name, as `vda` or `loop0`: flushes are not counted for partitions.
+    /// The disk with a name such as `vda` or `loop0`. Use the disk, not a partition: flushes are not counted for
+    /// partitions.
     pub(super) fn named(name: &str) -> Disk {
-        // A name with a slash has another character in its place there.
+        // In /sys, a slash in a device name is replaced by `!`.
         let at = Path::new("/sys/block").join(name.replace('/', "!"));
         Disk { queues: at.join("mq").exists(), stat: Some(at.join("stat")).filter(|path| path.exists()) }
     }
@@ -46,7 +48,7 @@ impl Disk {
         })
     }
 
-    /// Whether others use it while we do nothing for so long.
+    /// Sleeps for `during`, and returns whether the disk was used meanwhile, that is by other processes.
     pub(super) fn is_used_by_others(&self, during: Duration) -> bool {
         let before = self.counts();
         thread::sleep(during);
@@ -54,7 +56,7 @@ impl Disk {
     }
 }
 
-/// A moment's counts.
+/// The counters at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
     disk: Option<DiskCounts>,
@@ -62,7 +64,7 @@ pub(super) struct Counts {
     switches: Option<f64>,
 }
 
-/// What was counted over some time.
+/// The difference of the counters between two moments.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spent {
     pub(super) flushes: Option<f64>,
@@ -90,7 +92,7 @@ impl Counts {
         Spent {
             flushes: disk(&|counts| counts.flushes),
             writes: disk(&|counts| Some(counts.writes)),
-            // A sector of these statistics has 512 bytes, whatever the disk's has.
+            // These statistics count sectors of 512 bytes, whatever the disk's sector size.
             kib: disk(&|counts| Some(counts.sectors)).map(|sectors| sectors / 2.0),
             cpu_us: self.cpu_us.zip(end.cpu_us).map(|(begin, end)| end - begin),
             switches: self.switches.zip(end.switches).map(|(begin, end)| end - begin),

@@ -1,4 +1,4 @@
-//! A store: many writers at once, and batches.
+//! Benchmarks of a store: concurrent writers, and batches.
 
 use std::path::Path;
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::turn::{Latencies, MOST, Pace, Subject};
+use super::turn::{Latencies, OPERATIONS_MAX, Pace, Subject};
 use crate::commit::barrier::Barrier;
 use crate::engine::Engine;
 use crate::store::Store;
@@ -14,7 +14,7 @@ use crate::store::Store;
 /// How many keys each writer replaces in turn.
 pub(super) const KEYS: usize = 4;
 
-/// So many threads, each of which puts one file after the other.
+/// Threads that each put one file after the other.
 pub(super) struct Writers {
     name: String,
     store: Store,
@@ -38,11 +38,11 @@ impl Subject for Writers {
     fn turn(&mut self, pace: Pace, latencies: &mut Latencies) -> Result<(), String> {
         let (store, bytes) = (&self.store, &self.bytes);
         let writer = |keys: &[String]| {
-            let (mut pace, mut mine) = (pace, Latencies::new(1, MOST / 64));
+            let (mut pace, mut mine) = (pace, Latencies::new(1, OPERATIONS_MAX / 64));
             for key in keys.iter().cycle() {
                 let Some(start) = pace.next() else { break };
                 store.put(key, bytes.clone()).map_err(|error| error.to_string())?;
-                mine.note(start);
+                mine.record(start);
             }
             Ok::<_, String>(mine)
         };
@@ -61,11 +61,11 @@ impl Subject for Writers {
 }
 
 fn add(all: &mut Latencies, mine: &Latencies) {
-    all.of[0].extend_from_slice(&mine.of[0]);
+    all.by_series[0].extend_from_slice(&mine.by_series[0]);
     all.operations += mine.operations;
 }
 
-/// One batch after the other. A latency is that of a batch, an operation is a file.
+/// Commits one batch after the other. A latency covers a batch; an operation is one file.
 pub(super) struct Batches {
     name: String,
     store: Store,
@@ -92,11 +92,11 @@ impl Subject for Batches {
             for key in &self.keys {
                 batch.put(key, self.bytes.clone());
             }
-            // Making it up is not what is measured.
-            let aside = made.elapsed();
-            latencies.aside += aside;
+            // Building the batch is not part of the measurement.
+            let making = made.elapsed();
+            latencies.excluded += making;
             batch.commit().into_result().map_err(|error| error.to_string())?;
-            latencies.note(start + aside);
+            latencies.record(start + making);
             latencies.operations += self.keys.len() as u64 - 1;
         }
         Ok(())

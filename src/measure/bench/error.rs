@@ -1,42 +1,42 @@
-//! Why nothing was measured.
+//! Errors of a benchmark run.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::turn::Subject;
 
-/// Why a run has failed. What it made is removed.
+/// Why a run failed. Its files were removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BenchError {
-    /// The path is a file, or a device: only directories are measured, so nothing can be overwritten.
-    #[error("{path:?} is not a directory; name one on the disk that is to be measured")]
+    /// The path is a file or a device. Only directories are accepted, so that nothing can be overwritten.
+    #[error("{path:?} is not a directory; give a directory on the disk to measure")]
     NotADirectory {
         /// The path.
         path: PathBuf,
     },
-    /// The directory cannot be written.
-    #[error("cannot work in {path:?}: {source}")]
+    /// A file operation in the directory failed.
+    #[error("cannot use {path:?}: {source}")]
     Directory {
         /// The directory.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The filesystem has too little room.
-    #[error("{path:?} has {} MiB free, and {} MiB are needed", .free >> 20, (.needed >> 20) + 1)]
+    /// The filesystem has too little free space.
+    #[error("{path:?} has {} MiB free, but {} MiB are needed", .free >> 20, (.needed >> 20) + 1)]
     TooLittleRoom {
         /// The directory.
         path: PathBuf,
-        /// Bytes that are free.
+        /// Free bytes.
         free: u64,
-        /// Bytes that may be needed at once.
+        /// The most bytes needed at one time.
         needed: u64,
     },
     /// An operation failed.
     #[error("{series}: {why}")]
     Failed {
-        /// What was being measured.
+        /// The series being measured.
         series: String,
         /// Why it failed.
         why: String,

@@ -1,4 +1,4 @@
-//! Ways to make something durable that are not a replace: the floor beneath it, and the other methods of writing.
+//! Durable writes other than a replace: the floor (the least a sync can cost) and other methods.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -10,94 +10,101 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::turn::{Latencies, MOST, Pace, Subject};
+use super::turn::{Latencies, OPERATIONS_MAX, Pace, Subject};
 use crate::fs::dir::Dir;
 use crate::fs::sys;
 
-/// One of them.
+/// A way to make a write durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
-    /// Overwrites a block of a file that has it already, `fdatasync`: no name and no size changes.
+pub(super) enum SyncMethod {
+    /// Overwrite an existing block, then `fdatasync`: neither names nor sizes change.
     OverwriteFdatasync,
-    /// `fsync` of a file that nobody has changed.
+    /// `fsync` a file without changes.
     CleanFsync,
-    /// A new file: create, write, `fsync`, `fsync` of the directory.
+    /// Create a file, write it, `fsync` it, then `fsync` the directory.
     Create,
-    /// A file that grows: write at its end, `fdatasync`.
+    /// Append to a file, then `fdatasync`.
     Append,
-    /// The same into blocks that are allocated and not written yet.
+    /// Write blocks that are allocated but not yet written, then `fdatasync`.
     Preallocated,
-    /// Overwrites past the page cache, `fdatasync`.
+    /// Overwrite with `O_DIRECT`, bypassing the page cache, then `fdatasync`.
     Direct,
-    /// Overwrites a file opened with `O_DSYNC`.
+    /// Overwrite a file opened with `O_DSYNC`.
     OpenDsync,
-    /// Overwrites by a write that carries `RWF_DSYNC`.
+    /// Overwrite with `RWF_DSYNC`.
     WriteDsync,
-    /// Removes a file, `fsync` of the directory.
+    /// Remove a file, then `fsync` the directory.
     Unlink,
-    /// Overwrites, `syncfs`.
+    /// Overwrite, then `syncfs`.
     Syncfs,
 }
 
-impl Method {
-    /// The floor, and what the profiles ask for.
-    pub(super) const ALWAYS: [Method; 4] =
-        [Method::OverwriteFdatasync, Method::CleanFsync, Method::Append, Method::Preallocated];
+impl SyncMethod {
+    /// Measured in every mode: the floor, and the methods that the profiles need.
+    pub(super) const ALWAYS: [SyncMethod; 4] =
+        [SyncMethod::OverwriteFdatasync, SyncMethod::CleanFsync, SyncMethod::Append, SyncMethod::Preallocated];
 
-    pub(super) const OTHERS: [Method; 6] =
-        [Method::Create, Method::Direct, Method::OpenDsync, Method::WriteDsync, Method::Unlink, Method::Syncfs];
+    /// Measured in full mode only.
+    pub(super) const OTHERS: [SyncMethod; 6] = [
+        SyncMethod::Create,
+        SyncMethod::Direct,
+        SyncMethod::OpenDsync,
+        SyncMethod::WriteDsync,
+        SyncMethod::Unlink,
+        SyncMethod::Syncfs,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Method::OverwriteFdatasync => "floor/overwrite-fdatasync",
-            Method::CleanFsync => "floor/clean-fsync",
-            Method::Create => "method/create-fsync",
-            Method::Append => "method/append-fdatasync",
-            Method::Preallocated => "method/preallocated-fdatasync",
-            Method::Direct => "method/o_direct-fdatasync",
-            Method::OpenDsync => "method/o_dsync",
-            Method::WriteDsync => "method/rwf_dsync",
-            Method::Unlink => "method/unlink",
-            Method::Syncfs => "method/syncfs",
+            SyncMethod::OverwriteFdatasync => "floor/overwrite-fdatasync",
+            SyncMethod::CleanFsync => "floor/clean-fsync",
+            SyncMethod::Create => "method/create-fsync",
+            SyncMethod::Append => "method/append-fdatasync",
+            SyncMethod::Preallocated => "method/preallocated-fdatasync",
+            SyncMethod::Direct => "method/o_direct-fdatasync",
+            SyncMethod::OpenDsync => "method/o_dsync",
+            SyncMethod::WriteDsync => "method/rwf_dsync",
+            SyncMethod::Unlink => "method/unlink",
+            SyncMethod::Syncfs => "method/syncfs",
         }
     }
 
     fn flags(self) -> OFlag {
         match self {
-            Method::OpenDsync => OFlag::O_DSYNC,
+            SyncMethod::OpenDsync => OFlag::O_DSYNC,
             #[cfg(target_os = "linux")]
-            Method::Direct => OFlag::O_DIRECT,
+            SyncMethod::Direct => OFlag::O_DIRECT,
             _ => OFlag::empty(),
         }
     }
 }
 
-/// How far a file grows before it begins anew, in operations; and how many new files there are at once.
+/// The number of operations after which a growing file is truncated, and the number of created files kept at once.
 pub(super) fn blocks(len: usize) -> u64 {
     (4_u64 << 20).checked_div(len as u64).unwrap_or(0).clamp(4, 1024)
 }
 
-/// What `O_DIRECT` wants of addresses and lengths, on any disk.
+/// The alignment of addresses and lengths that `O_DIRECT` needs, sufficient for any disk.
 const ALIGNMENT: usize = 4096;
 
-/// A method at work.
-pub(super) struct Writing {
-    method: Method,
+/// The benchmark of one method.
+pub(super) struct MethodRun {
+    method: SyncMethod,
     dir: Dir,
     path: PathBuf,
     file: File,
     bytes: Vec<u8>,
-    /// Where in `bytes` the content begins: aligned.
+    /// The aligned offset in `bytes` where the content begins.
     begin: usize,
     len: usize,
-    /// How many blocks were written, or files made or removed.
+    /// The number of completed operations.
     done: u64,
 }
 
-impl Writing {
-    pub(super) fn new(method: Method, path: &Path, len: usize) -> Result<Writing, String> {
+impl MethodRun {
+    pub(super) fn new(method: SyncMethod, path: &Path, len: usize) -> Result<MethodRun, String> {
         let text = |error: std::io::Error| error.to_string();
-        let len = if method == Method::Direct { len.next_multiple_of(ALIGNMENT) } else { len };
+        let len = if method == SyncMethod::Direct { len.next_multiple_of(ALIGNMENT) } else { len };
         let bytes = vec![0x5a; len + ALIGNMENT];
         let begin = bytes.as_ptr().align_offset(ALIGNMENT);
         let mut options = OpenOptions::new();
@@ -105,16 +112,16 @@ impl Writing {
         std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, method.flags().bits());
         let file = options.open(path.join("file")).map_err(text)?;
         let dir = super::replace::open(path)?;
-        let this = Writing { method, dir, path: path.to_owned(), file, bytes, begin, len, done: 0 };
+        let this = MethodRun { method, dir, path: path.to_owned(), file, bytes, begin, len, done: 0 };
         match method {
-            Method::Preallocated => this.allocate()?,
-            Method::Unlink | Method::Append | Method::Create => {}
+            SyncMethod::Preallocated => this.allocate()?,
+            SyncMethod::Unlink | SyncMethod::Append | SyncMethod::Create => {}
             _ => this.file.write_all_at(this.content(), 0).map_err(text)?,
         }
-        if method == Method::WriteDsync {
+        if method == SyncMethod::WriteDsync {
             this.write_dsync()?;
         }
-        if method == Method::Syncfs
+        if method == SyncMethod::Syncfs
             && let Some(why) = sys::no_syncfs(this.dir.fd())
         {
             return Err(why);
@@ -156,24 +163,26 @@ impl Writing {
         Err("RWF_DSYNC exists on Linux only".to_owned())
     }
 
-    /// What an operation needs and is not part of.
+    /// Does what an operation needs beforehand, unmeasured.
     fn prepare(&mut self) -> std::io::Result<()> {
         match self.method {
-            Method::Append | Method::Preallocated if self.done > 0 && self.done.is_multiple_of(blocks(self.len)) => {
+            SyncMethod::Append | SyncMethod::Preallocated
+                if self.done > 0 && self.done.is_multiple_of(blocks(self.len)) =>
+            {
                 self.file.set_len(0)?;
-                if self.method == Method::Preallocated {
+                if self.method == SyncMethod::Preallocated {
                     self.allocate().map_err(std::io::Error::other)?;
                 }
                 self.file.sync_all()
             }
-            // As many as a turn may remove at once would take long: one is made for each.
-            Method::Unlink => {
+            // Create one file per operation: creating enough for a whole turn would take long.
+            SyncMethod::Unlink => {
                 fs::write(self.path.join(name(self.done)), b"")?;
                 sys::sync_dir(self.dir.fd()).map_err(Into::into)
             }
-            Method::Create if self.done >= blocks(self.len) => {
+            SyncMethod::Create if self.done >= blocks(self.len) => {
                 match fs::remove_file(self.path.join(name(self.done - blocks(self.len)))) {
-                    // The turn before was over when this had been prepared.
+                    // The previous turn ended after this had been prepared, so it is already removed.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
                     result => result,
                 }
@@ -188,26 +197,26 @@ impl Writing {
         let write = |at: u64| self.file.write_all_at(self.content(), at).map_err(io);
         let block = (self.done % blocks(self.len)) * self.len as u64;
         match self.method {
-            Method::OverwriteFdatasync | Method::Direct => {
+            SyncMethod::OverwriteFdatasync | SyncMethod::Direct => {
                 write(0)?;
                 self.file.sync_data().map_err(io)
             }
-            Method::CleanFsync => sys::sync_file(&self.file).map_err(errno),
-            Method::Append | Method::Preallocated => {
+            SyncMethod::CleanFsync => sys::sync_file(&self.file).map_err(errno),
+            SyncMethod::Append | SyncMethod::Preallocated => {
                 write(block)?;
                 self.file.sync_data().map_err(io)
             }
-            Method::OpenDsync => write(0),
-            Method::WriteDsync => self.write_dsync(),
-            Method::Syncfs => {
+            SyncMethod::OpenDsync => write(0),
+            SyncMethod::WriteDsync => self.write_dsync(),
+            SyncMethod::Syncfs => {
                 write(0)?;
                 sys::sync_filesystem(self.dir.fd()).map_err(errno)
             }
-            Method::Unlink => {
+            SyncMethod::Unlink => {
                 unlinkat(self.dir.fd(), name.as_c_str(), UnlinkatFlags::NoRemoveDir).map_err(errno)?;
                 sys::sync_dir(self.dir.fd()).map_err(errno)
             }
-            Method::Create => {
+            SyncMethod::Create => {
                 let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
                 let file = openat(self.dir.fd(), name.as_c_str(), flags, Mode::from_bits_truncate(0o600));
                 let file = File::from(file.map_err(errno)?);
@@ -220,26 +229,26 @@ impl Writing {
     }
 }
 
-impl Subject for Writing {
+impl Subject for MethodRun {
     fn series(&self) -> Vec<(String, bool)> {
-        // What prepares an operation is counted, too: no matter if it comes once in a thousand.
+        // The counters include `prepare`. That is negligible if it works only once in 1,024 operations.
         let counted = match self.method {
-            Method::Create | Method::Unlink => false,
-            Method::Append | Method::Preallocated => blocks(self.len) >= 1024,
+            SyncMethod::Create | SyncMethod::Unlink => false,
+            SyncMethod::Append | SyncMethod::Preallocated => blocks(self.len) >= 1024,
             _ => true,
         };
         vec![(self.method.name().to_owned(), counted)]
     }
 
     fn turn(&mut self, mut pace: Pace, latencies: &mut Latencies) -> Result<(), String> {
-        for _ in 0..MOST {
+        for _ in 0..OPERATIONS_MAX {
             let prepared = Instant::now();
             self.prepare().map_err(|error| error.to_string())?;
             let name = CString::new(name(self.done)).expect("no NUL");
-            latencies.aside += prepared.elapsed();
+            latencies.excluded += prepared.elapsed();
             let Some(start) = pace.next() else { break };
             self.operate(&name)?;
-            latencies.note(start);
+            latencies.record(start);
             self.done += 1;
         }
         Ok(())
@@ -256,25 +265,25 @@ mod tests {
 
     use super::*;
 
-    /// Many turns, through every place where a file begins anew or an old one is removed.
+    /// Runs enough turns to pass every truncation and every removal of an old file.
     #[test]
     fn every_method_goes_on_from_turn_to_turn() {
         const LEN: usize = 1 << 20;
-        for method in Method::ALWAYS.into_iter().chain(Method::OTHERS) {
+        for method in SyncMethod::ALWAYS.into_iter().chain(SyncMethod::OTHERS) {
             let dir = tempfile::tempdir().unwrap();
-            let mut writing = match Writing::new(method, dir.path(), LEN) {
-                Ok(writing) => writing,
+            let mut run = match MethodRun::new(method, dir.path(), LEN) {
+                Ok(run) => run,
                 Err(why) => {
-                    use Method::{Direct, Preallocated, Syncfs, WriteDsync};
+                    use SyncMethod::{Direct, Preallocated, Syncfs, WriteDsync};
                     assert!([Direct, WriteDsync, Syncfs, Preallocated].contains(&method), "{}: {why}", method.name());
                     continue;
                 }
             };
-            let mut latencies = Latencies::new(1, MOST);
-            while writing.done < 3 * blocks(LEN) {
+            let mut latencies = Latencies::new(1, OPERATIONS_MAX);
+            while run.done < 3 * blocks(LEN) {
                 latencies.clear();
-                writing.turn(Pace::new(Duration::ZERO, None), &mut latencies).unwrap();
-                assert_eq!((latencies.operations, latencies.of[0].len()), (1, 1));
+                run.turn(Pace::new(Duration::ZERO, None), &mut latencies).unwrap();
+                assert_eq!((latencies.operations, latencies.by_series[0].len()), (1, 1));
             }
             let files = fs::read_dir(dir.path()).unwrap().count() as u64;
             assert!(files <= blocks(LEN) + 2, "{} {files}", method.name());

@@ -1,4 +1,4 @@
-//! What a durable write costs in a directory.
+//! Measures what a durable write costs in a directory.
 
 mod assertion;
 mod compare;
@@ -18,7 +18,7 @@ mod tokio_uring;
 mod turn;
 
 pub use assertion::{Asserted, Assertion, ParseAssertionError};
-pub use compare::{Change, CompareError, Compared, Comparison};
+pub use compare::{CompareError, Compared, Comparison, SpeedChange};
 pub use error::BenchError;
 pub use profile::Profile;
 pub use replacer::Replacer;

@@ -1,23 +1,24 @@
-//! Who demands what of a disk: demands with a name, and where they come from.
+//! Profiles: named sets of demands on a disk, with their source.
 
 use serde::Deserialize;
 
 use super::assertion::{Assertion, ParseAssertionError};
 
-/// What somebody demands of a disk, and where they say so.
+/// A published set of demands on a disk, with its source.
 ///
-/// As JSON: `name`, `about`, `source` (an address), `quote` (their words), `assertions` (a list of texts, see [`Assertion`]).
+/// In JSON: `name`, `about`, `source` (an address), `quote` (the original words), `assertions` (a list of strings, see
+/// [`Assertion`]).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Profile {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// What kind of work it is for.
+    /// The workload it is for.
     pub about: String,
-    /// Where the demands come from.
+    /// The address of the document that makes the demands.
     pub source: String,
-    /// The words in which they are made there.
+    /// The relevant words of that document.
     pub quote: String,
     /// The demands.
     #[serde(deserialize_with = "assertions")]
@@ -28,22 +29,22 @@ const BUILT_IN: [(&str, &str); 2] =
     [("etcd", include_str!("profiles/etcd.json")), ("openshift", include_str!("profiles/openshift.json"))];
 
 impl Profile {
-    /// The names of those that are built in.
+    /// The names of the built-in profiles.
     pub fn names() -> impl Iterator<Item = &'static str> {
         BUILT_IN.iter().map(|(name, _)| *name)
     }
 
-    /// One of those that are built in.
+    /// The built-in profile with this name.
     pub fn built_in(name: &str) -> Option<Profile> {
         let (_, json) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name)?;
-        Some(Profile::from_json(json.as_bytes()).expect("a test reads each"))
+        Some(Profile::from_json(json.as_bytes()).expect("a test parses each"))
     }
 
-    /// One from a file.
+    /// Parses a profile.
     ///
     /// # Errors
     ///
-    /// It is not JSON of this shape, in words with line and column.
+    /// The text is not a profile. The error names line and column.
     pub fn from_json(json: &[u8]) -> Result<Profile, serde_json::Error> {
         serde_json::from_slice(json)
     }

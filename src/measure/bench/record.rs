@@ -1,4 +1,4 @@
-//! The latencies of one series, as they come in, turn by turn.
+//! Collects the latencies of one series, turn by turn.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use hdrhistogram::Histogram;
 use super::counters::Spent;
 use super::results::Series;
 
-/// From this many operations on, one in a thousand means something.
+/// The fewest operations for a meaningful p99.9.
 const ENOUGH_FOR_P999: u64 = 10_000;
 
-/// From this many rounds on, resampling them means something.
+/// The fewest rounds for a meaningful confidence interval.
 const ENOUGH_FOR_INTERVAL: usize = 5;
 
-/// One series.
+/// The measurements of one series.
 #[derive(Debug)]
 pub(super) struct Record {
     name: String,
@@ -26,7 +26,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// `counted`: whether what the system counts in a turn can be put down to this series.
+    /// `counted`: whether the counters of a turn belong to this series alone.
     pub(super) fn new(name: &str, counted: bool) -> Record {
         Record {
             name: name.to_owned(),
@@ -42,7 +42,7 @@ impl Record {
         &self.name
     }
 
-    /// Takes the latencies of one turn, in nanoseconds; `operations` are as many, but for batches.
+    /// Adds the latencies of one turn, in nanoseconds. `operations` is their number, except for batches.
     pub(super) fn turn(&mut self, latencies: &[u64], operations: u64, took: Duration, spent: Spent) {
         if latencies.is_empty() {
             return;
@@ -60,7 +60,7 @@ impl Record {
         }
     }
 
-    /// `None` if nothing was recorded.
+    /// The finished series; `None` if nothing was recorded.
     pub(super) fn finish(&self) -> Option<Series> {
         if self.latencies.is_empty() {
             return None;
@@ -88,7 +88,7 @@ impl Record {
         })
     }
 
-    /// Enough points for a curve, closer together where the tail is.
+    /// Points for a curve, denser in the tail.
     fn quantiles(&self) -> Vec<(f64, f64)> {
         let percent = (0..=95).step_by(5).map(|percent| f64::from(percent) / 100.0);
         let tail = [0.97, 0.98, 0.99, 0.995, 0.999, 0.9999, 1.0];
@@ -101,23 +101,23 @@ impl Record {
     }
 }
 
-/// Three digits, up to a minute.
+/// A histogram of nanoseconds up to a minute, with 3 significant digits.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds")
 }
 
-/// The 95 % interval of the median of the rounds' medians, by drawing the rounds again, with replacement.
+/// The 95 % confidence interval of the median of the rounds' medians.
 fn interval(medians: &[f64]) -> Option<(f64, f64)> {
     resample(&[medians], |drawn| drawn[0], 0.95)
 }
 
-/// The 99 % interval of how much longer the rounds of `new` take than those of `old`: 0.1 is 10 %.
+/// The 99 % confidence interval of the relative change from `old` to `new`: 0.1 is 10 % slower.
 pub(super) fn resampled(old: &[f64], new: &[f64]) -> Option<(f64, f64)> {
     resample(&[old, new], |drawn| drawn[1] / drawn[0] - 1.0, 0.99)
 }
 
-/// Draws rounds again 2,000 times, and takes the middle of what comes of it (the percentile bootstrap; Efron, 1979). The same for
-/// the same rounds. `None` if there are too few.
+/// Resamples the rounds 2,000 times, with replacement, and returns the middle of the resulting figures (the percentile
+/// bootstrap; Efron, 1979). Deterministic. `None` if there are too few rounds.
 fn resample(rounds: &[&[f64]], figure: impl Fn(&[f64]) -> f64, confidence: f64) -> Option<(f64, f64)> {
     const TIMES: usize = 2000;
     if rounds.iter().any(|rounds| rounds.len() < ENOUGH_FOR_INTERVAL) {
@@ -125,7 +125,7 @@ fn resample(rounds: &[&[f64]], figure: impl Fn(&[f64]) -> f64, confidence: f64) 
     }
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut draw = |rounds: &[f64]| {
-        // xorshift64 (Marsaglia, 2003): any generator will do here, and this one is repeatable.
+        // xorshift64 (Marsaglia, 2003). Any generator would do; this one is repeatable.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -143,7 +143,7 @@ fn resample(rounds: &[&[f64]], figure: impl Fn(&[f64]) -> f64, confidence: f64) 
     Some((figures[cut], figures[TIMES - 1 - cut]))
 }
 
-/// The middle one of an odd number, the mean of the middle two of an even.
+/// The median; for an even number of values, the mean of the middle two.
 pub(super) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_tells_what_went_in() {
+    fn a_series_has_the_recorded_figures() {
         let mut record = Record::new("x", true);
         assert!(record.finish().is_none());
         let spent = Spent { flushes: Some(200.0), ..Spent::ZERO };
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_is_as_wide_as_the_rounds_differ() {
+    fn the_interval_covers_the_spread_of_the_rounds() {
         assert_eq!(interval(&[1.0; 4]), None);
         assert_eq!(interval(&[1.0; 5]), Some((1.0, 1.0)));
         let (low, high) = interval(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]).unwrap();

@@ -1,4 +1,4 @@
-//! One durable replace: its calls one by one, and whole, by each engine.
+//! Benchmarks of one durable replace: call by call, and in total with each engine.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -21,14 +21,14 @@ use crate::fs::temp::Maker;
 use crate::protocol::options::PutOptions;
 use crate::protocol::{Medium, Plan, Replace};
 
-/// How many files are replaced in turn.
+/// The number of files that are replaced in rotation.
 pub(super) const TARGETS: usize = 16;
 
-/// The calls of a replace, as series.
+/// The series of the individual calls.
 pub(super) const STEPS: [&str; 6] =
     ["step/openat", "step/write", "step/fsync", "step/close", "step/renameat", "step/fsync-dir"];
 
-/// Six plain calls, and the clock between them.
+/// A replace by six plain calls, each timed.
 pub(super) struct Steps {
     dir: Dir,
     names: Vec<CString>,
@@ -41,7 +41,7 @@ impl Steps {
         Ok(Steps { dir: open(dir)?, names: names(), bytes, done: 0 })
     }
 
-    /// The moments before, between and after the calls.
+    /// Replaces a file. Returns the times before, between and after the calls.
     fn replace(&self, name: &CStr, begin: Instant) -> nix::Result<[Instant; 7]> {
         const TEMP: &CStr = c"temporary";
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
@@ -69,12 +69,12 @@ impl Subject for Steps {
     fn turn(&mut self, mut pace: Pace, latencies: &mut Latencies) -> Result<(), String> {
         while let Some(start) = pace.next() {
             let name = &self.names[self.done % TARGETS];
-            // A late start counts for the whole, and for none of its calls.
+            // With a rate, a late start counts towards the total, but not towards any call.
             let moments = self.replace(name, Instant::now()).map_err(|errno| errno.desc().to_owned())?;
             for (step, pair) in moments.windows(2).enumerate() {
-                latencies.of[step].push(nanos(pair[0], pair[1]));
+                latencies.by_series[step].push(nanos(pair[0], pair[1]));
             }
-            latencies.of[STEPS.len()].push(nanos(start, moments[STEPS.len()]));
+            latencies.by_series[STEPS.len()].push(nanos(start, moments[STEPS.len()]));
             latencies.operations += 1;
             self.done += 1;
         }
@@ -82,55 +82,61 @@ impl Subject for Steps {
     }
 }
 
-/// How an engine is to do it.
+/// How an engine submits the calls of a replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// As it does by itself: through a ring, one chain where that holds.
-    Itself,
-    /// Two chains: up to the close, checked, and the rest.
+pub(super) enum Submission {
+    /// As the engine does by default. With io_uring: one chain, where chains are safe.
+    EngineDefault,
+    /// As two chains: up to the close, then, after a check, the rest.
     TwoStages,
-    /// Each call submitted and awaited by itself.
+    /// Each call is submitted and awaited separately.
     Awaited,
 }
 
-/// A single write through an engine that is kept.
-pub(super) struct Whole {
+/// A replace through an engine that is kept between operations.
+pub(super) struct EngineReplace {
     name: String,
     writer: Writer,
     dir: Arc<Dir>,
     names: Vec<CString>,
     content: Content,
-    way: Way,
+    submission: Submission,
     done: usize,
 }
 
-impl Whole {
-    pub(super) fn new(name: &str, dir: &Path, engine: Selected, way: Way, bytes: Bytes) -> Result<Whole, String> {
+impl EngineReplace {
+    pub(super) fn new(
+        name: &str,
+        dir: &Path,
+        engine: Selected,
+        submission: Submission,
+        bytes: Bytes,
+    ) -> Result<EngineReplace, String> {
         let dir = open(dir)?;
         let content = Content { bytes: bytes.into(), options: PutOptions::new(), stamp: None, medium: Medium::FSYNC };
         let writer = Writer::new(engine, Maker::Single);
         let dir = Arc::new(dir);
-        if way == Way::Itself && name.ends_with("-chain") {
-            // It finds out whether the filesystem refuses it.
+        if submission == Submission::EngineDefault && name.ends_with("-chain") {
+            // The first put finds out whether the filesystem supports RWF_SYNC.
             writer.put(&dir, c"first", &content).map_err(|error| error.to_string())?;
             if !dir.sync_writes() {
                 return Err("a chain needs RWF_SYNC, which is proven on ext4, xfs, btrfs and tmpfs only".to_owned());
             }
         }
-        Ok(Whole { name: name.to_owned(), writer, dir, names: names(), content, way, done: 0 })
+        Ok(EngineReplace { name: name.to_owned(), writer, dir, names: names(), content, submission, done: 0 })
     }
 }
 
-impl Subject for Whole {
+impl Subject for EngineReplace {
     fn series(&self) -> Vec<(String, bool)> {
         vec![(self.name.clone(), true)]
     }
 
     fn turn(&mut self, mut pace: Pace, latencies: &mut Latencies) -> Result<(), String> {
-        let plan = match self.way {
-            Way::Itself => Plan::replace,
-            Way::TwoStages => |replace| Plan::replace(Replace { fuse: false, ..replace }),
-            Way::Awaited => |replace| {
+        let plan = match self.submission {
+            Submission::EngineDefault => Plan::replace,
+            Submission::TwoStages => |replace| Plan::replace(Replace { fuse: false, ..replace }),
+            Submission::Awaited => |replace| {
                 let plan = Plan::replace(Replace { fuse: false, ..replace });
                 Plan::one_by_one(plan.stages.into_iter().flatten())
             },
@@ -138,7 +144,7 @@ impl Subject for Whole {
         while let Some(start) = pace.next() {
             let name = &self.names[self.done % TARGETS];
             self.writer.put_by(&self.dir, name, &self.content, plan).map_err(|error| error.to_string())?;
-            latencies.note(start);
+            latencies.record(start);
             self.done += 1;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What was measured: the schema of the JSON.
+//! The results of a run: the schema of the JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,97 +7,97 @@ use crate::measure::environment::Environment;
 /// The name and version of the schema.
 pub const SCHEMA: &str = "ringbolt-bench/1";
 
-/// A whole run.
+/// The results of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     /// [`SCHEMA`].
     pub schema: String,
     /// The version of ringbolt that measured.
     pub version: String,
-    /// When it began: RFC 3339, UTC.
+    /// When the run started: RFC 3339, UTC.
     pub began: String,
-    /// How long it took, in seconds.
+    /// How long the run took, in seconds.
     pub took_s: f64,
-    /// Whether it was ended before it was complete.
+    /// Whether the run ended early.
     pub partial: bool,
-    /// How it was measured.
+    /// How the series were measured.
     pub method: Method,
-    /// Where it was measured.
+    /// Where the series were measured.
     pub environment: Environment,
-    /// What it means, in one sentence, if there is enough to say it.
+    /// A summary in one sentence, if enough was measured.
     pub summary: Option<String>,
-    /// What to know before believing the numbers.
+    /// What to know before trusting the numbers.
     pub warnings: Vec<String>,
-    /// The series, in the order in which they are shown.
+    /// The series, in display order.
     pub results: Vec<Series>,
-    /// What could not be measured here, and why.
+    /// The series that could not be measured here, and why.
     pub not_measured: Vec<NotMeasured>,
 }
 
-/// How it was measured.
+/// How a run measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Method {
     /// `quick`, `default` or `full`.
     pub mode: String,
-    /// How often the series took turns.
+    /// The number of rounds; in each, every series has one turn.
     pub rounds: u32,
-    /// How long one turn was, in milliseconds.
+    /// The length of a turn, in milliseconds.
     pub turn_ms: u64,
-    /// The length of the files, in bytes.
+    /// The file size, in bytes.
     pub size_bytes: usize,
-    /// Operations a second of each writer, measured from their intended start; `None`: each begins when the last has ended
-    /// (a closed loop).
+    /// Operations per second and writer, measured from their intended start. `None` for a closed loop: each operation
+    /// starts when the previous one ends.
     pub rate_per_s: Option<f64>,
 }
 
-/// One series. `None` where the machine cannot tell.
+/// The figures of one series. `None` where a figure is unknown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// Its stable name: `step/fsync`, `replace/portable`, `store/64xportable`.
+    /// The stable name: `step/fsync`, `replace/portable`, `store/64xportable`.
     pub name: String,
-    /// How many operations were measured.
+    /// The number of latencies measured.
     pub n: u64,
-    /// The median latency in microseconds; and so on.
+    /// The median latency, in microseconds.
     pub p50_us: f64,
-    /// Nine of ten took no longer.
+    /// The 90th percentile, in microseconds.
     pub p90_us: f64,
-    /// 99 of 100 took no longer.
+    /// The 99th percentile, in microseconds.
     pub p99_us: f64,
-    /// 999 of 1,000; from 10,000 operations on.
+    /// The 99.9th percentile, in microseconds; `None` below 10,000 operations.
     pub p999_us: Option<f64>,
-    /// The longest.
+    /// The maximum, in microseconds.
     pub max_us: f64,
-    /// The 95 % confidence interval of the median, by resampling the rounds; from 5 rounds on.
+    /// The 95 % confidence interval of the median, from resampling the rounds, in microseconds; `None` below 5 rounds.
     pub p50_interval_us: Option<(f64, f64)>,
-    /// Operations a second while it was its turn.
+    /// Operations per second during the turns of this series.
     pub ops_per_s: f64,
-    /// Flushes that the device executed, an operation.
+    /// Flushes executed by the device, per operation.
     pub flushes_per_op: Option<f64>,
-    /// Writes that the device executed, an operation.
+    /// Writes executed by the device, per operation.
     pub writes_per_op: Option<f64>,
-    /// KiB that were written to the device, an operation.
+    /// KiB written to the device, per operation.
     pub kib_per_op: Option<f64>,
-    /// Processor time of this process, user and system, in microseconds an operation.
+    /// CPU time of this process, user and system, in microseconds per operation.
     pub cpu_us_per_op: Option<f64>,
-    /// Context switches of this process, an operation.
+    /// Context switches of this process, per operation.
     pub ctx_switches_per_op: Option<f64>,
-    /// The median of each round, so that drift can be seen.
+    /// The median of each round, in microseconds, to show drift.
     pub rounds_p50_us: Vec<f64>,
-    /// The distribution: latencies in microseconds at rising quantiles (0 to 1).
+    /// The distribution: pairs of a quantile (0 to 1, ascending) and the latency in microseconds.
     pub quantiles_us: Vec<(f64, f64)>,
 }
 
-/// A series that is not there.
+/// A series that was not measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotMeasured {
-    /// The name that it would have.
+    /// The name of the series.
     pub name: String,
-    /// Why it is not there.
+    /// Why it was not measured.
     pub reason: String,
 }
 
 impl Results {
-    /// The series of a name.
+    /// The series with this name.
     pub fn get(&self, name: &str) -> Option<&Series> {
         self.results.iter().find(|series| series.name == name)
     }

@@ -1,4 +1,4 @@
-//! A run: what is to be measured, in rounds, in a directory of its own.
+//! A benchmark run: measures all series in rounds, in a new directory.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -12,11 +12,11 @@ use super::counters::{Counts, Disk};
 use super::record::Record;
 use super::results::{Method, NotMeasured, Results, SCHEMA};
 use super::select::{self, Candidate};
-use super::turn::{Latencies, MOST, Pace, Subject};
+use super::turn::{Latencies, OPERATIONS_MAX, Pace, Subject};
 use super::{BenchError, summary};
 use crate::measure::environment::Environment;
 
-/// How much is measured.
+/// How much to measure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// About 3 s: enough to see what kind of disk it is.
@@ -24,7 +24,7 @@ pub enum Mode {
     /// About 20 s.
     #[default]
     Default,
-    /// Some minutes: also sizes, writers, batches and methods.
+    /// Some minutes: also file sizes, numbers of writers, batches and other methods.
     Full,
 }
 
@@ -37,7 +37,7 @@ impl Mode {
         }
     }
 
-    /// Rounds, and the length of a turn.
+    /// The number of rounds and the length of a turn.
     fn rounds(self) -> (u32, Duration) {
         match self {
             Mode::Quick => (5, Duration::from_millis(30)),
@@ -47,10 +47,10 @@ impl Mode {
     }
 }
 
-/// How long it is looked, before each round, whether others use the disk.
+/// How long to check before each round whether other processes use the disk.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What is to be measured, and where.
+/// A benchmark: what to measure, and where.
 ///
 /// ```no_run
 /// use std::ops::ControlFlow;
@@ -62,7 +62,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Ok::<(), ringbolt::bench::BenchError>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "nothing is measured before `run`"]
+#[must_use = "a benchmark measures nothing until `run` is called"]
 pub struct Bench {
     dir: PathBuf,
     mode: Mode,
@@ -70,74 +70,76 @@ pub struct Bench {
     rate: Option<f64>,
 }
 
-/// How far a run has come. It is told between turns, never within one.
+/// The progress of a run. Reported between turns, never within one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Progress<'a> {
-    /// Something is set up and tried once, untimed.
+    /// A series is being set up and tried once, untimed.
     Prepare,
-    /// What is ahead. Only a few files were written so far, to see how fast this disk is.
+    /// The measurement is about to begin. So far, only a few files were written, to see how fast the disk is.
     Begin {
-        /// The directory that was made for it, and will be removed.
+        /// The directory created for the run; it will be removed.
         directory: &'a Path,
-        /// How long it will take, about.
+        /// The approximate duration.
         takes: Duration,
-        /// How many bytes of files it will write, at most, about.
+        /// The approximate maximum of bytes to be written.
         bytes: u64,
     },
-    /// A turn is over.
+    /// A turn ended.
     Turn {
-        /// How many are over.
+        /// Turns completed.
         done: u64,
-        /// Of how many.
+        /// Turns in total.
         all: u64,
     },
 }
 
 impl Bench {
-    /// In this directory: a new one is made in it, and removed in the end.
+    /// Measures in a new directory inside `dir`, which is removed at the end.
     pub fn new(dir: impl AsRef<Path>) -> Bench {
         Bench { dir: dir.as_ref().to_owned(), mode: Mode::Default, size: 4096, rate: None }
     }
 
-    /// How much is measured.
+    /// Sets how much to measure.
     pub fn mode(mut self, mode: Mode) -> Bench {
         self.mode = mode;
         self
     }
 
-    /// The length of the files in bytes: 4,096 by default.
+    /// Sets the file size in bytes. The default is 4,096.
     pub fn size(mut self, bytes: usize) -> Bench {
         self.size = bytes;
         self
     }
 
-    /// So many operations a second of each writer, measured from their intended start. Without, each begins when the one before it
-    /// has ended.
+    /// Makes each writer start this many operations per second, and measures from the intended start. Without a rate,
+    /// each operation starts when the previous one ends.
     pub fn rate(mut self, per_second: f64) -> Bench {
         self.rate = Some(per_second);
         self
     }
 
-    /// Measures. `progress` is called between turns, and may end it: the results are then marked as partial.
+    /// Runs the benchmark. Calls `progress` between turns; if it breaks, the run ends early and the results are marked
+    /// as partial.
     ///
     /// # Errors
     ///
-    /// The directory is none, cannot be written, or has too little room; or an operation failed. What was made is removed in any case.
+    /// The path is not a writable directory, there is too little free space, or an operation failed. Everything created
+    /// is removed in any case.
     pub fn run(&self, mut progress: impl FnMut(Progress<'_>) -> ControlFlow<()>) -> Result<Results, BenchError> {
         let begin = Instant::now();
         let began = format!("{:.0}", jiff::Timestamp::now());
         let environment = Environment::of(&self.dir);
         let disk = disk(&environment);
         let candidates = select::candidates(self.mode);
-        self.check_room(&environment, &candidates)?;
+        self.check_free_space(&environment, &candidates)?;
         let content = Bytes::from(vec![0x5a; self.size]);
-        let mut warnings = Scratch::others(&self.dir);
+        let mut warnings = Scratch::leftovers(&self.dir);
         let scratch = Scratch::new(&self.dir)?;
         let (rounds, turn) = self.mode.rounds();
         let mut run = Run { disk: &disk, turn, rate: self.rate };
         let mut partial = false;
-        let mut tell = |what: Progress<'_>| {
+        let mut report = |what: Progress<'_>| {
             partial |= progress(what).is_break();
             partial
         };
@@ -146,7 +148,7 @@ impl Bench {
         let mut failed = false;
         let mut over = false;
         for (at, candidate) in candidates.into_iter().enumerate() {
-            over = over || tell(Progress::Prepare);
+            over = over || report(Progress::Prepare);
             if over {
                 break;
             }
@@ -163,15 +165,15 @@ impl Bench {
                     continue;
                 }
             };
-            // The first turn makes what is made once, and is not counted; but it tells how fast this disk is.
+            // The first turn includes one-time work and is not counted. It shows how fast the disk is.
             match run.warm_up(&mut measured) {
                 Ok(per_s) if at == 0 => {
-                    // Many at once are faster than one alone.
+                    // Concurrent writers are faster than one: allow a factor of 3.
                     let bytes = (per_s * planned.as_secs_f64() * self.size as f64 * 3.0) as u64;
-                    over = tell(Progress::Begin { directory: &scratch.0, takes: planned, bytes });
+                    over = report(Progress::Begin { directory: &scratch.0, takes: planned, bytes });
                 }
                 Ok(_) => {}
-                // Where not even plain calls go, nothing goes.
+                // If even plain calls fail, give up.
                 Err(why) if at == 0 => return Err(BenchError::failed(&*measured.subject, why)),
                 Err(reason) => {
                     not_measured.push(NotMeasured { name: candidate.name(), reason });
@@ -184,9 +186,9 @@ impl Bench {
         let all = u64::from(rounds) * subjects.len() as u64;
         let mut pauses = (0, 0);
         'rounds: for round in 0..rounds as usize {
-            // In a pause of ours, whatever the disk does it does for others.
+            // We are idle here, so any disk activity comes from other processes.
             pauses = (pauses.0 + u32::from(disk.is_used_by_others(PAUSE)), pauses.1 + 1);
-            // The order rotates, so that nothing always follows the same.
+            // Rotate the order, so that no series always follows the same one.
             for at in 0..subjects.len() {
                 if over {
                     break 'rounds;
@@ -195,18 +197,19 @@ impl Bench {
                 if subjects[turn].failed.is_none() {
                     run.turn(&mut subjects[turn]);
                 }
-                over = tell(Progress::Turn { done: (round * subjects.len() + at) as u64 + 1, all });
+                over = report(Progress::Turn { done: (round * subjects.len() + at) as u64 + 1, all });
             }
         }
-        // Once may be the kernel, which writes back what is left of our own.
+        // Ignore a single busy pause: it may be writeback of our own data.
         if pauses.0 > 1 {
             let (busy, all) = pauses;
-            warnings
-                .push(format!("others used this disk meanwhile, in {busy} of {all} pauses: the figures include that"));
+            warnings.push(format!(
+                "other processes used this disk during the run ({busy} of {all} pauses); the figures include that"
+            ));
         }
         for measured in &subjects {
             if let Some(why) = &measured.failed {
-                warnings.push(format!("{} failed in the middle: {why}", measured.records[0].name()));
+                warnings.push(format!("{} failed during the run: {why}", measured.records[0].name()));
                 failed = true;
             }
         }
@@ -240,8 +243,8 @@ impl Bench {
         Ok(results)
     }
 
-    fn check_room(&self, environment: &Environment, candidates: &[Candidate]) -> Result<(), BenchError> {
-        let needed: u64 = candidates.iter().map(|candidate| candidate.room(self.size)).sum();
+    fn check_free_space(&self, environment: &Environment, candidates: &[Candidate]) -> Result<(), BenchError> {
+        let needed: u64 = candidates.iter().map(|candidate| candidate.space_needed(self.size)).sum();
         match environment.filesystem.free_bytes {
             Some(free) if free < needed => Err(BenchError::TooLittleRoom { path: self.dir.clone(), free, needed }),
             _ => Ok(()),
@@ -249,7 +252,7 @@ impl Bench {
     }
 }
 
-/// The disk whose flushes are counted: the first that is not a part of another.
+/// The disk whose flushes are counted: the first device that is not a partition.
 fn disk(environment: &Environment) -> Disk {
     environment
         .device
@@ -258,19 +261,19 @@ fn disk(environment: &Environment) -> Disk {
         .map_or_else(Disk::default, |device| Disk::named(&device.name))
 }
 
-/// A subject and what was measured of it.
+/// A subject and its measurements.
 struct Measured {
     subject: Box<dyn Subject>,
     records: Vec<Record>,
     latencies: Latencies,
-    /// Why it takes no more turns.
+    /// Why it failed; it then takes no more turns.
     failed: Option<String>,
 }
 
 impl Measured {
     fn new(subject: Box<dyn Subject>) -> Measured {
         let records: Vec<_> = subject.series().iter().map(|(name, counted)| Record::new(name, *counted)).collect();
-        let latencies = Latencies::new(records.len(), MOST);
+        let latencies = Latencies::new(records.len(), OPERATIONS_MAX);
         Measured { subject, records, latencies, failed: None }
     }
 }
@@ -282,7 +285,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// How many operations a second there were.
+    /// Runs one unmeasured turn. Returns the operations per second.
     fn warm_up(&mut self, measured: &mut Measured) -> Result<f64, String> {
         let Measured { subject, latencies, .. } = measured;
         latencies.clear();
@@ -296,34 +299,32 @@ impl Run<'_> {
         latencies.clear();
         let (before, begin) = (Counts::now(self.disk), Instant::now());
         *failed = subject.turn(Pace::new(self.turn, self.rate), latencies).err();
-        let mut took = begin.elapsed().saturating_sub(latencies.aside);
+        let mut took = begin.elapsed().saturating_sub(latencies.excluded);
         if let Some(rate) = self.rate {
-            // The time of so many starts, though the last operation may be over before the next would begin.
+            // Count the full interval after the last start, although that operation may end earlier.
             took = took.max(Duration::from_secs_f64((self.turn.as_secs_f64() * rate).ceil().max(1.0) / rate));
         }
         let spent = before.until(&Counts::now(self.disk));
-        for (record, nanos) in records.iter_mut().zip(&latencies.of) {
+        for (record, nanos) in records.iter_mut().zip(&latencies.by_series) {
             record.turn(nanos, latencies.operations, took, spent);
         }
     }
 }
 
-/// A directory of our own; removed when dropped.
+/// The directory of a run; removed on drop.
 struct Scratch(PathBuf);
 
-/// What the names of such directories begin with.
+/// The prefix of its name.
 const SCRATCH: &str = "ringbolt-bench-";
 
 impl Scratch {
-    /// Those of other runs, which may be under way or were killed: nobody but their owner may say which.
-    fn others(dir: &Path) -> Vec<String> {
+    /// Warnings about directories of other runs. Whether such a run is still alive is unknown, so they are not removed.
+    fn leftovers(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         names
             .filter(|name| name.starts_with(SCRATCH))
-            .map(|name| {
-                format!("{:?} is there: of another run, or of one that was killed; then remove it", dir.join(name))
-            })
+            .map(|name| format!("{:?} belongs to another run; remove it if that run was killed", dir.join(name)))
             .collect()
     }
 

@@ -1,40 +1,40 @@
-//! Which series a run has.
+//! Selects the series of a run.
 
 use std::path::Path;
 
 use bytes::Bytes;
 
 use super::crowd::{Batches, KEYS, Writers};
-use super::method::{Method, Writing, blocks};
-use super::replace::{Steps, TARGETS, Way, Whole};
+use super::method::{MethodRun, SyncMethod, blocks};
+use super::replace::{EngineReplace, Steps, Submission, TARGETS};
 use super::run::Mode;
 use super::tokio_uring;
 use super::turn::Subject;
 use crate::commit::barrier::Barrier;
 use crate::engine::{Engine, select};
 
-/// What may be measured, if it can be here.
+/// Something to measure, if this machine supports it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Candidate {
     Steps,
-    Replace(Engine, Way),
-    /// On a runtime of tokio-uring.
+    Replace(Engine, Submission),
+    /// A replace on a tokio-uring runtime.
     TokioUring,
-    /// The same at another length of the file.
+    /// A replace of a file of this size.
     Size(usize),
     Writers(Engine, usize),
     Batch(usize, Barrier),
-    Method(Method),
+    Method(SyncMethod),
 }
 
 pub(super) fn candidates(mode: Mode) -> Vec<Candidate> {
     use Candidate::{Batch, Replace, Size, Steps, TokioUring, Writers};
     let mut all = vec![
         Steps,
-        Replace(Engine::Portable, Way::Itself),
-        Replace(Engine::Uring, Way::Itself),
-        Replace(Engine::Uring, Way::TwoStages),
-        Replace(Engine::Uring, Way::Awaited),
+        Replace(Engine::Portable, Submission::EngineDefault),
+        Replace(Engine::Uring, Submission::EngineDefault),
+        Replace(Engine::Uring, Submission::TwoStages),
+        Replace(Engine::Uring, Submission::Awaited),
     ];
     if mode == Mode::Full {
         all.push(TokioUring);
@@ -54,13 +54,13 @@ pub(super) fn candidates(mode: Mode) -> Vec<Candidate> {
     if mode != Mode::Quick {
         all.push(Batch(64, Barrier::Auto));
     }
-    all.extend(Method::ALWAYS.map(Candidate::Method));
+    all.extend(SyncMethod::ALWAYS.map(Candidate::Method));
     if mode == Mode::Full {
         for barrier in [Barrier::PerFile, Barrier::Filesystem, Barrier::Journal] {
             all.extend([1, 4, 16, 64, 256, 1024].map(|files| Batch(files, barrier)));
         }
         all.extend([512, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20].map(Size));
-        all.extend(Method::OTHERS.map(Candidate::Method));
+        all.extend(SyncMethod::OTHERS.map(Candidate::Method));
     }
     all
 }
@@ -69,38 +69,44 @@ impl Candidate {
     pub(super) fn name(self) -> String {
         match self {
             Candidate::Steps => "replace/plain-calls".to_owned(),
-            Candidate::Replace(Engine::Uring, Way::Itself) => "replace/uring-chain".to_owned(),
-            Candidate::Replace(Engine::Uring, Way::TwoStages) => "replace/uring-two-stage".to_owned(),
-            Candidate::Replace(Engine::Uring, Way::Awaited) => "replace/uring-awaited".to_owned(),
-            Candidate::Replace(engine, _) => format!("replace/{}", word(engine)),
+            Candidate::Replace(Engine::Uring, Submission::EngineDefault) => "replace/uring-chain".to_owned(),
+            Candidate::Replace(Engine::Uring, Submission::TwoStages) => "replace/uring-two-stage".to_owned(),
+            Candidate::Replace(Engine::Uring, Submission::Awaited) => "replace/uring-awaited".to_owned(),
+            Candidate::Replace(engine, _) => format!("replace/{}", engine_name(engine)),
             Candidate::TokioUring => "replace/tokio-uring".to_owned(),
             Candidate::Size(bytes) => format!("size/{bytes}"),
-            Candidate::Writers(engine, writers) => format!("store/{writers}x{}", word(engine)),
+            Candidate::Writers(engine, writers) => format!("store/{writers}x{}", engine_name(engine)),
             Candidate::Batch(files, barrier) => format!("batch/{files}/{barrier}"),
             Candidate::Method(method) => method.name().to_owned(),
         }
     }
 
-    /// In a directory of its own; or why that cannot be done here.
+    /// Sets up the benchmark in `dir`. The error says why this machine does not support it.
     pub(super) fn make(self, dir: &Path, content: &Bytes) -> Result<Box<dyn Subject>, String> {
         let name = self.name();
         let same = || content.clone();
         let engine = |engine| select(engine).map_err(|error| error.to_string());
         Ok(match self {
             Candidate::Steps => Box::new(Steps::new(dir, same())?),
-            Candidate::Replace(kind, way) => Box::new(Whole::new(&name, dir, engine(kind)?, way, same())?),
-            Candidate::TokioUring => tokio_uring::make(&name, dir, same())?,
-            Candidate::Size(size) => {
-                Box::new(Whole::new(&name, dir, engine(Engine::Auto)?, Way::Itself, Bytes::from(vec![0x5a; size]))?)
+            Candidate::Replace(kind, submission) => {
+                Box::new(EngineReplace::new(&name, dir, engine(kind)?, submission, same())?)
             }
+            Candidate::TokioUring => tokio_uring::make(&name, dir, same())?,
+            Candidate::Size(size) => Box::new(EngineReplace::new(
+                &name,
+                dir,
+                engine(Engine::Auto)?,
+                Submission::EngineDefault,
+                Bytes::from(vec![0x5a; size]),
+            )?),
             Candidate::Writers(kind, writers) => Box::new(Writers::new(&name, dir, kind, writers, same())?),
             Candidate::Batch(files, barrier) => Box::new(Batches::new(&name, dir, barrier, files, same())?),
-            Candidate::Method(method) => Box::new(Writing::new(method, dir, content.len())?),
+            Candidate::Method(method) => Box::new(MethodRun::new(method, dir, content.len())?),
         })
     }
 
-    /// How many bytes it may have on the disk at once.
-    pub(super) fn room(self, size: usize) -> u64 {
+    /// The most bytes it may have on the disk at one time.
+    pub(super) fn space_needed(self, size: usize) -> u64 {
         let block = |size: usize| size.next_multiple_of(4096) as u64;
         let files = match self {
             Candidate::Steps | Candidate::Replace(..) | Candidate::TokioUring => TARGETS as u64 + 1,
@@ -113,14 +119,14 @@ impl Candidate {
     }
 }
 
-fn word(engine: Engine) -> &'static str {
+fn engine_name(engine: Engine) -> &'static str {
     match engine {
         Engine::Uring => "uring",
         _ => "portable",
     }
 }
 
-/// The names of what a run of this mode would have.
+/// The names of the series of a run in this mode.
 #[cfg(test)]
 pub(super) fn names(mode: Mode) -> Vec<String> {
     candidates(mode).into_iter().map(Candidate::name).collect()

@@ -1,24 +1,24 @@
-//! What the numbers mean, in words.
+//! The summary and the warnings that follow from the figures.
 
 use super::replace::STEPS;
 use super::results::{Results, Series};
 
-/// A sync that is faster than this on a disk that caches writes has hardly reached the disk.
+/// A sync faster than this, on a disk with a write-back cache, has probably not reached the disk.
 const SUSPICIOUS_US: f64 = 20.0;
 
-/// From so many operations on, a p99 is more than the slowest.
+/// With fewer operations, p99 is just the maximum.
 const ENOUGH_FOR_P99: u64 = 100;
 
-/// One sentence: what a durable replace costs, and where the time goes.
+/// The summary: what a durable replace costs and where the time goes, in one sentence.
 pub(super) fn sentence(results: &Results) -> Option<String> {
     let whole = results.get("replace/plain-calls").or_else(|| results.get("replace/portable"))?;
     let steps: Vec<&Series> = STEPS.iter().filter_map(|step| results.get(step)).collect();
     let all: f64 = steps.iter().map(|step| step.p50_us).sum();
     let mut largest = steps.clone();
     largest.sort_by(|a, b| b.p50_us.total_cmp(&a.p50_us));
-    let share = |step: &Series| format!("{:.0} % of it is {}", 100.0 * step.p50_us / all, part(&step.name));
+    let share = |step: &Series| format!("{:.0} % of it is {}", 100.0 * step.p50_us / all, step_phrase(&step.name));
     let shares: Vec<String> = largest.iter().take(2).map(|step| share(step)).collect();
-    let many = results
+    let concurrent = results
         .results
         .iter()
         .filter(|series| series.name.starts_with("store/"))
@@ -27,7 +27,7 @@ pub(super) fn sentence(results: &Results) -> Option<String> {
         .and_then(|best| Some((best.name.strip_prefix("store/")?.split_once('x')?.0.to_owned(), best.ops_per_s)))
         .map(|(writers, per_s)| {
             format!(
-                "; {writers} writers at once reach {} files a second instead of {}",
+                "; {writers} concurrent writers reach {} files per second instead of {}",
                 rounded(per_s),
                 rounded(whole.ops_per_s)
             )
@@ -39,11 +39,11 @@ pub(super) fn sentence(results: &Results) -> Option<String> {
         time(whole.p50_us),
         time(whole.p99_us),
         shares.join(", "),
-        many.unwrap_or_default(),
+        concurrent.unwrap_or_default(),
     ))
 }
 
-/// What makes the numbers doubtful.
+/// Reasons to doubt the figures.
 pub(super) fn doubts(results: &Results) -> Vec<String> {
     let mut doubts = Vec::new();
     let caches = results.environment.device.iter().any(|device| device.write_cache.as_deref() == Some("write back"));
@@ -53,28 +53,28 @@ pub(super) fn doubts(results: &Results) -> Vec<String> {
         && !results.environment.filesystem.volatile
     {
         doubts.push(format!(
-            "the disk has a write-back cache, and a replace flushes it {flushes:.1} times: are barriers off? Ask `ringbolt doctor`"
+            "the disk has a write-back cache, but a replace flushes it only {flushes:.1} times; barriers may be off, see `ringbolt doctor`"
         ));
     }
-    // Not by the clean fsync, which some filesystems rightly answer without asking the disk.
+    // Do not use the clean fsync: some filesystems correctly skip the disk then.
     if let Some(floor) = results.get("floor/overwrite-fdatasync")
         && caches
         && floor.p50_us < SUSPICIOUS_US
         && !results.environment.filesystem.volatile
     {
         doubts.push(format!(
-            "an fdatasync takes {} on a disk with a write-back cache, which is suspiciously fast; only a power cut proves a disk honest",
+            "an fdatasync takes {} on a disk with a write-back cache, which is suspiciously fast; only a power cut proves that a disk is honest",
             time(floor.p50_us)
         ));
     }
     if let Some(whole) = results.get("replace/plain-calls").filter(|whole| whole.n < ENOUGH_FOR_P99) {
-        doubts.push(format!("{} replaces are too few for a p99 that means something; take a longer run", whole.n));
+        doubts.push(format!("{} replaces are too few for a meaningful p99; use a longer run", whole.n));
     }
     doubts
 }
 
-/// A step in the words of the sentence.
-fn part(step: &str) -> &'static str {
+/// A step as the summary names it.
+fn step_phrase(step: &str) -> &'static str {
     match step {
         "step/openat" => "the creation of the file",
         "step/write" => "the write",
@@ -85,7 +85,7 @@ fn part(step: &str) -> &'static str {
     }
 }
 
-/// A time as a person reads it.
+/// Formats a time given in microseconds, in a readable unit: `7.9 µs`, `1.54 ms`.
 pub fn time(us: f64) -> String {
     match us {
         us if us < 9.95 => format!("{us:.1} µs"),
@@ -105,7 +105,7 @@ fn bytes(bytes: usize) -> String {
     }
 }
 
-/// Two digits that mean something, and thousands apart.
+/// Formats a number with two significant digits and thousands separators.
 fn rounded(per_s: f64) -> String {
     let unit = 10_f64.powf((per_s.max(1.0).log10().floor() - 1.0).max(0.0));
     let number = ((per_s / unit).round() * unit) as u64;

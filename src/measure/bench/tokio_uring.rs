@@ -1,9 +1,9 @@
-//! Replaces on a runtime of tokio-uring, as a baseline: a program that awaits each step.
+//! Replaces on a tokio-uring runtime, as a baseline: a program that awaits each step.
 
 #[cfg(all(feature = "tokio-uring", target_os = "linux"))]
 pub(super) use on_ring::make;
 
-/// Why there is none in this build.
+/// Says why this build cannot measure tokio-uring.
 #[cfg(not(all(feature = "tokio-uring", target_os = "linux")))]
 pub(super) fn make(_: &str, _: &std::path::Path, _: bytes::Bytes) -> Result<Box<dyn super::turn::Subject>, String> {
     Err(if cfg!(target_os = "linux") {
@@ -28,8 +28,8 @@ mod on_ring {
     use crate::protocol::options::PutOptions;
     use crate::tokio_uring::{replace, runtime};
 
-    /// A runtime that is kept, and a directory held open.
-    struct Awaited {
+    /// Replaces on a kept runtime, in a directory held open.
+    struct TokioUringReplace {
         name: String,
         runtime: ::tokio_uring::Runtime,
         dir: Arc<Dir>,
@@ -41,21 +41,28 @@ mod on_ring {
     pub(in crate::measure::bench) fn make(name: &str, dir: &Path, bytes: Bytes) -> Result<Box<dyn Subject>, String> {
         let runtime = runtime().map_err(|error| error.to_string())?;
         let dir = Arc::new(open(dir)?);
-        Ok(Box::new(Awaited { name: name.to_owned(), runtime, dir, names: names(), bytes: bytes.into(), done: 0 }))
+        Ok(Box::new(TokioUringReplace {
+            name: name.to_owned(),
+            runtime,
+            dir,
+            names: names(),
+            bytes: bytes.into(),
+            done: 0,
+        }))
     }
 
-    impl Subject for Awaited {
+    impl Subject for TokioUringReplace {
         fn series(&self) -> Vec<(String, bool)> {
             vec![(self.name.clone(), true)]
         }
 
         fn turn(&mut self, mut pace: Pace, latencies: &mut Latencies) -> Result<(), String> {
-            let Awaited { runtime, dir, names, bytes, done, .. } = self;
+            let TokioUringReplace { runtime, dir, names, bytes, done, .. } = self;
             runtime.block_on(async {
                 while let Some(start) = pace.next() {
                     let replaced = replace(dir, &names[*done % TARGETS], bytes, PutOptions::new()).await;
                     replaced.map_err(|error| error.to_string())?;
-                    latencies.note(start);
+                    latencies.record(start);
                     *done += 1;
                 }
                 Ok(())
@@ -71,9 +78,9 @@ mod tests {
     use super::make;
     use crate::measure::bench::turn::{Latencies, Pace};
 
-    /// Replaces in turn, from turn to turn; or says why not.
+    /// Runs several turns, or reports why tokio-uring cannot be measured.
     #[test]
-    fn it_is_measured_or_says_why_not() {
+    fn it_is_measured_or_reports_why_not() {
         let dir = tempfile::tempdir().unwrap();
         match make("replace/tokio-uring", dir.path(), vec![7; 100].into()) {
             Ok(mut subject) => {

@@ -1,56 +1,60 @@
-//! A turn: one subject works for a short time, and tells how long each operation took.
+//! A turn: one subject runs for a short time and records the latency of each operation.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What is measured. It has made all it needs before its first turn, so that between two looks at the clock there is nothing but
-/// the calls that it is about.
+/// Something to measure. It is fully set up before its first turn, so that only the measured calls happen between two
+/// reads of the clock.
 pub(super) trait Subject {
-    /// The names of its series; and whether what the system counts in its turns is theirs alone.
+    /// The names of its series, and whether the counters of its turns belong to that series alone.
     fn series(&self) -> Vec<(String, bool)>;
 
-    /// Works until the pace says that the turn is over.
+    /// Runs operations until `pace` ends the turn.
     fn turn(&mut self, pace: Pace, latencies: &mut Latencies) -> Result<(), String>;
 }
 
-/// What a turn has taken, in nanoseconds.
+/// The latencies of a turn, in nanoseconds.
 #[derive(Debug)]
 pub(super) struct Latencies {
     /// In the order of the subject's series.
-    pub(super) of: Vec<Vec<u64>>,
-    /// How many operations that was.
+    pub(super) by_series: Vec<Vec<u64>>,
+    /// The number of operations.
     pub(super) operations: u64,
-    /// The time that went into preparing them.
-    pub(super) aside: Duration,
+    /// The time spent on preparation, which does not count.
+    pub(super) excluded: Duration,
 }
 
 impl Latencies {
-    /// With room for so many, that no turn has to ask for memory.
-    pub(super) fn new(series: usize, most: usize) -> Latencies {
-        Latencies { of: (0..series).map(|_| Vec::with_capacity(most)).collect(), operations: 0, aside: Duration::ZERO }
+    /// Allocates `capacity` latencies per series, so that no turn has to allocate.
+    pub(super) fn new(series: usize, capacity: usize) -> Latencies {
+        Latencies {
+            by_series: (0..series).map(|_| Vec::with_capacity(capacity)).collect(),
+            operations: 0,
+            excluded: Duration::ZERO,
+        }
     }
 
     pub(super) fn clear(&mut self) {
-        self.of.iter_mut().for_each(Vec::clear);
+        self.by_series.iter_mut().for_each(Vec::clear);
         self.operations = 0;
-        self.aside = Duration::ZERO;
+        self.excluded = Duration::ZERO;
     }
 
-    /// Notes one operation of a subject with one series.
-    pub(super) fn note(&mut self, begin: Instant) {
-        self.of[0].push(nanos(begin, Instant::now()));
+    /// Records one operation of a subject with one series.
+    pub(super) fn record(&mut self, begin: Instant) {
+        self.by_series[0].push(nanos(begin, Instant::now()));
         self.operations += 1;
     }
 }
 
-/// The most operations of one turn.
-pub(super) const MOST: usize = 1 << 16;
+/// The most operations in one turn.
+pub(super) const OPERATIONS_MAX: usize = 1 << 16;
 
-/// When operations begin, and when the turn is over.
+/// Decides when operations start and when the turn ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     turn: Duration,
-    /// The time between two intended starts; `None`: one after the other.
+    /// The time between two intended starts; `None` for a closed loop.
     interval: Option<Duration>,
     begin: Option<Instant>,
     begun: usize,
@@ -62,8 +66,9 @@ impl Pace {
         Pace { turn, interval, begin: None, begun: 0 }
     }
 
-    /// When the next operation begins, or was to begin: with a rate, an operation that the one before it has held up is late from
-    /// the start, and that counts ("coordinated omission"). `None` when the turn is over. There is at least one in a turn.
+    /// The start of the next operation; `None` if the turn is over. A turn has at least one operation. With a rate,
+    /// this is the intended start: if the previous operation took too long, the delay counts as latency. That avoids
+    /// "coordinated omission".
     pub(super) fn next(&mut self) -> Option<Instant> {
         let now = Instant::now();
         let begin = *self.begin.get_or_insert(now);
@@ -71,7 +76,7 @@ impl Pace {
             None => now,
             Some(interval) => begin + interval.mul_f64(self.begun as f64),
         };
-        if self.begun >= MOST || (self.begun > 0 && start.duration_since(begin) >= self.turn) {
+        if self.begun >= OPERATIONS_MAX || (self.begun > 0 && start.duration_since(begin) >= self.turn) {
             return None;
         }
         self.begun += 1;
@@ -93,7 +98,7 @@ mod tests {
         let mut pace = Pace::new(Duration::ZERO, None);
         assert!(pace.next().is_some() && pace.next().is_none());
         let mut pace = Pace::new(Duration::from_secs(3600), None);
-        assert_eq!((0..MOST + 10).filter(|_| pace.next().is_some()).count(), MOST);
+        assert_eq!((0..OPERATIONS_MAX + 10).filter(|_| pace.next().is_some()).count(), OPERATIONS_MAX);
     }
 
     #[test]

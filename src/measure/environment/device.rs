@@ -1,27 +1,27 @@
-//! Block devices, from the one that a filesystem is on down to the disk, as `/sys` tells of them.
+//! Block devices, from the one that a filesystem is on down to the disk, as listed in `/sys`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Device, Filesystem, filesystem};
 
-/// The kind of a device that forgets everything when the power goes.
+/// The kind of a device that loses everything at a power cut.
 pub(super) const MEMORY: &str = "memory";
 
-/// More would be a circle.
+/// The most devices to follow, in case of a loop.
 const DEPTH: usize = 64;
 
-/// The devices found so far, each before what it is on.
+/// The devices found so far, each before the devices it is on.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
     pub(super) devices: Vec<Device>,
-    /// Why there may be more.
-    pub(super) untold: Option<String>,
+    /// Why the list may be incomplete.
+    pub(super) incomplete: Option<String>,
     seen: Vec<PathBuf>,
 }
 
 impl Chain {
-    /// Adds the device of this canonical directory in `/sys`, and all that it is on.
+    /// Adds the device with this canonical directory in `/sys`, and all devices it is on.
     pub(super) fn follow(&mut self, place: &Path) {
         if self.seen.len() >= DEPTH || self.seen.iter().any(|seen| seen == place) {
             return;
@@ -33,12 +33,12 @@ impl Chain {
             beneath.extend(place.parent().map(Path::to_owned));
         } else if device.kind == "loop" {
             match backing(place, &device) {
-                Some((filesystem, places, untold)) => {
+                Some((filesystem, places, incomplete)) => {
                     device.backing_filesystem = Some(filesystem);
                     beneath = places;
-                    self.untold = self.untold.take().or(untold);
+                    self.incomplete = self.incomplete.take().or(incomplete);
                 }
-                None => self.untold = Some(format!("the file that {} is on cannot be seen from here", device.name)),
+                None => self.incomplete = Some(format!("the file beneath {} cannot be found", device.name)),
             }
         }
         beneath.extend(slaves(place));
@@ -52,13 +52,13 @@ impl Chain {
 fn read(place: &Path) -> Device {
     let name = place.file_name().unwrap_or_default().to_string_lossy().replace('!', "/");
     let kind = kind(place, &name);
-    // A partition's requests go through the queue of its disk.
+    // A partition has no queue of its own: its disk's queue takes its requests.
     let queue = |what: &str| text(place, &format!("queue/{what}"));
     Device {
         model: ["device/model", "device/name", "dm/name", "md/level"].iter().find_map(|what| text(place, what)),
         backing_file: text(place, "loop/backing_file").map(PathBuf::from),
         backing_filesystem: None,
-        // In units of 512 bytes, whatever the blocks of the device are.
+        // In units of 512 bytes, whatever the block size of the device.
         size_bytes: text(place, "size").and_then(|sectors| sectors.parse::<u64>().ok()?.checked_mul(512)),
         rotational: queue("rotational").map(|flag| flag != "0"),
         scheduler: queue("scheduler").map(|all| chosen(&all)),
@@ -95,7 +95,7 @@ fn text(place: &Path, what: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Of `none [mq-deadline] kyber` the one in brackets.
+/// The active scheduler: the one in brackets in `none [mq-deadline] kyber`.
 fn chosen(all: &str) -> String {
     let within = all.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
     within.map_or(all, |(chosen, _)| chosen).to_owned()
@@ -108,8 +108,9 @@ fn slaves(place: &Path) -> Vec<PathBuf> {
     slaves
 }
 
-/// The filesystem of a loop device's file, its devices, and why these are not known. The path is as the one saw it who set the
-/// device up: another file may be there for us. One of another length is.
+/// The filesystem of a loop device's file, its devices, and why that list may be incomplete. The path is that of the
+/// process that set up the device; in our mount namespace it may name another file. A file of another length is
+/// rejected.
 fn backing(place: &Path, device: &Device) -> Option<(Filesystem, Vec<PathBuf>, Option<String>)> {
     let file = device.backing_file.as_deref()?;
     let offset: u64 = text(place, "loop/offset")?.parse().ok()?;
@@ -119,7 +120,7 @@ fn backing(place: &Path, device: &Device) -> Option<(Filesystem, Vec<PathBuf>, O
         return None;
     }
     let found = filesystem::of(file)?;
-    Some((found.filesystem, found.places, found.untold))
+    Some((found.filesystem, found.places, found.incomplete))
 }
 
 fn size(file: u64, offset: u64, limit: u64) -> u64 {
@@ -201,11 +202,11 @@ mod tests {
             (disk.write_cache.as_deref(), disk.fua, disk.rotational),
             (Some("write back"), Some(true), Some(false))
         );
-        assert_eq!(chain.untold, None);
+        assert_eq!(chain.incomplete, None);
     }
 
     #[test]
-    fn a_loop_device_whose_file_cannot_be_seen_is_told() {
+    fn a_loop_device_whose_file_cannot_be_found_is_reported() {
         let sys = tempfile::tempdir().unwrap();
         let backing =
             [("loop/backing_file", "/no/such/file (deleted)\n"), ("loop/offset", "0"), ("loop/sizelimit", "0")];
@@ -213,8 +214,8 @@ mod tests {
         let mut chain = Chain::default();
         chain.follow(&place);
         assert_eq!((chain.devices.len(), &*chain.devices[0].kind), (1, "loop"));
-        assert!(chain.untold.unwrap().contains("loop9"));
-        // One that lies on what tells of itself.
+        assert!(chain.incomplete.unwrap().contains("loop9"));
+        // The file exists: its filesystem is reported.
         let file = sys.path().join("image");
         fs::write(&file, [0; 4096]).unwrap();
         let file = file.to_str().unwrap();
@@ -222,7 +223,7 @@ mod tests {
         let mut chain = Chain::default();
         chain.follow(&write(&sys.path().join("loop8"), &backing));
         assert!(chain.devices[0].backing_filesystem.is_some());
-        // Not that file, if the lengths differ.
+        // The lengths differ: it is another file.
         let mut chain = Chain::default();
         chain.follow(&write(&sys.path().join("loop8"), &[("size", "16")]));
         assert_eq!(chain.devices[0].backing_filesystem, None);

@@ -1,4 +1,4 @@
-//! The filesystem of a directory: which it is, how it is mounted, what follows from that, and where its device is in `/sys`.
+//! The filesystem of a directory: its kind, mount options and properties, and its devices in `/sys`.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -12,23 +12,24 @@ use super::mountinfo::{self, Mount};
 use super::{Filesystem, kinds};
 use crate::fs::sys;
 
-/// A filesystem, and what it lies on.
+/// A filesystem and the devices it is on.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct FilesystemAndDevices {
     pub(super) filesystem: Filesystem,
     /// Its devices, as canonical directories in `/sys`.
     pub(super) places: Vec<PathBuf>,
-    /// Why these are not known, though there should be some.
-    pub(super) untold: Option<String>,
+    /// Why that list may be incomplete.
+    pub(super) incomplete: Option<String>,
 }
 
-/// The filesystem that an open file or directory is on; `path` is what it was opened by.
-pub(super) fn look(file: BorrowedFd<'_>, path: &Path) -> Found {
+/// The filesystem of an open file or directory. `path` is the path it was opened by.
+pub(super) fn look(file: BorrowedFd<'_>, path: &Path) -> FilesystemAndDevices {
     let mounts = fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
     let mounts = mountinfo::parse(&String::from_utf8_lossy(&mounts));
     let mut found = look_among(&mounts, file, path);
     let Some(mount) = found.1.filter(|mount| mount.kind == "overlay") else { return found.0 };
-    // What is written lands in the upper directory; its path is as the one saw it who mounted, perhaps from elsewhere.
+    // Writes go to the upper directory. Its path is that of the process that mounted the overlay, possibly in another
+    // mount namespace.
     let upper = mount.value("upperdir").and_then(|upper| {
         look_at(&mounts, Path::new(upper)).or_else(|| look_at(&mounts, Path::new(&without_backslashes(upper))))
     });
@@ -36,22 +37,22 @@ pub(super) fn look(file: BorrowedFd<'_>, path: &Path) -> Found {
         Some(upper) => {
             found.0.filesystem.volatile |= upper.filesystem.volatile;
             found.0.filesystem.beneath = Some(Box::new(upper.filesystem));
-            (found.0.places, found.0.untold) = (upper.places, upper.untold);
+            (found.0.places, found.0.incomplete) = (upper.places, upper.incomplete);
         }
         None => {
-            found.0.untold = Some("the directory that this overlayfs writes to cannot be seen from here".into());
+            found.0.incomplete = Some("the upper directory of this overlayfs cannot be found".into());
         }
     }
     found.0
 }
 
-/// The filesystem that a file is on, by its path.
-pub(super) fn of(path: &Path) -> Option<Found> {
+/// The filesystem of the file at `path`.
+pub(super) fn of(path: &Path) -> Option<FilesystemAndDevices> {
     let file = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
     Some(look(file.as_fd(), path))
 }
 
-/// An overlayfs tells a path as it was given, where `\\,` may stand for a comma.
+/// Removes backslash escapes. An overlayfs shows paths as they were given, with `\\,` for a comma.
 fn without_backslashes(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars();
@@ -61,8 +62,8 @@ fn without_backslashes(text: &str) -> String {
     plain
 }
 
-/// The filesystem beneath an overlayfs. Should that be one, too, it is not looked further.
-fn look_at(mounts: &[Mount], path: &Path) -> Option<Found> {
+/// The filesystem beneath an overlayfs. If that is an overlayfs too, does not look further.
+fn look_at(mounts: &[Mount], path: &Path) -> Option<FilesystemAndDevices> {
     if !path.is_absolute() {
         return None;
     }
@@ -70,13 +71,13 @@ fn look_at(mounts: &[Mount], path: &Path) -> Option<Found> {
     Some(look_among(mounts, file.as_fd(), path).0)
 }
 
-fn look_among<'a>(mounts: &'a [Mount], file: BorrowedFd<'_>, path: &Path) -> (Found, Option<&'a Mount>) {
+fn look_among<'a>(mounts: &'a [Mount], file: BorrowedFd<'_>, path: &Path) -> (FilesystemAndDevices, Option<&'a Mount>) {
     let canonical = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let device = fstat(file).map_or((0, 0), |stat| numbers(stat.st_dev));
     let Some(mount) = mountinfo::find(mounts, mount_id(file), device, &canonical) else {
         let filesystem = Filesystem { kind: kinds::UNKNOWN.into(), ..Filesystem::default() };
-        let untold = Some("the filesystem is not among the mounts that this process sees".into());
-        return (Found { filesystem, places: Vec::new(), untold }, None);
+        let incomplete = Some("the filesystem is not mounted in the mount namespace of this process".into());
+        return (FilesystemAndDevices { filesystem, places: Vec::new(), incomplete }, None);
     };
     let place = place(mount);
     let name = place.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
@@ -85,10 +86,10 @@ fn look_among<'a>(mounts: &'a [Mount], file: BorrowedFd<'_>, path: &Path) -> (Fo
         _ => None,
     };
     let filesystem = describe(mount, name.as_deref(), options.as_deref());
-    let needs_none = filesystem.volatile || filesystem.network || filesystem.fuse && mount.device.0 == 0;
-    let untold = (place.is_none() && !needs_none).then(|| no_place(mount));
+    let needs_no_device = filesystem.volatile || filesystem.network || filesystem.fuse && mount.device.0 == 0;
+    let incomplete = (place.is_none() && !needs_no_device).then(|| no_place(mount));
     let places = place.map_or_else(Vec::new, |place| members(&mount.kind, place));
-    (Found { filesystem, places, untold }, Some(mount))
+    (FilesystemAndDevices { filesystem, places, incomplete }, Some(mount))
 }
 
 fn no_place(mount: &Mount) -> String {
@@ -106,13 +107,14 @@ fn numbers(device: dev_t) -> (u64, u64) {
     (major(device), minor(device))
 }
 
-/// The number of the mount that a descriptor is on: exact where numbers of devices are not.
+/// The mount id of a descriptor. Unlike a device number, it identifies the mount exactly.
 fn mount_id(file: BorrowedFd<'_>) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", file.as_raw_fd())).ok()?;
     text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
 
-/// Where the device of a filesystem is in `/sys`: by its number, or by its name where the number belongs to no device.
+/// The directory of a filesystem's device in `/sys`. Found by number; or by name, if the number is not that of a
+/// device.
 fn place(mount: &Mount) -> Option<PathBuf> {
     let by_number = |(major, minor): (u64, u64)| fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok();
     if mount.device.0 != 0 {
@@ -125,12 +127,12 @@ fn place(mount: &Mount) -> Option<PathBuf> {
     match fs::metadata(source) {
         Ok(metadata) if metadata.file_type().is_block_device() => by_number(numbers(metadata.rdev())),
         Ok(_) => None,
-        // A container may have no node of it.
+        // A container may have no device node.
         Err(_) => fs::canonicalize(Path::new("/sys/class/block").join(source.file_name()?)).ok(),
     }
 }
 
-/// All devices of a filesystem that may have several: the one that is known, then the others.
+/// All devices of a filesystem: the known one, then the others, if it can have several.
 fn members(kind: &str, place: PathBuf) -> Vec<PathBuf> {
     let mut places = vec![place];
     if kind != "btrfs" {
@@ -150,10 +152,11 @@ fn members(kind: &str, place: PathBuf) -> Vec<PathBuf> {
     places
 }
 
-/// What follows from a mount; `device` is the name of the filesystem's device, `ext4` what its driver tells of its options.
+/// The properties of a mount. `device` is the name of the filesystem's device, `ext4` the text of
+/// `/proc/fs/ext4/<device>/options`.
 fn describe(mount: &Mount, device: Option<&str>, ext4: Option<&str>) -> Filesystem {
     let mut options = mount.options.clone();
-    for option in ext4.unwrap_or_default().lines().filter(|option| is_telling(option)) {
+    for option in ext4.unwrap_or_default().lines().filter(|option| affects_durability(option)) {
         if !options.iter().any(|found| found == option) {
             options.push(option.to_owned());
         }
@@ -188,8 +191,8 @@ fn describe(mount: &Mount, device: Option<&str>, ext4: Option<&str>) -> Filesyst
     }
 }
 
-/// Whether an option of the ext4 driver matters to what survives. The mount table leaves out those that are the default.
-fn is_telling(option: &str) -> bool {
+/// Whether an ext4 option affects durability. The mount table omits options with their default value.
+fn affects_durability(option: &str) -> bool {
     ["barrier", "nobarrier", "journal_async_commit"].contains(&option) || option.starts_with("data=")
 }
 
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ext4_tells_its_journal_and_barriers() {
+    fn an_ext4_has_known_journal_and_barriers() {
         const LINE: &str = "22 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw,errors=remount-ro";
         let journaled = described(LINE, Some("rw\nbarrier\ndata=ordered\ncommit=5\nresuid=0\n"));
         assert_eq!(
@@ -223,7 +226,7 @@ mod tests {
         let bare = described(LINE, Some("rw\nbarrier\n"));
         assert_eq!((bare.journal, bare.fast_commit), (Some(false), Some(false)));
         assert_eq!(described(LINE, Some("nobarrier\ndata=writeback")).barriers, Some(false));
-        // Nobody tells.
+        // Without the driver's options, nothing is known.
         let silent = described(LINE, None);
         assert_eq!((silent.journal, silent.barriers), (None, None));
         assert!(!silent.volatile && !silent.network && !silent.fuse);
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn backslashes_are_taken_away() {
+    fn backslashes_are_removed() {
         for (text, plain) in [("/a", "/a"), (r"/a\,b", "/a,b"), (r"\\\:", r"\:"), (r"a\", r"a\")] {
             assert_eq!(without_backslashes(text), plain);
         }

@@ -1,19 +1,19 @@
-//! What is beneath a directory, on a system that is not asked for it.
+//! The storage beneath a directory: unknown on this operating system.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use super::{Device, Filesystem, kinds};
 
-/// The filesystem of a directory, its devices, and why these are not known.
+/// The filesystem of a directory, its devices, and why that list may be incomplete.
 pub(super) struct Ground {
     pub(super) filesystem: Filesystem,
     pub(super) device: Vec<Device>,
-    pub(super) untold: Option<String>,
+    pub(super) incomplete: Option<String>,
 }
 
 pub(super) fn look(_: BorrowedFd<'_>, _: &Path) -> Ground {
     let filesystem = Filesystem { kind: kinds::UNKNOWN.into(), ..Filesystem::default() };
-    let untold = "what is beneath a directory is told on Linux only".to_owned();
-    Ground { filesystem, device: Vec::new(), untold: Some(untold) }
+    let incomplete = "the devices are listed on Linux only".to_owned();
+    Ground { filesystem, device: Vec::new(), incomplete: Some(incomplete) }
 }

@@ -1,4 +1,5 @@
-//! What is beneath a directory: the kernel, io_uring, the filesystem, the device; and what that means for durability.
+//! The environment of a directory: the kernel, io_uring, the filesystem and its devices, and what they mean for
+//! durability.
 //!
 //! ```
 //! let environment = ringbolt::environment::Environment::of(".");
@@ -40,138 +41,138 @@ use ground_linux as ground;
 #[cfg(not(target_os = "linux"))]
 use ground_other as ground;
 
-/// Everything that is known of the place where a directory lies. `None` where nobody tells.
+/// The environment of a directory. `None` means unknown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
-    /// The directory that was looked at, by its canonical path if that can be told.
+    /// The directory; its canonical path, if that can be determined.
     #[serde(serialize_with = "lossy")]
     pub directory: PathBuf,
-    /// Why this process could keep no store here; `None` if it could.
+    /// Why this process cannot keep a store here; `None` if it can.
     pub obstacle: Option<String>,
     /// The operating system and its release: `Linux 6.18.5`.
     pub kernel: String,
-    /// How many processors this process may use.
+    /// The number of processors available to this process.
     pub processors: usize,
     /// Whether this process may write into the directory.
     pub writable: Option<bool>,
-    /// The engine that a store here would use: `portable` or `uring`; `none` if none can run.
+    /// The engine that a store here would use: `portable` or `uring`; `none` if no engine works.
     pub engine: String,
-    /// Why that one.
+    /// Why it was chosen.
     pub engine_reason: String,
-    /// The barrier that a store here would use by default; empty if there could be none.
+    /// The barrier that a store here would use by default; empty if none holds.
     pub barrier: String,
-    /// Why that one.
+    /// Why it was chosen.
     pub barrier_reason: String,
     /// The barriers that hold here: `per-file`, `filesystem`, `journal`.
     pub barriers: Vec<String>,
     /// Why the others do not hold.
     pub barriers_refused: Vec<String>,
-    /// Whether io_uring would work.
+    /// Whether io_uring works.
     pub io_uring: IoUring,
     /// The filesystem.
     pub filesystem: Filesystem,
-    /// The device that the filesystem is on, then what that is on, down to the disk. Empty where there is none.
+    /// The filesystem's device, then the devices it is on, down to the disk. Empty if there is none or it is unknown.
     pub device: Vec<Device>,
-    /// Whether a directory can be synced.
+    /// Whether the directory can be synced.
     pub directory_fsync: DirectoryFsync,
-    /// What to know, and what to do about it.
+    /// Warnings, each with advice.
     pub warnings: Vec<Warning>,
 }
 
-/// Whether io_uring would work.
+/// The state of io_uring on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IoUring {
-    /// Whether it would.
+    /// Whether io_uring works.
     pub available: bool,
-    /// Why not; or what was found.
+    /// Why it does not work, or what was found.
     pub reason: String,
-    /// Whether a request that is linked behind a failing fsync is cancelled; `None` if it could not be tried.
+    /// Whether a failing fsync cancels the requests linked after it; `None` if that could not be tested.
     pub failing_fsync_severs_links: Option<bool>,
-    /// Operations that ringbolt needs and this kernel has not.
+    /// Operations that ringbolt needs and this kernel lacks.
     pub missing_operations: Vec<String>,
 }
 
 /// A mounted filesystem.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Filesystem {
-    /// `ext4`, `xfs`, `tmpfs`.
+    /// The kind, such as `ext4`, `xfs` or `tmpfs`.
     pub kind: String,
-    /// What is mounted: `/dev/vda1`.
+    /// What is mounted, such as `/dev/vda1`.
     pub source: Option<String>,
-    /// Where.
+    /// Where it is mounted.
     #[serde(serialize_with = "lossy_if_any")]
     pub mount_point: Option<PathBuf>,
-    /// The options of the mount and of the filesystem.
+    /// The mount options and the filesystem's own options.
     pub options: Vec<String>,
     /// Whether it has a journal, or an equivalent (a log, copies on write).
     pub journal: Option<bool>,
-    /// Whether an ext4 commits to its journal in the fast way.
+    /// Whether an ext4 uses fast commits.
     pub fast_commit: Option<bool>,
     /// Whether syncs flush the device: `false` with `nobarrier`.
     pub barriers: Option<bool>,
-    /// Whether it forgets everything when the power goes: tmpfs, overlayfs mounted `volatile`, and whatever lies on such a
-    /// filesystem or on a disk in memory.
+    /// Whether a power cut loses everything: tmpfs, overlayfs mounted with `volatile`, and anything on such a
+    /// filesystem or on a RAM disk.
     pub volatile: bool,
     /// Whether it is on another machine.
     pub network: bool,
-    /// Whether a process serves it.
+    /// Whether a user-space process serves it (FUSE).
     pub fuse: bool,
-    /// Bytes that are free for this user.
+    /// Bytes available to this user.
     pub free_bytes: Option<u64>,
     /// Its size in bytes.
     pub total_bytes: Option<u64>,
-    /// Whether nothing can be written on it.
+    /// Whether it is mounted read-only.
     pub read_only: Option<bool>,
-    /// The filesystem that this one keeps its files on: of an overlayfs, that of its upper directory.
+    /// The filesystem that stores this one's files: for an overlayfs, that of its upper directory.
     pub beneath: Option<Box<Filesystem>>,
 }
 
 /// A block device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Device {
-    /// `vda1`, `loop0`.
+    /// The name, such as `vda1` or `loop0`.
     pub name: String,
     /// `disk`, `partition`, `loop`, `device-mapper`, `raid`; `memory` (zram), `network` (nbd, rbd, drbd).
     pub kind: String,
-    /// What it calls itself: the model of a disk, the name of a mapping, the level of a RAID.
+    /// The model of a disk, the name of a mapping, or the level of a RAID.
     pub model: Option<String>,
-    /// The file that a loop device is on.
+    /// The file of a loop device.
     #[serde(serialize_with = "lossy_if_any")]
     pub backing_file: Option<PathBuf>,
-    /// The filesystem that this file is on, if it can be told.
+    /// The filesystem of that file, if known.
     pub backing_filesystem: Option<Filesystem>,
     /// Its size in bytes.
     pub size_bytes: Option<u64>,
-    /// Whether it turns.
+    /// Whether it is a rotating disk.
     pub rotational: Option<bool>,
-    /// The scheduler of its requests.
+    /// The I/O scheduler.
     pub scheduler: Option<String>,
     /// `write back` (a sync must flush it) or `write through`.
     pub write_cache: Option<String>,
-    /// Whether it can write past its cache (force unit access).
+    /// Whether it supports writes that bypass its cache (force unit access).
     pub fua: Option<bool>,
 }
 
-/// Whether a directory can be synced.
+/// Whether the directory can be synced.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DirectoryFsync {
-    /// Whether it can.
+    /// Whether the sync succeeded.
     pub works: bool,
-    /// Why not.
+    /// Why it failed.
     pub error: Option<String>,
 }
 
-/// Something to know.
+/// A warning with advice.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Warning {
-    /// What.
+    /// What is wrong.
     pub what: String,
     /// What to do about it.
     pub advice: String,
 }
 
 impl Environment {
-    /// Looks at the place where `directory` lies. What cannot be found out is left open; nothing is written.
+    /// Examines the environment of `directory`. What cannot be determined stays `None` or empty. Writes nothing.
     pub fn of(directory: impl AsRef<Path>) -> Environment {
         let directory = directory.as_ref();
         let mut environment = Environment {
@@ -181,25 +182,25 @@ impl Environment {
             ..Environment::default()
         };
         environment.look_at_engines();
-        let mut untold = None;
+        let mut incomplete = None;
         let path = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         match open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(dir) => {
                 let ground = ground::look(dir.as_fd(), path);
-                (environment.filesystem, environment.device, untold) =
-                    (ground.filesystem, ground.device, ground.untold);
-                environment.look_at_room(&dir);
+                (environment.filesystem, environment.device, incomplete) =
+                    (ground.filesystem, ground.device, ground.incomplete);
+                environment.look_at_space(&dir);
                 environment.writable = Some(may_write(&dir));
-                // Last: it may wait for the disk.
+                // Last, because it may wait for the disk.
                 environment.look_at_syncs(&dir);
             }
             Err(errno) => {
-                environment.directory_fsync.error = Some(format!("the directory cannot be opened: {}", errno.desc()));
+                environment.directory_fsync.error = Some(format!("cannot open the directory: {}", errno.desc()));
                 environment.filesystem.kind = kinds::UNKNOWN.into();
             }
         }
         environment.obstacle = environment.find_obstacle();
-        environment.warnings = warnings::of(&environment, untold.as_deref());
+        environment.warnings = warnings::of(&environment, incomplete.as_deref());
         environment
     }
 
@@ -213,7 +214,7 @@ impl Environment {
         if self.filesystem.read_only == Some(true) {
             return Some("the filesystem is mounted read-only".into());
         }
-        (self.writable == Some(false)).then(|| "this process may not write into the directory".into())
+        (self.writable == Some(false)).then(|| "this process has no permission to write to the directory".into())
     }
 
     fn look_at_engines(&mut self) {
@@ -230,7 +231,7 @@ impl Environment {
         };
     }
 
-    fn look_at_room(&mut self, dir: impl AsFd) {
+    fn look_at_space(&mut self, dir: impl AsFd) {
         let Ok(stat) = fstatvfs(dir) else { return };
         // The types of these fields differ from one system to the next.
         #[allow(clippy::unnecessary_cast)]
@@ -243,19 +244,20 @@ impl Environment {
 
     fn look_at_syncs(&mut self, dir: impl AsFd) {
         if let Err(errno) = sys::sync_dir(&dir) {
-            self.directory_fsync.error = Some(format!("the sync of the directory failed: {}", errno.desc()));
+            self.directory_fsync.error = Some(format!("cannot sync the directory: {}", errno.desc()));
             self.barriers_refused.push("no barrier holds where a directory cannot be synced".into());
             return;
         }
         self.directory_fsync.works = true;
         self.barriers.push("per-file".into());
         self.barrier = "auto".into();
-        self.barrier_reason = "one change alone: per-file; many at once: per-file, since no other holds".into();
+        self.barrier_reason =
+            "a single change: per-file; concurrent changes: per-file, because no other holds here".into();
         match sys::no_syncfs(&dir) {
             None => {
                 self.barriers.push("filesystem".into());
                 self.barrier_reason =
-                    "one change alone: per-file; many at once: per-file or filesystem, whichever costs less".into();
+                    "a single change: per-file; concurrent changes: per-file or filesystem, whichever is faster".into();
             }
             Some(why) => self.barriers_refused.push(format!("the filesystem barrier does not hold here: {why}")),
         }
@@ -266,10 +268,10 @@ impl Environment {
     }
 }
 
-/// What [`Environment::engine`] is where none can run.
+/// The value of [`Environment::engine`] if no engine works.
 const NO_ENGINE: &str = "none";
 
-/// A path that is no text is shown as well as it can be.
+/// Serializes a path; bytes that are not UTF-8 are replaced.
 fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }

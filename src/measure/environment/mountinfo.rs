@@ -1,19 +1,19 @@
-//! `/proc/thread-self/mountinfo`, as proc_pid_mountinfo(5) describes it.
+//! Parses `/proc/thread-self/mountinfo`; see proc_pid_mountinfo(5).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// A line of it.
+/// One line: a mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
     pub(super) id: u64,
-    /// Major and minor number: what `st_dev` is of the files on it; but for btrfs, whose subvolumes have numbers of their own.
+    /// Major and minor number: the `st_dev` of its files, except on btrfs, whose subvolumes have their own numbers.
     pub(super) device: (u64, u64),
     pub(super) point: PathBuf,
     pub(super) kind: String,
     pub(super) source: Option<String>,
-    /// Those of the mount, then those of the filesystem; each once.
+    /// The options of the mount, then those of the filesystem, without duplicates.
     pub(super) options: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ impl Mount {
         })
     }
 
-    /// The value of `name=value`.
+    /// The value of the option `name=value`.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         self.options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
     }
@@ -47,22 +47,22 @@ pub(super) fn parse(text: &str) -> Vec<Mount> {
     text.lines().filter_map(Mount::parse).collect()
 }
 
-/// The mount of a directory: by its number, if the kernel tells that; else the one that covers the path, of those of the device
-/// if there are any. Of two at the same point the later one hides the other.
+/// The mount of a directory: the one with the mount id, if known; else the deepest one that covers the path, preferring
+/// mounts of the same device. Of two mounts at the same point, the later one hides the other.
 pub(super) fn find<'a>(mounts: &'a [Mount], id: Option<u64>, device: (u64, u64), path: &Path) -> Option<&'a Mount> {
     let covers = |mount: &&Mount| path.starts_with(&mount.point);
     let longest = |mount: &&Mount| mount.point.as_os_str().len();
     let known = mounts.iter().find(|mount| Some(mount.id) == id);
     known.or_else(|| mounts.iter().filter(|mount| mount.device == device).filter(covers).max_by_key(longest)).or_else(
         || match device.0 {
-            // A number that is no device's, and perhaps no mount's either.
+            // Major 0: the number is not a device's, and on btrfs may match no mount.
             0 => mounts.iter().filter(covers).max_by_key(longest),
             _ => mounts.iter().filter(|mount| mount.device == device).max_by_key(longest),
         },
     )
 }
 
-/// Both lists, each option once. What is read-only in either is read-only.
+/// Merges both lists without duplicates. `ro` in either wins over `rw`.
 fn options(of_mount: &str, of_filesystem: &str) -> Vec<String> {
     let mut options: Vec<String> = Vec::new();
     for option in of_mount.split(',').chain(of_filesystem.split(',')) {
@@ -77,7 +77,7 @@ fn options(of_mount: &str, of_filesystem: &str) -> Vec<String> {
     options
 }
 
-/// Decodes `\040` for a space, and so on.
+/// Decodes octal escapes, such as `\040` for a space.
 fn unescape(text: &str) -> OsString {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -159,11 +159,11 @@ a line that is none
         let find = |id, device, path: &str| find(&mounts, id, device, Path::new(path)).map(|mount| mount.id);
         assert_eq!(find(Some(45), (254, 1), "/"), Some(45));
         assert_eq!(find(None, (8, 17), "/data/xfs/a"), Some(40));
-        // The subvolume's own number is none of a mount.
+        // A subvolume's number matches no mount.
         assert_eq!(find(Some(99), (0, 77), "/home/me"), Some(41));
         assert_eq!(find(None, (0, 77), "/homes"), Some(22));
         assert_eq!(find(None, (0, 55), "/data/xfs/over/k"), Some(49));
-        // A path that is seen from elsewhere.
+        // A path from another mount namespace.
         assert_eq!(find(None, (8, 17), "/elsewhere"), Some(40));
         assert_eq!(find(None, (8, 99), "/data"), None);
     }

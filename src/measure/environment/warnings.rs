@@ -1,31 +1,31 @@
-//! What to know of a place, and what to do about it. What is known is said, and nobody is blamed.
+//! Warnings about an environment, each with advice.
 
 use super::{Device, Environment, Filesystem, Warning, kinds};
 
-/// Less than this is almost nothing.
+/// Warn if fewer bytes than this are free.
 const LITTLE: u64 = 64 << 20;
 
-/// What is to be said; `untold` is why the devices are not known.
-pub(super) fn of(environment: &Environment, untold: Option<&str>) -> Vec<Warning> {
+/// The warnings for an environment. `incomplete` is why its devices are not all known.
+pub(super) fn of(environment: &Environment, incomplete: Option<&str>) -> Vec<Warning> {
     let mut warnings = Warnings::default();
     if let Some(error) = &environment.directory_fsync.error {
         warnings.no_sync(error, &environment.filesystem.kind);
     }
     if environment.writable == Some(false) && environment.filesystem.read_only != Some(true) {
         warnings.add(
-            "This process may not write into the directory.",
-            "Run it as the owner of the directory, or change the permissions.",
+            "This process has no permission to write to the directory.",
+            "Run as the owner of the directory, or change its permissions.",
         );
     }
     warnings.filesystem(&environment.filesystem, "This");
-    warnings.room(&environment.filesystem);
+    warnings.free_space(&environment.filesystem);
     for device in &environment.device {
         warnings.device(device);
     }
-    if let Some(why) = untold {
+    if let Some(why) = incomplete {
         warnings.add(
-            &format!("Not all devices beneath are known: {why}."),
-            "Find out what the disk is, and whether its cache survives a power cut or is flushed when it is told to.",
+            &format!("Not all devices beneath the directory are known: {why}."),
+            "Find out what the disk is, and whether its cache survives a power cut or obeys flushes.",
         );
     }
     warnings.0
@@ -41,51 +41,53 @@ impl Warnings {
 
     fn no_sync(&mut self, error: &str, kind: &str) {
         if kind == kinds::UNKNOWN {
-            return self.add(&format!("No store can be kept here: {error}."), "Name a directory that can be opened.");
+            return self.add(
+                &format!("This directory cannot hold a store: {error}."),
+                "Choose a directory that can be opened.",
+            );
         }
         self.add(
-            &format!("No store can be kept here: {error}. New names would not be durable, so ringbolt refuses."),
-            "Keep the store on a filesystem that can sync directories: ext4, xfs or btrfs.",
+            &format!("This directory cannot hold a store: {error}. New names would not be durable."),
+            "Use a filesystem that can sync directories: ext4, xfs or btrfs.",
         );
     }
 
-    /// What there is to know of a filesystem: `This`, or one that is beneath.
+    /// Adds the warnings for a filesystem. `this` names it in the text.
     fn filesystem(&mut self, filesystem: &Filesystem, this: &str) {
         let kind = &*filesystem.kind;
         let has = |option: &str| filesystem.options.iter().any(|found| found == option);
         if kinds::is_in_memory(kind) {
-            // Of memory nothing more is to be said.
             return self.add(
                 &format!("{this} is {kind}, which is kept in memory: nothing survives a power cut or a restart."),
-                "Keep on a disk what must last.",
+                "Keep data that must last on a disk.",
             );
         }
         if kinds::is_volatile_overlay(kind, &filesystem.options) {
             self.add(
                 &format!(
-                    "{this} is an overlayfs mounted with `volatile`: it syncs nothing, and a power cut may take it all."
+                    "{this} is an overlayfs mounted with `volatile`: it syncs nothing, and a power cut may lose everything."
                 ),
-                "Mount it without `volatile`, or keep the store on a volume outside of it.",
+                "Mount it without `volatile`, or keep the store on a volume outside the overlay.",
             );
         }
         if filesystem.read_only == Some(true) {
             self.add(
                 &format!("{this} filesystem is mounted read-only."),
-                "Mount it read-write; if it was until now, it may have met an error: see the kernel's log.",
+                "Mount it read-write. If it was read-write before, an I/O error may have changed that: see the kernel log.",
             );
         }
         self.journal(filesystem, this);
         if filesystem.barriers == Some(false) {
             self.add(
-                &format!("{this} {kind} is mounted without barriers: a sync does not flush the cache of the disk."),
-                "Mount it with barriers, unless the cache of every disk beneath survives a power cut (by a battery).",
+                &format!("{this} {kind} is mounted without barriers: a sync does not flush the disk cache."),
+                "Mount it with barriers, unless every disk beneath has a cache that survives power cuts (battery-backed).",
             );
         }
         if has("data=writeback") {
             self.add(
                 &format!(
-                    "{this} {kind} is mounted with data=writeback: after a power cut, files that were not synced may hold \
-                     what had been deleted. What ringbolt has acknowledged was synced."
+                    "{this} {kind} is mounted with data=writeback: after a power cut, files that were not synced may contain \
+                     deleted data. Everything that ringbolt acknowledged was synced."
                 ),
                 "Mount it with data=ordered if other programs keep files here; the barrier `journal` needs that, too.",
             );
@@ -102,52 +104,52 @@ impl Warnings {
             Some(false) if kinds::is_ext(kind) => self.add(
                 &format!(
                     "{this} {kind} has no journal: a power cut may leave the filesystem itself inconsistent. ringbolt syncs \
-                     each file and each directory, but no order holds between what is on its way."
+                     each file and directory, but the filesystem does not order unsynced changes."
                 ),
-                "Let fsck run after a power cut, before it is mounted; or add a journal (`tune2fs -j`, when it is not \
-                 mounted).",
+                "Run fsck after a power cut, before mounting it; or add a journal (`tune2fs -j`, while it is \
+                 unmounted).",
             ),
             Some(false) => self.add(
                 &format!("{this} {kind} has no journal: a power cut may leave the filesystem itself inconsistent."),
-                "Let fsck run after a power cut, before it is mounted; ext4, xfs and btrfs have a journal or the like.",
+                "Run fsck after a power cut, before mounting it; or use ext4, xfs or btrfs, which have a journal or an equivalent.",
             ),
             _ => {}
         }
     }
 
-    /// What rests upon others, or was not tried.
+    /// Adds warnings about filesystems that depend on a server or a process, or were not tested.
     fn promises(&mut self, filesystem: &Filesystem, this: &str) {
         let kind = &*filesystem.kind;
         match (filesystem.network, filesystem.fuse) {
             (true, _) => self.add(
                 &format!(
-                    "{this} is {kind}, a filesystem of another machine: a sync is worth what its server makes of it."
+                    "{this} is {kind}, on another machine: a sync is only as durable as the server makes it."
                 ),
-                "See that the server has things on its disk before it answers (NFS: exported with `sync`).",
+                "Make sure that the server writes to its disk before it replies (NFS: export with `sync`).",
             ),
             (false, true) => self.add(
-                &format!("{this} is {kind}, served by a process: a sync is worth what that process makes of it."),
-                "Find out what it does when it is told to sync a file, and a directory.",
+                &format!("{this} is {kind}, served by a user-space process: a sync is only as durable as that process makes it."),
+                "Find out what it does when a file or a directory is synced.",
             ),
-            // What it is on counts.
+            // The filesystem beneath it counts.
             _ if kind == "overlay" => {}
             _ if kind == kinds::UNKNOWN => {
                 if filesystem.mount_point.is_none() && filesystem.free_bytes.is_some() {
                     self.add(
-                        "What filesystem this is cannot be told.",
-                        "Find out; what ringbolt promises was tried on ext4, xfs and btrfs.",
+                        "The kind of this filesystem is unknown.",
+                        "Find out what it is. ringbolt was tested with power cuts on ext4, xfs and btrfs.",
                     );
                 }
             }
-            _ if kinds::is_tried(kind) => {}
+            _ if kinds::is_tested(kind) => {}
             _ => self.add(
-                &format!("{this} is {kind}: what ringbolt promises was not tried there with power cuts."),
-                "It rests on what that filesystem makes of a sync; ext4, xfs and btrfs were tried.",
+                &format!("{this} is {kind}, where ringbolt was not tested with power cuts."),
+                "Durability depends on how this filesystem implements syncs. ext4, xfs and btrfs were tested.",
             ),
         }
     }
 
-    fn room(&mut self, filesystem: &Filesystem) {
+    fn free_space(&mut self, filesystem: &Filesystem) {
         let (Some(free), Some(total)) = (filesystem.free_bytes, filesystem.total_bytes) else { return };
         if total == 0 || free >= LITTLE && free >= total / 20 || filesystem.read_only == Some(true) {
             return;
@@ -155,7 +157,7 @@ impl Warnings {
         let percent = free as f64 * 100.0 / total as f64;
         self.add(
             &format!("The filesystem is almost full: {} MiB ({percent:.1}%) are free.", free >> 20),
-            "Make room: a file is replaced by a whole new one beside it. A put that finds no room changes nothing.",
+            "Free some space: a put writes the whole new file next to the old one. A put that runs out of space changes nothing.",
         );
     }
 
@@ -167,26 +169,26 @@ impl Warnings {
                     device.backing_file.as_ref().map_or_else(String::new, |file| format!(" ({})", file.display()));
                 let Some(beneath) = &device.backing_filesystem else {
                     return self.add(
-                        &format!("{name} is a loop device: what is on it is as durable as its file{file}."),
-                        "Find out what filesystem that file is on, and what a sync is worth there.",
+                        &format!("{name} is a loop device: it is as durable as its file{file}."),
+                        "Find out what filesystem that file is on, and whether a sync there reaches the disk.",
                     );
                 };
                 self.add(
                     &format!(
-                        "{name} is a loop device: what is on it is as durable as its file{file}, which is on {}.",
+                        "{name} is a loop device: it is as durable as its file{file}, which is on {}.",
                         beneath.kind
                     ),
-                    "Keep that file on a disk whose filesystem flushes it; what holds there holds here.",
+                    "Keep that file on a filesystem whose syncs reach the disk.",
                 );
                 self.filesystem(beneath, &format!("Beneath {name}: this"));
             }
             "memory" => self.add(
-                &format!("{name} is a disk in memory: nothing survives a power cut or a restart."),
-                "Keep on a disk what must last.",
+                &format!("{name} is a RAM disk: nothing survives a power cut or a restart."),
+                "Keep data that must last on a disk.",
             ),
             "network" => self.add(
-                &format!("{name} is a disk of another machine: a flush is worth what its server makes of it."),
-                "See that the server has things on its own disk before it answers.",
+                &format!("{name} is a disk on another machine: a flush is only as durable as the server makes it."),
+                "Make sure that the server writes to its own disk before it replies.",
             ),
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! What is said of which place.
+//! Tests of the warnings.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ fn said(environment: &Environment) -> String {
     warnings.into_iter().map(|warning| warning.what + "\n").collect()
 }
 
-/// A filesystem with nothing to be said of, but for what is changed.
+/// An environment without warnings, after applying `change`.
 fn on(kind: &str, change: impl FnOnce(&mut Filesystem)) -> Environment {
     let mut environment = Environment { writable: Some(true), ..Environment::default() };
     environment.directory_fsync.works = true;
@@ -30,7 +30,7 @@ fn on(kind: &str, change: impl FnOnce(&mut Filesystem)) -> Environment {
 }
 
 #[test]
-fn where_all_is_well_nothing_is_said() {
+fn a_good_environment_has_no_warnings() {
     for kind in ["ext4", "xfs", "btrfs", "overlay"] {
         assert_eq!(said(&on(kind, |filesystem| filesystem.journal = Some(true))), "");
     }
@@ -48,8 +48,8 @@ fn each_filesystem_has_its_own_warning() {
         ("ext4", |f| f.barriers = Some(false), "without barriers"),
         ("ext4", |f| f.options.push("data=writeback".into()), "data=writeback"),
         ("nfs4", |f| f.network = true, "another machine"),
-        ("fuse.bindfs", |f| f.fuse = true, "served by a process"),
-        ("f2fs", nothing, "not tried"),
+        ("fuse.bindfs", |f| f.fuse = true, "served by a user-space process"),
+        ("f2fs", nothing, "not tested"),
         ("xfs", |f| f.read_only = Some(true), "read-only"),
         ("ext4", |f| f.free_bytes = Some(63 << 20), "63 MiB (0.0%)"),
         ("ext4", |f| (f.free_bytes, f.total_bytes) = (Some(4 << 30), Some(100 << 30)), "4096 MiB (4.0%)"),
@@ -59,7 +59,7 @@ fn each_filesystem_has_its_own_warning() {
         assert!(said.contains(words), "{kind}: {said}");
         assert!(said.lines().count() <= 2, "{said}");
     }
-    // What is free of nothing is not little.
+    // A filesystem without blocks is not full.
     assert!(!said(&on("proc", |f| (f.free_bytes, f.total_bytes) = (Some(0), Some(0)))).contains("full"));
 }
 
@@ -89,34 +89,34 @@ fn what_is_beneath_counts() {
 }
 
 #[test]
-fn what_keeps_a_store_away_is_told() {
+fn obstacles_are_reported() {
     assert_eq!(on("ext4", |_| ()).find_obstacle(), None);
     let read_only = on("ext4", |f| f.read_only = Some(true));
     assert!(read_only.find_obstacle().unwrap().contains("read-only"));
     let mut environment = on("ext4", |_| ());
     environment.writable = Some(false);
-    assert!(environment.find_obstacle().unwrap().contains("may not write"));
-    assert!(said(&environment).contains("may not write"));
+    assert!(environment.find_obstacle().unwrap().contains("no permission to write"));
+    assert!(said(&environment).contains("no permission to write"));
     environment.engine = NO_ENGINE.into();
     environment.engine_reason = "no engine".into();
     assert_eq!(environment.find_obstacle().unwrap(), "no engine");
     environment.directory_fsync = DirectoryFsync { works: false, error: Some("it failed".into()) };
     assert_eq!(environment.find_obstacle().unwrap(), "it failed");
     assert!(said(&environment).contains("it failed"));
-    let untold = warnings::of(&on("ext4", |_| ()), Some("/sys cannot be read"));
-    assert!(untold[0].what.contains("/sys cannot be read"));
+    let incomplete = warnings::of(&on("ext4", |_| ()), Some("/sys cannot be read"));
+    assert!(incomplete[0].what.contains("/sys cannot be read"));
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_told() {
+fn a_missing_directory_is_reported() {
     let environment = Environment::of("/no/such/directory");
-    assert!(environment.find_obstacle().unwrap().contains("cannot be opened: No such file"));
+    assert!(environment.find_obstacle().unwrap().contains("cannot open the directory: No such file"));
     assert_eq!(environment.warnings.len(), 1, "{:?}", environment.warnings);
     assert!(environment.barriers.is_empty() && environment.filesystem.free_bytes.is_none());
 }
 
 #[test]
-fn it_survives_json() {
+fn an_environment_survives_json() {
     let dir = tempfile::tempdir().unwrap();
     let environment = Environment::of(dir.path());
     assert!(environment.directory_fsync.works && environment.find_obstacle().is_none(), "{environment:?}");
@@ -129,9 +129,9 @@ fn it_survives_json() {
     assert_eq!(environment.directory, dir.path());
 }
 
-/// Names of files need not be text, and JSON is nothing else.
+/// File names need not be UTF-8, but JSON must be.
 #[test]
-fn a_name_that_is_no_text_is_shown_as_well_as_it_can_be() {
+fn a_path_that_is_not_utf_8_is_serialized_lossily() {
     let environment = Environment::of(OsStr::from_bytes(b"/no/\xff"));
     assert!(serde_json::to_string(&environment).unwrap().contains("/no/\u{fffd}"));
 }

@@ -1,30 +1,30 @@
-//! Charts as inline SVG. Positions are percentages: a chart is as wide as the page, and its text always as large.
+//! Charts as inline SVG. Positions are percentages, so that a chart fills the page width while its text keeps its size.
 
 use maud::{Markup, html};
 use ringbolt::bench::time;
 
 use super::figures::{round_count, round_time};
 
-/// How many lines differ in colour; each of these has a pattern of its own, too.
+/// Number of distinct line styles (colour and dash pattern).
 const STYLES: usize = 6;
 
-/// So many labels fit beneath a chart on a phone.
+/// The most labels that fit below a chart on a phone.
 const LABELS: usize = 7;
 
-/// Fewer, if they are times.
+/// The most labels if they are times, which are wider.
 const TIMES: usize = 6;
 
 /// One line of a chart.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) label: String,
-    /// A figure of it, for the legend.
+    /// A figure shown in the legend.
     pub(super) note: String,
-    /// By rising x.
+    /// In order of x.
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// What an axis shows.
+/// The unit of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Time,
@@ -50,7 +50,7 @@ impl Unit {
     }
 }
 
-/// An axis, and where it is labelled.
+/// An axis and its labels.
 #[derive(Debug)]
 pub(super) struct Axis {
     name: &'static str,
@@ -68,7 +68,7 @@ impl Axis {
         Axis { name, unit: Unit::Percent, low: 0.0, high: 100.0, log: false, labels }
     }
 
-    /// Labelled at these values only, each twice as far from 1 as its half.
+    /// A logarithmic axis, labelled at these values only.
     pub(super) fn values(name: &'static str, values: &[f64], label: impl Fn(f64) -> String) -> Axis {
         let mut values = values.to_vec();
         values.sort_by(f64::total_cmp);
@@ -80,7 +80,7 @@ impl Axis {
         Axis { name, unit: Unit::Count, low, high, log: true, labels }
     }
 
-    /// From 0 on; or by powers of ten, if the values are too far apart to be told from 0.
+    /// A linear axis from 0; logarithmic if the smallest values would be indistinguishable from 0.
     pub(super) fn amount(name: &'static str, unit: Unit, values: impl Iterator<Item = f64> + Clone) -> Axis {
         let high = values.clone().fold(0.0, f64::max);
         let low = values.clone().fold(f64::INFINITY, f64::min);
@@ -96,22 +96,23 @@ impl Axis {
         Axis { name, unit, low: 0.0, high: steps * step, log: false, labels }
     }
 
-    /// By powers of ten.
+    /// A logarithmic axis.
     pub(super) fn log(name: &'static str, unit: Unit, values: impl Iterator<Item = f64> + Clone) -> Axis {
-        // Nothing that is measured here is shorter than a nanosecond.
+        // 1e-3 µs, a nanosecond, is shorter than anything measured here.
         let positive = values.filter(|value| value.is_finite()).map(|value| value.max(1e-3));
-        let least = positive.clone().fold(f64::INFINITY, f64::min);
-        let (least, most) = if least.is_finite() { (least, positive.fold(least, f64::max)) } else { (1.0, 10.0) };
+        let lowest = positive.clone().fold(f64::INFINITY, f64::min);
+        let (lowest, highest) =
+            if lowest.is_finite() { (lowest, positive.fold(lowest, f64::max)) } else { (1.0, 10.0) };
         let round = |factors: &[f64], every: i32| -> Vec<f64> {
-            let powers = (least.log10().floor() as i32 - 1)..=(most.log10().ceil() as i32 + 1);
+            let powers = (lowest.log10().floor() as i32 - 1)..=(highest.log10().ceil() as i32 + 1);
             powers
                 .filter(|power| power.rem_euclid(every) == 0)
                 .flat_map(|power| factors.iter().map(move |factor| factor * 10_f64.powi(power)))
                 .collect()
         };
         let fine = round(&[1.0, 2.0, 5.0], 1);
-        let low = fine.iter().copied().rfind(|at| *at <= least * 1.0001).unwrap_or(least);
-        let high = fine.iter().copied().find(|at| *at >= most * 0.9999 && *at > low).unwrap_or(most);
+        let low = fine.iter().copied().rfind(|at| *at <= lowest * 1.0001).unwrap_or(lowest);
+        let high = fine.iter().copied().find(|at| *at >= highest * 0.9999 && *at > low).unwrap_or(highest);
         let within = |all: Vec<f64>| -> Vec<f64> {
             all.into_iter().filter(|at| (low * 0.9999..=high * 1.0001).contains(at)).collect()
         };
@@ -122,7 +123,7 @@ impl Axis {
         Axis { name, unit, low, high, log: true, labels }
     }
 
-    /// Where a value is: 0 to 1.
+    /// The position of a value on the axis, from 0 to 1.
     fn at(&self, value: f64) -> f64 {
         let at = if self.log {
             (value.max(1e-3) / self.low).ln() / (self.high / self.low).ln()
@@ -133,7 +134,8 @@ impl Axis {
     }
 }
 
-/// Lines, with a grid and a legend. `dots`: only the points were measured, and the lines lead the eye.
+/// A line chart with a grid and a legend. With `dots`, marks the measured points; the lines between them only guide the
+/// eye.
 pub(super) fn lines(what: &str, x: &Axis, y: &Axis, lines: &[Line], dots: bool) -> Markup {
     html! {
         div .chart {
@@ -185,8 +187,7 @@ pub(super) fn lines(what: &str, x: &Axis, y: &Axis, lines: &[Line], dots: bool) 
     }
 }
 
-/// The steps of something, one beside the other, as wide as they are long. In a wide one stands what it is,
-/// in a narrow one its number.
+/// A bar divided into steps, each as wide as its share. Wide steps show their name, narrow ones their number.
 pub(super) fn stack(what: &str, parts: &[(&str, f64)]) -> Markup {
     let all: f64 = parts.iter().map(|(_, length)| length).sum();
     let all = if all > 0.0 { all } else { 1.0 };
@@ -222,16 +223,15 @@ pub(super) fn stack(what: &str, parts: &[(&str, f64)]) -> Markup {
     }
 }
 
-/// The medians of the rounds, in the order in which they were measured. A fifth up or down fills the height: what
-/// differs by less looks as calm as it is.
+/// The medians of the rounds, in order. The full height is at least ±20 %, so that small differences look small.
 pub(super) fn sparkline(rounds: &[f64]) -> Markup {
     const WIDTH: f64 = 84.0;
     const HEIGHT: f64 = 22.0;
     const EDGE: f64 = 3.0;
-    let least = rounds.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = rounds.iter().copied().fold(0.0, f64::max);
-    let middle = (least + most) / 2.0;
-    let half = ((most - least) / 2.0).max(middle * 0.2).max(1e-6);
+    let lowest = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+    let highest = rounds.iter().copied().fold(0.0, f64::max);
+    let middle = (lowest + highest) / 2.0;
+    let half = ((highest - lowest) / 2.0).max(middle * 0.2).max(1e-6);
     let at = |i: usize| {
         let x = if rounds.len() < 2 {
             WIDTH / 2.0
@@ -245,7 +245,7 @@ pub(super) fn sparkline(rounds: &[f64]) -> Markup {
     let what = match rounds {
         [] => return html! { "–" },
         [only] => format!("one round: {}", time(*only)),
-        _ => format!("{} rounds, medians from {} to {}", rounds.len(), time(least), time(most)),
+        _ => format!("{} rounds, medians from {} to {}", rounds.len(), time(lowest), time(highest)),
     };
     html! {
         svg .spark width=(WIDTH) height=(HEIGHT) role="img" aria-label=(what) {
@@ -256,7 +256,7 @@ pub(super) fn sparkline(rounds: &[f64]) -> Markup {
     }
 }
 
-/// The class of the nth line or part.
+/// The CSS class of the nth line or step.
 pub(super) fn style(nth: usize) -> String {
     format!("s{}", nth % STYLES + 1)
 }

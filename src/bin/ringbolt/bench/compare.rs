@@ -25,7 +25,7 @@ fn read(path: &Path) -> Result<Results, Problem> {
 fn text(comparison: &Comparison) -> String {
     let mut text = String::new();
     for difference in &comparison.differences {
-        text += &format!("note: not the same {difference}\n");
+        text += &format!("note: different {difference}\n");
     }
     if !text.is_empty() {
         text += "\n";
@@ -47,8 +47,8 @@ fn text(comparison: &Comparison) -> String {
         );
     }
     if comparison.is_drift() {
-        text += "\nnote: nearly everything moved alike, as where the machine was busier in one\n";
-        text += "of the runs; run both again, in turn, before you believe it\n";
+        text += "\nnote: most series moved in the same direction; probably the machine was busier\n";
+        text += "during one of the runs. Run both again, in turn.\n";
     }
     for missing in &comparison.missing {
         text += &format!("{missing}\n");

@@ -1,4 +1,4 @@
-//! What is demanded of the figures, on the command line and by profiles, and what became of it.
+//! Demands on the figures, from `--assert` and `--profile`, and whether they are met.
 
 use std::fs;
 
@@ -8,13 +8,14 @@ use crate::problem::Problem;
 
 pub(crate) struct Demands(Vec<(Assertion, Option<Profile>)>);
 
-/// What became of a demand.
-pub(crate) struct Outcome {
+/// Whether a demand is met.
+pub(crate) struct DemandResult {
     pub(crate) holds: bool,
-    /// The demand, and who makes it.
+    /// The demand, with the name of its profile.
     pub(crate) demand: String,
+    /// The measured value, or why there is none.
     pub(crate) found: String,
-    /// Where it is made, and in which words.
+    /// For a profile: the address of its source and a quotation.
     pub(crate) source: Option<(String, String)>,
 }
 
@@ -28,7 +29,7 @@ impl Demands {
         Ok(Demands(demands))
     }
 
-    pub(crate) fn check(&self, results: &Results) -> Vec<Outcome> {
+    pub(crate) fn check(&self, results: &Results) -> Vec<DemandResult> {
         let check = |(assertion, profile): &(Assertion, Option<Profile>)| {
             let asserted = assertion.check(results);
             let demand = match profile {
@@ -36,13 +37,13 @@ impl Demands {
                 None => assertion.to_string(),
             };
             let source = profile.as_ref().map(|profile| (profile.source.clone(), profile.quote.clone()));
-            Outcome { holds: asserted.holds, demand, found: asserted.found, source }
+            DemandResult { holds: asserted.holds, demand, found: asserted.found, source }
         };
         self.0.iter().map(check).collect()
     }
 }
 
-/// One that is built in, or from a file.
+/// A built-in profile, or one from a file.
 fn profile(name: &str) -> Result<Profile, Problem> {
     if let Some(profile) = Profile::built_in(name) {
         return Ok(profile);
@@ -50,7 +51,7 @@ fn profile(name: &str) -> Result<Profile, Problem> {
     let names: Vec<_> = Profile::names().collect();
     let json = fs::read(name).map_err(|error| {
         let names = names.join(" and ");
-        Problem::Usage(format!("there is no profile {name:?}: {names} are built in, and as a file: {error}"))
+        Problem::Usage(format!("no profile {name:?}: {names} are built in, and reading it as a file failed: {error}"))
     })?;
-    Profile::from_json(&json).map_err(|error| Problem::Usage(format!("{name:?} is no profile: {error}")))
+    Profile::from_json(&json).map_err(|error| Problem::Usage(format!("{name:?} is not a profile: {error}")))
 }

@@ -1,11 +1,11 @@
-//! Numbers as the report writes them.
+//! Formats numbers for the report.
 
 use ringbolt::bench::time;
 
-/// A number of which three digits mean something: `0.25`, `7.5`, `84`, `12,300`.
+/// Formats a count with about three significant digits: `0.25`, `7.5`, `84`; larger ones as `12,346`.
 pub(super) fn count(number: f64) -> String {
     match number.abs() {
-        // 0.00 would be no flush at all.
+        // `0.00` would read as no flush at all.
         small if small > 0.0 && small < 0.005 => "< 0.01".to_owned(),
         0.0 => "0".to_owned(),
         small if small < 9.995 => format!("{number:.2}"),
@@ -14,7 +14,7 @@ pub(super) fn count(number: f64) -> String {
     }
 }
 
-/// A whole number, its thousands apart.
+/// Formats a whole number with thousands separators.
 pub(super) fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
@@ -27,7 +27,7 @@ pub(super) fn thousands(number: f64) -> String {
     text
 }
 
-/// From one time to another; the unit once if both have the same.
+/// Formats a range of times; prints the unit once if both ends share it.
 pub(super) fn span(low: f64, high: f64) -> String {
     let (low, high) = (time(low), time(high));
     match (low.rsplit_once(' '), high.rsplit_once(' ')) {
@@ -37,7 +37,7 @@ pub(super) fn span(low: f64, high: f64) -> String {
     }
 }
 
-/// A length or a size, in the largest unit that leaves at least 1.
+/// Formats a size in the largest unit that leaves at least 1.
 pub(super) fn bytes(bytes: f64) -> String {
     let (mut number, mut unit) = (bytes, "bytes");
     for larger in ["KiB", "MiB", "GiB", "TiB"] {
@@ -49,7 +49,7 @@ pub(super) fn bytes(bytes: f64) -> String {
     if number.fract() == 0.0 || number >= 99.95 { format!("{number:.0} {unit}") } else { format!("{number:.1} {unit}") }
 }
 
-/// A round time at an axis: `1 ms`, where [`time`] shows how exact a figure is (`1.00 ms`).
+/// Formats a round time for an axis: `1 ms`, where [`time`] gives `1.00 ms`.
 pub(super) fn round_time(us: f64) -> String {
     if us == 0.0 {
         return "0".to_owned();
@@ -63,7 +63,7 @@ pub(super) fn round_time(us: f64) -> String {
     format!("{} {unit}", short(number))
 }
 
-/// A round number at an axis: `0.5`, `2,500`, `250k`, `3M`.
+/// Formats a round number for an axis: `0.5`, `2,500`, `250k`, `3M`.
 pub(super) fn round_count(number: f64) -> String {
     match number.abs() {
         huge if huge >= 999_999.5 => format!("{}M", short(number / 1e6)),
@@ -73,7 +73,7 @@ pub(super) fn round_count(number: f64) -> String {
     }
 }
 
-/// Without zeros behind the point.
+/// Formats a number without trailing zeros.
 fn short(number: f64) -> String {
     let text = format!("{number:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_as_exact_as_they_are_known() {
+    fn numbers_have_about_three_significant_digits() {
         let counts = [0.0, 0.001, 0.25, 7.529, 84.236, 264.3, 12_345.6, 1_234_567.0, -1234.0];
         let shown = ["0", "< 0.01", "0.25", "7.53", "84.2", "264", "12,346", "1,234,567", "-1,234"];
         assert_eq!(counts.map(count), shown);

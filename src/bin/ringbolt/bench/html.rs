@@ -1,4 +1,4 @@
-//! The report: one file that needs neither a network nor a script, for a browser or for paper.
+//! The HTML report: one self-contained file without scripts, for a browser or for printing.
 
 use std::collections::BTreeSet;
 
@@ -11,20 +11,20 @@ use super::tables;
 
 const CSS: &str = include_str!("report.css");
 
-/// Nothing may be loaded or run, whatever the texts in the results try.
+/// Forbids loading or running anything, whatever the text in the results contains.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// The six calls of a replace, and what each is for.
+/// The six calls of a replace, and what each does.
 const STEPS: [(&str, &str); 6] = [
     ("openat", "creates the temporary file"),
-    ("write", "hands the content to the kernel"),
-    ("fsync", "brings the file to the disk"),
-    ("close", "lets go of it"),
-    ("renameat", "puts it in the place of the old one"),
-    ("fsync-dir", "brings the new name to the disk"),
+    ("write", "copies the content to the kernel"),
+    ("fsync", "flushes the file to the disk"),
+    ("close", "closes it"),
+    ("renameat", "replaces the old file"),
+    ("fsync-dir", "flushes the new name to the disk"),
 ];
 
-/// The page. A verdict: what was demanded, whether that holds, and what was found.
+/// The page. Each verdict is the demand, whether it is met, and what was found.
 pub(crate) fn page(results: &Results, verdicts: &[(String, bool, String)]) -> String {
     let page = html! {
         (DOCTYPE)
@@ -52,8 +52,8 @@ pub(crate) fn page(results: &Results, verdicts: &[(String, bool, String)]) -> St
                 }
                 footer {
                     p {
-                        "Measured in a directory of its own on a machine that may be shared; "
-                        "only a power cut proves a disk honest."
+                        "Measured in a new directory, on a machine that may be shared. "
+                        "Only a power cut proves that a disk is honest."
                     }
                     p .quiet { "ringbolt " (results.version) " · " (results.schema) }
                 }
@@ -78,7 +78,7 @@ fn head(results: &Results, verdicts: &[(String, bool, String)]) -> Markup {
                 @if results.partial { strong .badge.bad { "Partial" } }
                 @if !verdicts.is_empty() {
                     a .badge.(if holding == verdicts.len() { "good" } else { "bad" }) href="#verdicts" {
-                        (holding) " of " (verdicts.len()) " demands hold"
+                        (holding) " of " (verdicts.len()) " demands met"
                     }
                 }
             }
@@ -86,7 +86,7 @@ fn head(results: &Results, verdicts: &[(String, bool, String)]) -> Markup {
             p .lead {
                 @match &results.summary {
                     Some(summary) => (unbroken(summary)),
-                    None => "Too little was measured to say it in a sentence.",
+                    None => "Too little was measured for a summary.",
                 }
             }
             (tiles(results))
@@ -94,13 +94,13 @@ fn head(results: &Results, verdicts: &[(String, bool, String)]) -> Markup {
     }
 }
 
-/// No line ends between a number and its unit.
+/// Puts non-breaking spaces between numbers and their units.
 fn unbroken(text: &str) -> String {
     let units = [" %", " µs", " ms", " s ", " KiB", " MiB", " bytes"];
     units.iter().fold(text.to_owned(), |text, unit| text.replace(unit, &unit.replacen(' ', "\u{a0}", 1)))
 }
 
-/// `22 November 2026, 22:28 UTC`; or what stands there, if it is no date.
+/// `22 November 2026, 22:28 UTC`; or the text itself, if it is not a date.
 fn moment(began: &str) -> String {
     match began.parse::<jiff::Timestamp>() {
         Ok(moment) => moment.strftime("%-d %B %Y, %H:%M UTC").to_string(),
@@ -108,21 +108,21 @@ fn moment(began: &str) -> String {
     }
 }
 
-/// The figures that are asked for first.
+/// The most important figures, shown as tiles.
 fn tiles(results: &Results) -> Markup {
     let mut tiles = Vec::new();
     if let Some(whole) = results.get("replace/plain-calls").or_else(|| results.get("replace/portable")) {
         tiles.push((time(whole.p50_us), "p50: the median of one durable replace".to_owned()));
-        tiles.push((time(whole.p99_us), "p99: 99 of 100 take no longer".to_owned()));
+        tiles.push((time(whole.p99_us), "p99: 99 of 100 take at most this long".to_owned()));
         if let Some(flushes) = whole.flushes_per_op {
-            tiles.push((count(flushes), "flushes of the disk for one replace".to_owned()));
+            tiles.push((count(flushes), "disk flushes per replace".to_owned()));
         }
     }
     let stores = results.results.iter().filter(|series| series.name.starts_with("store/"));
     if let Some(best) = stores.max_by(|a, b| a.ops_per_s.total_cmp(&b.ops_per_s)) {
         let writers = writers(&best.name).map_or("?".to_owned(), |(writers, _)| writers.to_string());
         let several = if writers == "1" { "writer" } else { "writers" };
-        tiles.push((thousands(best.ops_per_s), format!("files a second, by {writers} {several} at once")));
+        tiles.push((thousands(best.ops_per_s), format!("files per second, with {writers} concurrent {several}")));
     }
     html! {
         @if !tiles.is_empty() {
@@ -135,30 +135,30 @@ fn tiles(results: &Results) -> Markup {
     }
 }
 
-/// What must be known before a number is read.
+/// Notices to read before the numbers.
 fn notices(results: &Results) -> Markup {
     let filesystem = &results.environment.filesystem;
     let kind = if filesystem.kind.is_empty() { "filesystem" } else { &filesystem.kind };
-    let known = !results.warnings.is_empty() || !results.environment.warnings.is_empty();
+    let warned = !results.warnings.is_empty() || !results.environment.warnings.is_empty();
     html! {
         @if filesystem.volatile {
             section .notice.bad role="note" aria-label="Nothing is durable here" {
                 h2 { "Nothing is durable here" }
                 p {
-                    "This " (kind) " forgets everything when the power goes. The figures tell what the calls cost, "
-                    "and nothing of what a disk would take."
+                    "This " (kind) " loses everything at a power cut. The figures show what the system calls cost, "
+                    "not what a disk would add."
                 }
             }
         }
         @if results.partial {
             section .notice.bad role="note" aria-label="Partial" {
                 h2 { "Partial" }
-                p { "The run was ended before it was complete. Some series have fewer rounds than others, or none." }
+                p { "The run ended early. Some series have fewer rounds than others, or none." }
             }
         }
-        @if known {
+        @if warned {
             section .notice.care role="note" aria-label="Warnings" {
-                h2 { "Before you believe the numbers" }
+                h2 { "Before you trust the numbers" }
                 ul {
                     @for warning in &results.warnings { li { (warning) } }
                     @for warning in &results.environment.warnings {
@@ -178,7 +178,7 @@ fn steps(results: &Results) -> Markup {
     let steps: Vec<(&str, &str, &Series)> = STEPS.into_iter().filter_map(find).collect();
     let parts: Vec<_> = steps.iter().map(|(name, _, series)| (*name, series.p50_us)).collect();
     let all: f64 = parts.iter().map(|(_, us)| us).sum();
-    let told: Vec<_> = parts.iter().map(|(name, us)| format!("{name} {}", time(*us))).collect();
+    let labels: Vec<_> = parts.iter().map(|(name, us)| format!("{name} {}", time(*us))).collect();
     html! {
         section {
             h2 { "The steps of one replace" }
@@ -186,10 +186,10 @@ fn steps(results: &Results) -> Markup {
                 p .quiet { "The steps were not measured." }
             } @else {
                 p .quiet {
-                    "The median of each call, together " (time(all)) "."
+                    "The median of each call; the sum is " (time(all)) "."
                     @if steps.len() < STEPS.len() { " Some of the steps were not measured." }
                 }
-                (chart::stack(&format!("The medians of the steps: {}", told.join(", ")), &parts))
+                (chart::stack(&format!("The medians of the steps: {}", labels.join(", ")), &parts))
                 div .scroll tabindex="0" role="region" aria-label="The steps of one replace" {
                     table .steps {
                         thead {
@@ -233,7 +233,7 @@ fn distribution(results: &Results) -> Markup {
         .collect();
     let times = lines.iter().flat_map(|line| line.points.iter().map(|(us, _)| *us));
     let x = Axis::log("Time of one replace (logarithmic)", Unit::Time, times);
-    let y = Axis::percent("Replaces that took no longer");
+    let y = Axis::percent("Share of replaces that took at most this long");
     html! {
         section {
             h2 { "How long a replace takes" }
@@ -241,21 +241,21 @@ fn distribution(results: &Results) -> Markup {
                 p .quiet { "No whole replace was measured." }
             } @else {
                 p .quiet {
-                    "Further left is faster, and a steep line is steady. Beside each name: the median, and p99."
+                    "Further left is faster; a steep line is consistent. Next to each name: the median and p99."
                 }
-                (chart::lines("The distribution of the latencies of a replace, by engine", &x, &y, &lines, false))
+                (chart::lines("Latency distribution of a replace, by engine", &x, &y, &lines, false))
             }
         }
     }
 }
 
-/// `64` and `portable` of `store/64xportable`.
+/// Splits `store/64xportable` into `64` and `portable`.
 fn writers(name: &str) -> Option<(u32, &str)> {
     let (writers, engine) = name.strip_prefix("store/")?.split_once('x')?;
     Some((writers.parse().ok()?, engine))
 }
 
-/// `64` and `journal` of `batch/64/journal`.
+/// Splits `batch/64/journal` into `64` and `journal`.
 fn batch(name: &str) -> Option<(u32, &str)> {
     let (files, barrier) = name.strip_prefix("batch/")?.split_once('/')?;
     Some((files.parse().ok()?, barrier))
@@ -264,26 +264,26 @@ fn batch(name: &str) -> Option<(u32, &str)> {
 fn throughput(results: &Results) -> Markup {
     let writers = (
         lines_of(results, writers),
-        "Throughput against writers",
-        "Writers at once",
-        "Each writer replaces files of its own.",
+        "Throughput by number of writers",
+        "Concurrent writers",
+        "Each writer replaces its own files.",
     );
     let batches = (
         lines_of(results, batch),
-        "Throughput against the size of a batch",
-        "Files in one batch",
-        "A batch becomes durable as a whole; each line is a barrier that it can end with.",
+        "Throughput by batch size",
+        "Files per batch",
+        "A batch becomes durable as a whole; each line is one barrier.",
     );
-    let mut crowds = vec![writers, batches];
-    // One point makes no line, and is in the table.
-    crowds.retain(|(lines, ..)| xs(lines).len() > 1);
+    let mut charts = vec![writers, batches];
+    // A single point makes no line; it is in the table.
+    charts.retain(|(lines, ..)| xs(lines).len() > 1);
     html! {
-        @for (lines, title, across, aim) in &crowds {
+        @for (lines, title, across, aim) in &charts {
             @let x = Axis::values(across, &xs(lines), thousands);
-            @let y = Axis::amount("Files a second", Unit::Count, ys(lines));
+            @let y = Axis::amount("Files per second", Unit::Count, ys(lines));
             section {
                 h2 { (title) }
-                p .quiet { (aim) " Beside each name: the most it reached." }
+                p .quiet { (aim) " Next to each name: its maximum." }
                 (chart::lines(title, &x, &y, lines, true))
             }
         }
@@ -291,7 +291,7 @@ fn throughput(results: &Results) -> Markup {
     }
 }
 
-/// One line for each kind, in the order in which they come.
+/// One line for each engine or barrier, in order of first appearance.
 fn lines_of<'a>(results: &'a Results, parse: impl Fn(&'a str) -> Option<(u32, &'a str)>) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for series in &results.results {
@@ -318,14 +318,14 @@ fn sizes(results: &Results) -> Markup {
         Line { label: label.to_owned(), note: String::new(), points }
     };
     let lines = [line("median", |series| series.p50_us), line("p99", |series| series.p99_us)];
-    let x = Axis::values("Length of the file", &xs(&lines), bytes);
+    let x = Axis::values("File size", &xs(&lines), bytes);
     let y = Axis::amount("Time of one replace", Unit::Time, ys(&lines));
     html! {
         @if found.len() > 1 {
             section {
-                h2 { "Latency against the length of the file" }
-                p .quiet { "One durable replace, by the engine that a store would use here." }
-                (chart::lines("The latency of a replace against the length of the file", &x, &y, &lines, true))
+                h2 { "Latency by file size" }
+                p .quiet { "One durable replace, with the engine that a store would use here." }
+                (chart::lines("Latency of a replace by file size", &x, &y, &lines, true))
             }
         }
     }

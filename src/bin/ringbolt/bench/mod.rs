@@ -1,4 +1,4 @@
-//! `ringbolt bench`: what a durable write costs here.
+//! `ringbolt bench`: measures what a durable write costs.
 
 pub(crate) mod args;
 mod chart;
@@ -32,8 +32,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Problem> {
     }
     let demands = Demands::new(&args.assertions, &args.profiles)?;
     let outputs = Outputs::check(args)?;
-    fs::metadata(&args.dir).map_err(Problem::before("bench", "look", &args.dir))?;
-    let interrupt = Interrupt::watch().map_err(Problem::before("bench", "watch for signals", &args.dir))?;
+    fs::metadata(&args.dir).map_err(Problem::before("bench", "stat", &args.dir))?;
+    let interrupt = Interrupt::watch().map_err(Problem::signals("bench"))?;
     let mut bench = Bench::new(&args.dir).mode(args.mode()).size(args.size as usize);
     if let Some(rate) = args.rate {
         bench = bench.rate(rate);
@@ -43,13 +43,13 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Problem> {
         match progress {
             Progress::Begin { directory, takes, bytes } => {
                 let (bytes, seconds) = (HumanBytes(bytes), takes.as_secs_f64().ceil());
-                problem::tell(&format_args!(
-                    "bench: writes about {bytes} at most in {directory:?}, for about {seconds} s"
+                problem::report(&format_args!(
+                    "bench: writing at most about {bytes} in {directory:?}, for about {seconds} s"
                 ));
             }
             Progress::Turn { done, all } => {
                 if done == 1 {
-                    bar = begun(all);
+                    bar = progress_bar(all);
                 }
                 bar.set_position(done);
             }
@@ -62,26 +62,28 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Problem> {
     });
     bar.finish_and_clear();
     let results = results.map_err(|error| Problem::Read(format!("bench: {error}")))?;
-    let outcomes = demands.check(&results);
+    let checked = demands.check(&results);
     let status = match interrupt.check() {
-        // What came after the last turn has ended nothing.
+        // A signal after the last turn interrupted nothing, so the results are complete.
         Err(interrupted) if results.partial => interrupted.status(),
         _ if results.partial => {
-            problem::tell(&"bench: not complete: a series has failed; the report says which, and why");
+            problem::report(
+                &"bench: the results are incomplete, because a series failed; the report says which and why",
+            );
             ExitCode::FAILURE
         }
-        _ if outcomes.iter().any(|outcome| !outcome.holds) => ExitCode::FAILURE,
+        _ if checked.iter().any(|demand| !demand.holds) => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     };
-    match outputs.write(&results, &outcomes) {
-        // Who has seen enough of the text still asks for the status.
+    match outputs.write(&results, &checked) {
+        // The reader closed the pipe; the exit status still matters.
         Err(problem) if problem.is_closed_pipe() => Ok(status),
         result => result.map(|()| status),
     }
 }
 
-/// Shown on a terminal only; redrawn between turns, when nothing is timed.
-fn begun(all: u64) -> ProgressBar {
+/// The progress bar; hidden unless stderr is a terminal. It is redrawn between turns only, when nothing is timed.
+fn progress_bar(all: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(all), ProgressDrawTarget::stderr());
     bar.with_style(ProgressStyle::with_template("{bar:32} {percent} %, {eta} left").expect("a valid template"))
 }

@@ -1,8 +1,8 @@
-//! The series as tables for other programs: CSV and Markdown.
+//! The results as CSV and Markdown.
 
 use ringbolt::bench::{Results, Series, time};
 
-use super::demand::Outcome;
+use super::demand::DemandResult;
 use super::terminal;
 
 type Column = (&'static str, fn(&Series) -> Option<f64>);
@@ -22,7 +22,7 @@ const COLUMNS: [Column; 12] = [
     ("ctx_switches_per_op", |series| series.ctx_switches_per_op),
 ];
 
-/// One line a series; empty where the machine does not tell.
+/// One line per series. A cell is empty if the value is unknown.
 pub(crate) fn csv(results: &Results) -> String {
     let mut text = format!("name,{}\n", COLUMNS.map(|(name, _)| name).join(","));
     for series in &results.results {
@@ -32,7 +32,7 @@ pub(crate) fn csv(results: &Results) -> String {
     text
 }
 
-pub(crate) fn markdown(results: &Results, outcomes: &[Outcome]) -> String {
+pub(crate) fn markdown(results: &Results, demands: &[DemandResult]) -> String {
     let mut text = terminal::head(results);
     text += "\n| | p50 | p90 | p99 | p99.9 | max | ops/s | flushes | writes | KiB | CPU µs | switches |\n";
     text += &format!("|---|{}\n", "--:|".repeat(11));
@@ -52,6 +52,6 @@ pub(crate) fn markdown(results: &Results, outcomes: &[Outcome]) -> String {
         text += &format!("| `{}` | {} |\n", series.name, cells.join(" | "));
     }
     text += "\n";
-    text += &terminal::tail(results, outcomes);
+    text += &terminal::tail(results, demands);
     text
 }

@@ -1,4 +1,4 @@
-//! The tables of the report: every series, the machine, the verdicts.
+//! The tables of the report: all series, the machine, the demands.
 
 use maud::{Markup, html};
 use ringbolt::bench::{Results, Series, time};
@@ -7,14 +7,14 @@ use ringbolt::environment::{Device, Environment};
 use super::chart;
 use super::figures::{bytes, count, span, thousands};
 
-/// The families of series, by the first part of their names.
+/// The families of series: the first part of their names, and a title.
 const FAMILIES: [(&str, &str); 7] = [
     ("step", "The steps of one replace"),
-    ("replace", "One replace, whole"),
-    ("store", "Writers at once"),
+    ("replace", "One replace, in total"),
+    ("store", "Concurrent writers"),
     ("batch", "Batches"),
-    ("size", "Lengths of the file"),
-    ("floor", "The floor: the least that a sync can cost"),
+    ("size", "File sizes"),
+    ("floor", "The floor: the least a sync can cost"),
     ("method", "Other ways to write"),
 ];
 
@@ -35,17 +35,17 @@ const HEADS: [&str; 14] = [
     "p50 of\u{a0}each round",
 ];
 
-const DEVICE: [&str; 8] = ["Device", "Kind", "Model or file", "Size", "Turns", "Scheduler", "Write cache", "FUA"];
+const DEVICE: [&str; 8] = ["Device", "Kind", "Model or file", "Size", "Rotational", "Scheduler", "Write cache", "FUA"];
 
-/// What a family is, or its bare name.
+/// The title of a family, or its name if it has none.
 fn title(family: &str) -> &str {
     FAMILIES.iter().find(|known| known.0 == family).map_or(family, |known| known.1)
 }
 
-/// All series.
+/// The table of all series, grouped by family.
 pub(super) fn series(results: &Results) -> Markup {
     let family = |series: &Series| series.name.split('/').next().unwrap_or_default().to_owned();
-    // Those of a family may come apart, but are shown together.
+    // The series of a family may not be adjacent in the results.
     let mut families: Vec<(String, Vec<&Series>)> = Vec::new();
     for series in &results.results {
         let name = family(series);
@@ -56,11 +56,11 @@ pub(super) fn series(results: &Results) -> Markup {
     }
     html! {
         section .wide {
-            h2 { "Every series" }
+            h2 { "All series" }
             @if families.is_empty() {
                 p .quiet { "Nothing was measured." }
             } @else {
-                div .scroll tabindex="0" role="region" aria-label="Every series" {
+                div .scroll tabindex="0" role="region" aria-label="All series" {
                     table .series {
                         thead {
                             tr {
@@ -82,19 +82,19 @@ pub(super) fn series(results: &Results) -> Markup {
                 }
                 ul .notes {
                     li {
-                        "–: this machine doesn’t tell, or nothing can be said of this series alone: "
-                        "a step shares the counters with its replace."
+                        "–: unknown on this machine, or not known for this series alone: "
+                        "a step shares its counters with the whole replace."
                     }
                     li {
                         "95 % interval of p50: the confidence interval of the median of the rounds, "
-                        "by resampling them, from 5 rounds on; "
-                        "p50 itself is of all operations, and may lie outside. p99.9: from 10,000 operations on."
+                        "by resampling them; needs 5 rounds. "
+                        "p50 itself covers all operations and may lie outside. p99.9 needs 10,000 operations."
                     }
                     li {
-                        "p50 of each round: from the first to the last. A slope is drift; "
-                        "less than a fifth up or down looks calm."
+                        "p50 of each round: from first to last. A slope is drift; "
+                        "the full height is at least ±20 %."
                     }
-                    li { "flushes, writes and KiB are what the disk executed, switches are changes of context." }
+                    li { "flushes, writes and KiB: executed by the disk. switches: context switches." }
                 }
             }
         }
@@ -133,7 +133,7 @@ fn cell(text: Option<String>) -> Markup {
     }
 }
 
-/// What is missing, and why.
+/// The series that could not be measured, and why.
 pub(super) fn not_measured(results: &Results) -> Markup {
     html! {
         @if !results.not_measured.is_empty() {
@@ -149,12 +149,12 @@ pub(super) fn not_measured(results: &Results) -> Markup {
     }
 }
 
-/// The machine, and the method.
+/// The method and the machine.
 pub(super) fn environment(results: &Results) -> Markup {
     let environment = &results.environment;
     html! {
         section {
-            h2 { "Where, and how" }
+            h2 { "Method and machine" }
             dl .facts {
                 (fact("Method", &method(results)))
                 (fact("Directory", &environment.directory.display().to_string()))
@@ -165,10 +165,10 @@ pub(super) fn environment(results: &Results) -> Markup {
                 (fact("Barriers", &barriers(environment)))
                 (fact("Filesystem", &filesystem(environment)))
                 (fact("Options", &environment.filesystem.options.join(", ")))
-                (fact("Sync of a directory", &directory_fsync(environment)))
+                (fact("Directory sync", &directory_fsync(environment)))
             }
             @if !environment.device.is_empty() {
-                h3 { "From the filesystem down to the disk" }
+                h3 { "Devices, from the filesystem down to the disk" }
                 (devices(&environment.device))
             }
         }
@@ -179,7 +179,7 @@ fn fact(name: &str, text: &str) -> Markup {
     html! {
         div {
             dt { (name) }
-            @if text.is_empty() { dd .quiet { "not known" } } @else { dd { (text) } }
+            @if text.is_empty() { dd .quiet { "unknown" } } @else { dd { (text) } }
         }
     }
 }
@@ -196,11 +196,11 @@ fn method(results: &Results) -> String {
     let method = &results.method;
     let rounds = if method.rounds == 1 { "1 round".to_owned() } else { format!("{} rounds", method.rounds) };
     let pace = match method.rate_per_s {
-        Some(rate) => format!("{} operations a second of each writer, measured from their intended start", count(rate)),
-        None => "closed loop: each operation begins when the last has ended".to_owned(),
+        Some(rate) => format!("{} operations per second and writer, measured from their intended start", count(rate)),
+        None => "closed loop: each operation starts when the previous one ends".to_owned(),
     };
     format!(
-        "{} mode; {rounds}, in each of which every series has a turn of {} ms, in rotating order; files of {}; {pace}",
+        "{} mode; {rounds}; in each round every series has a turn of {} ms, in rotating order; files of {}; {pace}",
         method.mode,
         method.turn_ms,
         bytes(method.size_bytes as f64)
@@ -211,8 +211,8 @@ fn io_uring(environment: &Environment) -> String {
     let found = &environment.io_uring;
     let mut text = because(if found.available { "available" } else { "not available" }, &found.reason);
     match found.failing_fsync_severs_links {
-        Some(true) => text += "; a failing fsync cancels what is linked behind it",
-        Some(false) => text += "; a failing fsync does NOT cancel what is linked behind it",
+        Some(true) => text += "; a failing fsync cancels the requests linked after it",
+        Some(false) => text += "; a failing fsync does NOT cancel the requests linked after it",
         None => {}
     }
     if !found.missing_operations.is_empty() {
@@ -237,9 +237,9 @@ fn filesystem(environment: &Environment) -> String {
     parts.extend(found.source.as_ref().map(|source| format!("from {source}")));
     parts.extend(found.mount_point.as_ref().map(|at| format!("at {}", at.display())));
     let marks = [
-        (found.volatile.then_some(true), "forgets everything when the power goes", ""),
+        (found.volatile.then_some(true), "loses everything at a power cut", ""),
         (found.network.then_some(true), "on another machine", ""),
-        (found.fuse.then_some(true), "served by a process", ""),
+        (found.fuse.then_some(true), "FUSE", ""),
         (found.journal, "with a journal", "without a journal"),
         (found.fast_commit, "fast commit", "no fast commit"),
         (found.barriers, "syncs flush the device", "syncs do NOT flush the device"),
@@ -288,16 +288,16 @@ fn devices(devices: &[Device]) -> Markup {
     }
 }
 
-/// What was demanded, and what came of it.
+/// The demands, and whether they are met.
 pub(super) fn verdicts(verdicts: &[(String, bool, String)]) -> Markup {
     html! {
         @if !verdicts.is_empty() {
             section #verdicts {
-                h2 { "What was demanded" }
+                h2 { "Demands" }
                 ul .verdicts {
                     @for (demand, holds, found) in verdicts {
                         li .(if *holds { "pass" } else { "fail" }) {
-                            strong { @if *holds { "✓ holds" } @else { "✗ fails" } }
+                            strong { @if *holds { "✓ met" } @else { "✗ not met" } }
                             span .name { (demand) }
                             span { (found) }
                         }

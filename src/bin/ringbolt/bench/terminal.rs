@@ -1,28 +1,28 @@
-//! The results as a person reads them on a terminal of 80 columns.
+//! The results as text, for a terminal of 80 columns.
 
 use ringbolt::bench::{Results, Series, time};
 use ringbolt::environment::{Device, Environment};
 
-use super::demand::Outcome;
+use super::demand::DemandResult;
 
-/// The groups in their order: what their series' names begin with, and the heading.
+/// The groups in display order: the prefix of their series' names, and the heading.
 const GROUPS: [(&str, &str); 7] = [
-    ("step/", "one durable replace, by its calls"),
-    ("replace/", "one durable replace, whole"),
-    ("store/", "a store: so many writers at once"),
-    ("batch/", "a store: batches (latency of a batch, files/s)"),
-    ("size/", "one durable replace, by the length of the file"),
-    ("floor/", "the floor"),
+    ("step/", "one durable replace, by system call"),
+    ("replace/", "one durable replace, in total"),
+    ("store/", "a store with this many concurrent writers"),
+    ("batch/", "a store with batches (latency per batch, files/s)"),
+    ("size/", "one durable replace, by file size"),
+    ("floor/", "the floor: the least a sync can cost"),
     ("method/", "other methods"),
 ];
 
-/// How many characters the rounds take.
+/// Width of a sparkline, in characters.
 const SPARKS: usize = 10;
 
-/// How wide a line may be.
+/// The maximum line width, in columns.
 const WIDTH: usize = 80;
 
-pub(crate) fn text(results: &Results, outcomes: &[Outcome]) -> String {
+pub(crate) fn text(results: &Results, demands: &[DemandResult]) -> String {
     let mut text = head(results);
     for (prefix, heading) in GROUPS {
         let series: Vec<&Series> = results.results.iter().filter(|series| series.name.starts_with(prefix)).collect();
@@ -48,23 +48,23 @@ pub(crate) fn text(results: &Results, outcomes: &[Outcome]) -> String {
         }
     }
     text += "\n";
-    text + &tail(results, outcomes)
+    text + &tail(results, demands)
 }
 
-/// The sentence, and the machine.
+/// The summary, the machine, the method and warnings.
 pub(crate) fn head(results: &Results) -> String {
     let mut text = String::new();
     if results.partial {
-        text += "PARTIAL: ended before it was complete.\n\n";
+        text += "PARTIAL: the run ended early.\n\n";
     }
     let sentence = results.summary.as_deref().unwrap_or("Too little was measured to say what a durable replace costs.");
     text += &format!("{}\n\n", wrap(sentence, ""));
     text += &format!("{}\n", wrap(&machine(&results.environment), ""));
     let loop_kind = match results.method.rate_per_s {
-        None => "closed loop: each operation begins when the last has ended".to_owned(),
-        Some(rate) => format!("{rate} operations a second, measured from when each was to begin"),
+        None => "closed loop: each operation starts when the previous one ends".to_owned(),
+        Some(rate) => format!("{rate} operations per second, measured from the intended start"),
     };
-    let method = format!("{} rounds of turns of {} ms; {loop_kind}", results.method.rounds, results.method.turn_ms);
+    let method = format!("{} rounds with turns of {} ms; {loop_kind}", results.method.rounds, results.method.turn_ms);
     text += &format!("{}\n", wrap(&method, ""));
     let warnings = results.environment.warnings.iter().map(|warning| format!("{} {}", warning.what, warning.advice));
     for warning in results.warnings.iter().cloned().chain(warnings) {
@@ -73,17 +73,17 @@ pub(crate) fn head(results: &Results) -> String {
     text
 }
 
-/// What could not be measured, and what became of the demands.
-pub(crate) fn tail(results: &Results, outcomes: &[Outcome]) -> String {
+/// What could not be measured, and whether the demands are met.
+pub(crate) fn tail(results: &Results, demands: &[DemandResult]) -> String {
     let mut text = String::new();
     for missing in &results.not_measured {
         text += &format!("{}\n", wrap(&format!("not measured: {}: {}", missing.name, missing.reason), "  "));
     }
-    for outcome in outcomes {
-        let verdict = if outcome.holds { "holds" } else { "DOES NOT HOLD" };
-        let line = format!("{verdict}: {} ({})", outcome.demand, outcome.found);
+    for demand in demands {
+        let verdict = if demand.holds { "met" } else { "NOT MET" };
+        let line = format!("{verdict}: {} ({})", demand.demand, demand.found);
         text += &format!("{}\n", wrap(&line, "  "));
-        if let Some((source, quote)) = &outcome.source {
+        if let Some((source, quote)) = &demand.source {
             text += &format!("{}\n  {source}\n", wrap(&format!("  \"{quote}\""), "  "));
         }
     }
@@ -93,7 +93,7 @@ pub(crate) fn tail(results: &Results, outcomes: &[Outcome]) -> String {
 fn machine(environment: &Environment) -> String {
     let filesystem = &environment.filesystem;
     let journal = match (filesystem.volatile, filesystem.journal) {
-        (true, _) => ", which forgets everything",
+        (true, _) => " (in memory)",
         (_, Some(false)) => " without a journal",
         _ => "",
     };
@@ -104,7 +104,7 @@ fn machine(environment: &Environment) -> String {
         n => format!("{n} processors"),
     };
     let Environment { kernel, engine, .. } = environment;
-    format!("{}{journal}{on}; {kernel}, {processors}; a store uses the engine {engine}", filesystem.kind)
+    format!("{}{journal}{on}; {kernel}, {processors}; a store uses engine {engine}", filesystem.kind)
 }
 
 fn device(device: &Device) -> String {
@@ -114,27 +114,27 @@ fn device(device: &Device) -> String {
     if facts.is_empty() { device.name.clone() } else { format!("{} ({})", device.name, facts.join(", ")) }
 }
 
-/// The medians of the rounds, from zero: what looks level is level.
+/// The medians of the rounds as bars. The scale starts at zero, so that small differences look small.
 fn sparks(rounds: &[f64]) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let most = rounds.iter().copied().fold(0.0, f64::max);
+    let highest = rounds.iter().copied().fold(0.0, f64::max);
     let columns = rounds.len().min(SPARKS);
     (0..columns)
         .map(|column| {
             let round = rounds[column * rounds.len() / columns];
-            LEVELS[((round / most * 8.0).ceil() as usize).clamp(1, 8) - 1]
+            LEVELS[((round / highest * 8.0).ceil() as usize).clamp(1, 8) - 1]
         })
         .collect()
 }
 
-/// A share as a bar.
+/// Draws a share (0 to 1) as a bar.
 fn bar(share: f64) -> String {
     let eighths = (share * SPARKS as f64 * 8.0).round() as usize;
     let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
     format!("{}{rest}", "█".repeat(eighths / 8))
 }
 
-/// Lines of at most 80 columns; all but the first are indented.
+/// Wraps to 80 columns; indents all lines but the first.
 fn wrap(text: &str, indent: &str) -> String {
     textwrap::fill(text, textwrap::Options::new(WIDTH).subsequent_indent(indent).break_words(false))
 }

@@ -8,18 +8,18 @@ use ringbolt::sidecar::{KeyId, Purpose, SidecarOptions};
 
 use crate::args::EngineArg;
 
-/// Look after a keys.json, a storage node's wrapped encryption keys.
+/// Manage keys.json, the wrapped encryption keys of a storage node.
 ///
-/// What is changed is durable when the command has ended with status 0. A node that has the file open is not disturbed: while it
-/// runs, it is the only writer.
+/// Changes are durable once the command exits with status 0. While a node has the file open it is the only writer, so
+/// commands that write are refused.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Exit status:
-  0  done; the file is valid
-  1  failed; the file is damaged, or others than its owner may read it
-  2  wrong usage
-  3  there is no such file
-  4  the file could not be looked at, so nothing is known of it (show, check)")]
+  0  success; the file is valid
+  1  failed; the file is damaged, or group or others may read it
+  2  usage error
+  3  the file does not exist
+  4  the file could not be read, so its state is unknown (show, check)")]
 pub(crate) struct SidecarArgs {
     #[command(subcommand)]
     pub(crate) command: SidecarCommand,
@@ -34,7 +34,7 @@ pub(crate) enum SidecarCommand {
     Upgrade(UpgradeArgs),
 }
 
-/// Create a sidecar without keys.
+/// Create a keys.json without keys.
 ///
 /// The directory must exist; the file must not.
 #[derive(Debug, Args)]
@@ -42,88 +42,88 @@ pub(crate) struct InitArgs {
     /// The file to create, such as `keys.json`
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) path: PathBuf,
-    /// Create version 2, with this storage cutover index [default: version 1, without one]
+    /// Create version 2 with this storage cutover index [default: version 1, which has none]
     #[arg(long, value_name = "INDEX")]
     pub(crate) storage_cutover_index: Option<u64>,
     #[command(flatten)]
     pub(crate) writing: WritingFile,
 }
 
-/// Show what is in a sidecar; not the wrapped keys, unless asked to.
+/// Show the content of a keys.json, without the wrapped keys.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
-    pub(crate) file: File,
+    pub(crate) file: ExistingFile,
     /// Print a JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// Show the wrapped keys, too, as base64
+    /// Also show the wrapped keys, as base64
     #[arg(long)]
     pub(crate) wrapped: bool,
 }
 
-/// Tell in one line whether a sidecar is valid; if not, what is wrong and what to do.
+/// Check whether a keys.json is valid; if not, say what is wrong and what to do.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
-    pub(crate) file: File,
+    pub(crate) file: ExistingFile,
     /// Print a JSON object with path, valid, error, line, column, canonical and temporary
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Make a key the active one of its purpose.
+/// Make a key the active key of its purpose.
 ///
-/// Also in a file whose active ids are wrong, to set them right.
+/// Also accepts a file whose active ids are invalid, to repair it.
 #[derive(Debug, Args)]
 pub(crate) struct SetActiveArgs {
     #[command(flatten)]
-    pub(crate) file: File,
-    /// Whose active key
+    pub(crate) file: ExistingFile,
+    /// The purpose whose active key to set
     pub(crate) purpose: PurposeArg,
-    /// The id of a key that is there, or `none`
+    /// The id of an existing key, or `none`
     #[arg(value_parser = id)]
-    pub(crate) id: Choice,
+    pub(crate) id: KeyIdOrNone,
     #[command(flatten)]
     pub(crate) writing: WritingFile,
 }
 
-/// Make a sidecar version 2: give it a storage cutover index.
+/// Convert a keys.json to version 2, which has a storage cutover index.
 ///
-/// One that is version 2 already is left alone; if it has another index than the one asked for, that is an error. The index
-/// cannot be changed later.
+/// A file that is already version 2 is left unchanged; if its index differs from the one given, that is an error. The
+/// index cannot be changed later.
 #[derive(Debug, Args)]
 pub(crate) struct UpgradeArgs {
     #[command(flatten)]
-    pub(crate) file: File,
-    /// The index from which what is stored is in the envelope [default: 0]
+    pub(crate) file: ExistingFile,
+    /// The index from which stored data is in the envelope [default: 0]
     #[arg(long, value_name = "INDEX")]
     pub(crate) storage_cutover_index: Option<u64>,
     #[command(flatten)]
     pub(crate) writing: WritingFile,
 }
 
-/// A file that is there.
+/// An existing file.
 #[derive(Debug, Args)]
-pub(crate) struct File {
+pub(crate) struct ExistingFile {
     /// The file, such as `keys.json`
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) path: PathBuf,
-    /// Read it even if group or others may
+    /// Accept a file that group or others may read
     #[arg(long)]
     pub(crate) allow_shared: bool,
 }
 
-impl File {
+impl ExistingFile {
     pub(crate) fn options(&self) -> SidecarOptions {
         SidecarOptions::new().allow_shared(self.allow_shared)
     }
 }
 
-/// What every command that writes takes.
+/// Options shared by all commands that write.
 #[derive(Debug, Args)]
 pub(crate) struct WritingFile {
-    /// What does the I/O
+    /// The I/O engine
     #[arg(long, value_enum, default_value_t = EngineArg::Auto)]
     engine: EngineArg,
 }
@@ -149,13 +149,13 @@ impl From<PurposeArg> for Purpose {
     }
 }
 
-/// A key, or none.
+/// The id of a key, or none.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Choice(pub(crate) Option<KeyId>);
+pub(crate) struct KeyIdOrNone(pub(crate) Option<KeyId>);
 
-fn id(text: &str) -> Result<Choice, String> {
+fn id(text: &str) -> Result<KeyIdOrNone, String> {
     match text {
-        "none" | "0" => Ok(Choice(None)),
-        text => text.parse().map(|id| Choice(Some(id))).map_err(|error| format!("{error}")),
+        "none" | "0" => Ok(KeyIdOrNone(None)),
+        text => text.parse().map(|id| KeyIdOrNone(Some(id))).map_err(|error| format!("{error}")),
     }
 }

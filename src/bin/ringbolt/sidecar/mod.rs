@@ -1,4 +1,4 @@
-//! `ringbolt sidecar`: keys.json from the command line.
+//! `ringbolt sidecar`: manages keys.json from the command line.
 
 pub(crate) mod args;
 
@@ -16,10 +16,10 @@ use crate::problem::{self, Problem};
 use crate::read::shown;
 use args::{CheckArgs, InitArgs, SetActiveArgs, ShowArgs, SidecarArgs, SidecarCommand, UpgradeArgs};
 
-/// There is no such file.
+/// Exit status: the file does not exist.
 const MISSING: u8 = 3;
 
-/// The file could not be looked at.
+/// Exit status: the file could not be read.
 const UNKNOWN: u8 = 4;
 
 pub(crate) fn run(args: &SidecarArgs) -> Result<ExitCode, Problem> {
@@ -58,7 +58,7 @@ fn upgrade(args: &UpgradeArgs) -> Result<ExitCode, Problem> {
     let change = || {
         let store = args.file.options().engine(args.writing.engine()).open(path)?;
         let before = store.get().storage_envelope_cutover_index;
-        // An update without a change would still put the bytes and the mode of the file in order.
+        // Even an update without a change would rewrite a file whose bytes or mode are not canonical.
         if before.is_none() {
             store.update(|sidecar| sidecar.upgrade(args.storage_cutover_index.unwrap_or(0)))?;
         }
@@ -68,23 +68,23 @@ fn upgrade(args: &UpgradeArgs) -> Result<ExitCode, Problem> {
         (Err(error), _) => failed("sidecar upgrade", path, error),
         (Ok(None), _) => Ok(ExitCode::SUCCESS),
         (Ok(Some(index)), Some(asked)) if asked != index => Err(Problem::Read(format!(
-            "{path:?} is version 2 already, with the storage cutover index {index}, not {asked}; it was left alone"
+            "{path:?} is already version 2, with storage cutover index {index} instead of {asked}; nothing was changed"
         ))),
         (Ok(Some(index)), _) => {
-            print(&format!("{path:?} is version 2 already, with the storage cutover index {index}\n"))?;
+            print(&format!("{path:?} is already version 2, with storage cutover index {index}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// Of an error of what writes, one line that tells what is true now, and the status.
+/// The error message and exit status of a command that writes. The message says whether anything changed.
 fn failed(doing: &str, path: &Path, error: SidecarError) -> Result<ExitCode, Problem> {
     match error {
-        // Only with these is there any doubt about what is true now.
+        // Only an I/O error can leave the outcome unknown.
         SidecarError::Io(error) => Err(Problem::write(doing, &path.to_string_lossy())(error)),
-        // There is nothing that could have been changed, or the text tells it.
+        // There is no file to change, or the message already says that it was not changed.
         SidecarError::NotFound { .. } | SidecarError::ChangedBehind { .. } => refused(error, ""),
-        // The file is named where what is wrong is in it, and not where it is in what was asked for.
+        // The error is in the new value, so its location names no file: add the path.
         error if error.location().is_some_and(|at| at.path().is_none()) => {
             Err(Problem::Read(format!("{path:?}: {error}; nothing was changed")))
         }
@@ -92,22 +92,22 @@ fn failed(doing: &str, path: &Path, error: SidecarError) -> Result<ExitCode, Pro
     }
 }
 
-/// The same for what only looks.
+/// The error message and exit status of a command that only reads.
 fn unreadable(error: SidecarError) -> Result<ExitCode, Problem> {
     match error {
         SidecarError::Io(error) => {
-            problem::tell(&error);
+            problem::report(&error);
             Ok(ExitCode::from(UNKNOWN))
         }
         error => refused(error, ""),
     }
 }
 
-/// What is wrong with a file, what to do about it, and what else there is to say.
+/// The message for an invalid file, with advice; `also` is appended.
 fn refused(error: SidecarError, also: &str) -> Result<ExitCode, Problem> {
     match error {
         SidecarError::NotFound { .. } => {
-            problem::tell(&format_args!("{error}; `ringbolt sidecar init` creates one in a directory that is there"));
+            problem::report(&format_args!("{error}; create it with `ringbolt sidecar init`, in an existing directory"));
             Ok(ExitCode::from(MISSING))
         }
         SidecarError::Exposed { .. } => Err(Problem::Read(format!("{error} with --allow-shared{also}"))),
@@ -148,24 +148,24 @@ fn check(args: &CheckArgs) -> Result<ExitCode, Problem> {
         };
         let mut text = format!("{path:?}: valid, {}\n", summary(&sidecar));
         if canonical == Some(false) {
-            text += "note: it is not written as ringbolt writes it; the next write makes it so\n";
+            text += "note: the formatting differs from ringbolt's; the next write normalizes it\n";
         }
         if left {
             text += &format!(
-                "note: {temporary:?} is there: somebody is writing, or was cut short; leave it to the next write\n"
+                "note: {temporary:?} exists: a write is in progress or was interrupted; the next write removes it\n"
             );
         }
         text
     };
     match print(&text) {
-        // Who asks for the status alone does not read the text.
+        // The reader may want only the exit status.
         Err(problem) if problem.is_closed_pipe() => Ok(status),
         result => result.map(|()| status),
     }
 }
 
-/// Whether the bytes are those that we would write for them; `None` where they cannot be read any more. They may be newer than the
-/// ones that were checked: each is asked for itself.
+/// Whether the file has exactly the bytes that `to_json` would write; `None` if it can no longer be read. Reads the
+/// file again, so the bytes may be newer than the ones that were checked.
 fn is_canonical(path: &Path) -> Option<bool> {
     let bytes = std::fs::read(path).ok()?;
     Some(Sidecar::from_json(&bytes).ok()?.to_json().ok()? == bytes)
@@ -274,7 +274,8 @@ fn print(text: &str) -> Result<(), Problem> {
 mod tests {
     use super::*;
 
-    /// On a terminal nothing in `created` moves the cursor or turns the text; elsewhere it is printed as it is.
+    /// On a terminal, control and bidirectional characters in `created` are escaped; elsewhere they are printed
+    /// unchanged.
     #[test]
     fn a_terminal_is_shown_no_control_characters() {
         let key = SidecarKey {
