@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::stat::SFlag;
 
 use super::barrier::BarrierKind;
@@ -243,7 +242,7 @@ fn explain_missing(error: Error, expected: Option<Version>) -> Error {
 /// For the unlink of a directory, POSIX and macOS report EPERM where Linux reports EISDIR.
 fn explain_delete(error: Error, dir: &Dir, key: &str) -> Error {
     match (error.raw_os_error(), Key::parse(key)) {
-        (Some(libc::EPERM), Ok(key)) => look(dir, &key).err().unwrap_or(error),
+        (Some(errno), Ok(key)) if errno == Errno::EPERM as i32 => look(dir, &key).err().unwrap_or(error),
         _ => error,
     }
 }

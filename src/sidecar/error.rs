@@ -147,7 +147,7 @@ pub enum SidecarError {
         id: KeyId,
     },
     /// An unknown purpose.
-    #[error("{at}key {id} has purpose {found}; it must be \"storage\" or \"raft\"")]
+    #[error("{at}key {id} has an unknown purpose: {found}; it must be \"storage\" or \"raft\"")]
     UnknownPurpose {
         /// Where.
         at: Location,

@@ -89,7 +89,10 @@ fn a_link_in_its_place_is_replaced_by_a_write_and_refused_by_a_read() {
         fs::set_permissions(dir.join("elsewhere"), fs::Permissions::from_mode(0o600)).unwrap();
         symlink("elsewhere", path).unwrap();
         let error = options.read(path).unwrap_err();
-        assert_eq!(error.to_string(), format!("{path:?} is a symbolic link, not a regular file; name one"));
+        assert_eq!(
+            error.to_string(),
+            format!("{path:?} is a symbolic link, not a regular file; give the path of a regular file")
+        );
         options.write(path, &Sidecar::default()).unwrap();
         assert!(fs::symlink_metadata(path).unwrap().is_file());
         assert_eq!(options.read(dir.join("elsewhere")).unwrap(), fixture());
@@ -109,12 +112,12 @@ fn what_is_no_private_file_is_refused() {
     fs::create_dir(&path).unwrap();
     assert_eq!(
         text(Sidecar::read(&path).unwrap_err()),
-        format!("{path:?} is a directory, not a regular file; name one")
+        format!("{path:?} is a directory, not a regular file; give the path of a regular file")
     );
     fs::remove_dir(&path).unwrap();
     // Nobody writes to it: a reader that waits would wait for ever.
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let fifo = format!("{path:?} is a FIFO, a socket or a device, not a regular file; name one");
+    let fifo = format!("{path:?} is a FIFO, a socket or a device, not a regular file; give the path of a regular file");
     assert_eq!(text(Sidecar::read(&path).unwrap_err()), fifo);
     assert_eq!(text(SidecarStore::open(&path).unwrap_err()), fifo);
     fs::remove_file(&path).unwrap();
@@ -140,7 +143,7 @@ fn what_is_no_private_file_is_refused() {
     file.set_len((1 << 20) + 1).unwrap();
     let error = Sidecar::read(&path).unwrap_err();
     assert!(matches!(error, SidecarError::TooLarge { len: 1_048_577, .. }), "{error}");
-    assert!(text(error).starts_with(&format!("{path:?}: 1048577 bytes are too many")));
+    assert!(text(error).starts_with(&format!("{path:?}: the file has 1048577 bytes")));
     file.set_len(1 << 20).unwrap();
     assert!(matches!(Sidecar::read(&path), Err(SidecarError::Syntax { .. })));
     for bad in ["", "/", "..", "f/"]
