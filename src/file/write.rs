@@ -167,8 +167,7 @@ impl WriteOptions {
         self
     }
 
-    /// The engine to use. [`Engine::Uring`] starts a ring for this one write: for more than one, open a
-    /// [`Store`](crate::Store).
+    /// The engine to use. [`Engine::Uring`] starts a ring for this one write: for more than one, open a [`Store`](crate::Store).
     pub fn engine(mut self, engine: Engine) -> WriteOptions {
         self.engine = engine;
         self

@@ -44,8 +44,7 @@ pub(super) fn explain_source(error: Error, location: &Path) -> TheirError {
     explain(error, location)
 }
 
-/// Like [`explain`], for an operation that must not replace an object. A directory in its place is not an existing
-/// object.
+/// Like [`explain`], for an operation that must not replace an object. A directory in its place is not an existing object.
 pub(super) fn explain_create(store: &Store, error: Error, location: &Path) -> TheirError {
     if error.is_already_exists()
         && let Err(found) = store.reader().file(location.as_ref())

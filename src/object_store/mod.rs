@@ -86,8 +86,7 @@ pub struct RingboltStore {
 }
 
 impl RingboltStore {
-    /// Opens an existing store, with the defaults of [`Store::builder`]. For other options, convert a [`Store`] with
-    /// [`From`].
+    /// Opens an existing store, with the defaults of [`Store::builder`]. For other options, convert a [`Store`] with [`From`].
     ///
     /// # Errors
     ///
@@ -275,8 +274,7 @@ impl ObjectStore for RingboltStore {
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         match options.target_mode {
             RenameTargetMode::Overwrite => {
-                // Check that `from` is an object first: otherwise the rename would create the directory of `to` and
-                // then fail.
+                // Check that `from` is an object first: otherwise the rename would create the directory of `to` and then fail.
                 let (reader, path) = (self.reader(), from.clone());
                 blocking(move || get::open_version(&reader, &path)).await?;
                 self.store.rename_async(from.as_ref(), to.as_ref()).await.map_err(|error| explain_source(error, from))

@@ -115,8 +115,7 @@ impl MultipartUpload for Upload {
         let location = self.location.clone();
         match file {
             Some(file) => blocking(move || file.discard().map_err(|error| explain(error, &location))).await,
-            // `WriteMultipart::finish` aborts after a failed completion, and would report the abort's error instead of
-            // the cause.
+            // `WriteMultipart::finish` aborts after a failed completion, and would report the abort's error instead of the cause.
             None if failed => Ok(()),
             None => Err(self.error("the upload has ended".to_owned())),
         }

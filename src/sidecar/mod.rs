@@ -1,6 +1,5 @@
-//! `keys.json`: the wrapped data-encryption keys of one storage node, in one small file that survives a power cut. A
-//! [`Sidecar`] is the value; a [`SidecarStore`] is the only writer of its file. A node keeps the store open and changes
-//! the value through it:
+//! `keys.json`: the wrapped data-encryption keys of one storage node, in one small file that survives a power cut. A [`Sidecar`]
+//! is the value; a [`SidecarStore`] is the only writer of its file. A node keeps the store open and changes the value through it:
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -86,8 +86,7 @@ impl SidecarOptions {
     /// # Errors
     ///
     /// As [`read`](SidecarOptions::read) for the file and as [`write`](SidecarOptions::write) for the directory.
-    /// [`SidecarError::Owner`] if the file belongs to another user, who could not read the file that this process would
-    /// write.
+    /// [`SidecarError::Owner`] if the file belongs to another user, who could not read the file that this process would write.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SidecarStore, SidecarError> {
         SidecarStore::open_with(path.as_ref(), select(self.engine)?, self.leniency)
     }
@@ -96,8 +95,7 @@ impl SidecarOptions {
     ///
     /// # Errors
     ///
-    /// The file exists ([`is_already_exists`](crate::Error::is_already_exists)); otherwise as
-    /// [`write`](SidecarOptions::write).
+    /// The file exists ([`is_already_exists`](crate::Error::is_already_exists)); otherwise as [`write`](SidecarOptions::write).
     pub fn create(&self, path: impl AsRef<Path>, sidecar: Sidecar) -> Result<SidecarStore, SidecarError> {
         SidecarStore::create_with(path.as_ref(), select(self.engine)?, sidecar)
     }

@@ -21,9 +21,8 @@ use crate::protocol::Existing;
 /// does not remember removed keys, so never reuse a removed id.
 ///
 /// When a change fails, [`get`](SidecarStore::get) returns the last durable value. If the directory could not be synced
-/// ([`Outcome::Unknown`](crate::Outcome::Unknown)), the content of the file is unknown and every further change is
-/// refused until the store is reopened. The same applies if another program changed the file
-/// ([`SidecarError::ChangedBehind`]).
+/// ([`Outcome::Unknown`](crate::Outcome::Unknown)), the content of the file is unknown and every further change is refused until
+/// the store is reopened. The same applies if another program changed the file ([`SidecarError::ChangedBehind`]).
 ///
 /// A change blocks until it is durable: on an async runtime, use `spawn_blocking`. The directory is locked while the
 /// store is open. See the [module](crate::sidecar) for an example.
@@ -125,8 +124,7 @@ impl SidecarStore {
         self.change(|sidecar| Ok(change(sidecar)), false)
     }
 
-    /// Increments the local epoch of a key, and returns it once it is durable, so that no later start of this node gets
-    /// it again.
+    /// Increments the local epoch of a key, and returns it once it is durable, so that no later start of this node gets it again.
     ///
     /// # Errors
     ///

@@ -49,8 +49,7 @@ impl Store {
         self.shared.reader.exists(key)
     }
 
-    /// The keys that begin with `prefix`, in the order of their bytes; `""` lists all. See
-    /// [`Reader::list`](crate::Reader::list).
+    /// The keys that begin with `prefix`, in the order of their bytes; `""` lists all. See [`Reader::list`](crate::Reader::list).
     pub fn list(&self, prefix: impl AsRef<str>) -> Result<List> {
         self.shared.reader.list(prefix)
     }

@@ -122,8 +122,7 @@ impl ReplaceJob<'_> {
                 result.map_err(errno)
             }
             Call::SyncFile => done(self.file.as_ref().ok_or(Errno::EBADF)?.sync_all().await),
-            // close releases the descriptor even if it fails with EINTR (close(2)), and the data is already synced:
-            // ignore EINTR.
+            // close releases the descriptor even if it fails with EINTR (close(2)), and the data is already synced: ignore EINTR.
             Call::CloseFile => match done(self.file.take().ok_or(Errno::EBADF)?.close().await) {
                 Err(Errno::EINTR) => Ok(0),
                 result => result,
@@ -144,9 +143,8 @@ impl ReplaceJob<'_> {
         }
     }
 
-    /// Creates the temporary file in a separate task. If the future of the open were dropped before it completes, the
-    /// descriptor would leak, and the file would be created after its removal. If nobody awaits the task any more, the
-    /// task drops the file.
+    /// Creates the temporary file in a separate task. If the future of the open were dropped before it completes, the descriptor
+    /// would leak, and the file would be created after its removal. If nobody awaits the task any more, the task drops the file.
     async fn create(&mut self, mode: u32) -> nix::Result<File> {
         let Temporary { dir, name, .. } = &self.temp;
         let mut temp = Temporary { dir: Arc::clone(dir), name: name.clone(), to_remove: false };

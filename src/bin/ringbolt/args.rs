@@ -55,9 +55,8 @@ pub(crate) enum Command {
 
 /// Write a file durably, from FILE or standard input.
 ///
-/// Creates DIR if its parent exists, and the directories within KEY. Readers see the old content until the new content
-/// is complete. The new file has mode 0600, reduced by the umask, unless --mode is given; the mode of the old file is
-/// not kept.
+/// Creates DIR if its parent exists, and the directories within KEY. Readers see the old content until the new content is
+/// complete. The new file has mode 0600, reduced by the umask, unless --mode is given; the mode of the old file is not kept.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PutArgs {
     /// The directory of the store
@@ -169,9 +168,8 @@ pub(crate) struct CpArgs {
 
 /// Show the storage beneath DIR and what it means for durability.
 ///
-/// Shows the kernel and its io_uring support, the filesystem and its mount options, the devices down to the disk,
-/// whether directories can be synced, the engine and the barriers that a store would use, and warnings with advice.
-/// Writes nothing.
+/// Shows the kernel and its io_uring support, the filesystem and its mount options, the devices down to the disk, whether
+/// directories can be synced, the engine and the barriers that a store would use, and warnings with advice. Writes nothing.
 ///
 /// The exit status is 0 if a store can be kept in DIR, even with warnings, and 1 if not.
 #[derive(Debug, clap::Args)]

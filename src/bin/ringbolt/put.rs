@@ -61,8 +61,7 @@ pub(crate) struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Writes `begin` and the rest of `input`. Calls `progress` with the length in bytes of each piece. Returns the
-    /// version.
+    /// Writes `begin` and the rest of `input`. Calls `progress` with the length in bytes of each piece. Returns the version.
     pub(crate) fn put(self, begin: Piece, mut input: Input<'_>, progress: impl Fn(usize)) -> Result<Version, Problem> {
         let Copy { verb, store, key, options, interrupt } = self;
         let mut piece = begin;

@@ -45,8 +45,7 @@ pub struct Compared {
     pub p50_us: (f64, f64),
     /// The relative change of the median: 0.1 is 10 % slower.
     pub shift: f64,
-    /// The 99 % confidence interval of the relative change, from resampling the rounds of both runs; `None` if there
-    /// are too few.
+    /// The 99 % confidence interval of the relative change, from resampling the rounds of both runs; `None` if there are too few.
     pub interval: Option<(f64, f64)>,
     /// The conclusion.
     pub change: SpeedChange,

@@ -12,8 +12,7 @@ use nix::sys::time::TimeVal;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     stat: Option<PathBuf>,
-    /// Whether the device queues requests itself. Flushes are counted only then: for device-mapper and md the count
-    /// stays 0.
+    /// Whether the device queues requests itself. Flushes are counted only then: for device-mapper and md the count stays 0.
     queues: bool,
 }
 
@@ -28,8 +27,7 @@ pub(super) struct DiskCounts {
 }
 
 impl Disk {
-    /// The disk with a name such as `vda` or `loop0`. Use the disk, not a partition: flushes are not counted for
-    /// partitions.
+    /// The disk with a name such as `vda` or `loop0`. Use the disk, not a partition: flushes are not counted for partitions.
     pub(super) fn named(name: &str) -> Disk {
         // In /sys, a slash in a device name is replaced by `!`.
         let at = Path::new("/sys/block").join(name.replace('/', "!"));

@@ -66,9 +66,8 @@ impl Pace {
         Pace { turn, interval, begin: None, begun: 0 }
     }
 
-    /// The start of the next operation; `None` if the turn is over. A turn has at least one operation. With a rate,
-    /// this is the intended start: if the previous operation took too long, the delay counts as latency. That avoids
-    /// "coordinated omission".
+    /// The start of the next operation; `None` if the turn is over. A turn has at least one operation. With a rate, this is the
+    /// intended start: if the previous operation took too long, the delay counts as latency. That avoids "coordinated omission".
     pub(super) fn next(&mut self) -> Option<Instant> {
         let now = Instant::now();
         let begin = *self.begin.get_or_insert(now);

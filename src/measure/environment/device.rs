@@ -108,9 +108,8 @@ fn slaves(place: &Path) -> Vec<PathBuf> {
     slaves
 }
 
-/// The filesystem of a loop device's file, its devices, and why that list may be incomplete. The path is that of the
-/// process that set up the device; in our mount namespace it may name another file. A file of another length is
-/// rejected.
+/// The filesystem of a loop device's file, its devices, and why that list may be incomplete. The path is that of the process that
+/// set up the device; in our mount namespace it may name another file. A file of another length is rejected.
 fn backing(place: &Path, device: &Device) -> Option<(Filesystem, Vec<PathBuf>, Option<String>)> {
     let file = device.backing_file.as_deref()?;
     let offset: u64 = text(place, "loop/offset")?.parse().ok()?;

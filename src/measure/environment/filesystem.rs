@@ -113,8 +113,7 @@ fn mount_id(file: BorrowedFd<'_>) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
 
-/// The directory of a filesystem's device in `/sys`. Found by number; or by name, if the number is not that of a
-/// device.
+/// The directory of a filesystem's device in `/sys`. Found by number; or by name, if the number is not that of a device.
 fn place(mount: &Mount) -> Option<PathBuf> {
     let by_number = |(major, minor): (u64, u64)| fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok();
     if mount.device.0 != 0 {

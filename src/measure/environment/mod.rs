@@ -1,5 +1,4 @@
-//! The environment of a directory: the kernel, io_uring, the filesystem and its devices, and what they mean for
-//! durability.
+//! The environment of a directory: the kernel, io_uring, the filesystem and its devices, and what they mean for durability.
 //!
 //! ```
 //! let environment = ringbolt::environment::Environment::of(".");

@@ -134,8 +134,7 @@ impl Axis {
     }
 }
 
-/// A line chart with a grid and a legend. With `dots`, marks the measured points; the lines between them only guide the
-/// eye.
+/// A line chart with a grid and a legend. With `dots`, marks the measured points; the lines between them only guide the eye.
 pub(super) fn lines(what: &str, x: &Axis, y: &Axis, lines: &[Line], dots: bool) -> Markup {
     html! {
         div .chart {

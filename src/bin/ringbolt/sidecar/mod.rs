@@ -274,8 +274,7 @@ fn print(text: &str) -> Result<(), Problem> {
 mod tests {
     use super::*;
 
-    /// On a terminal, control and bidirectional characters in `created` are escaped; elsewhere they are printed
-    /// unchanged.
+    /// On a terminal, control and bidirectional characters in `created` are escaped; elsewhere they are printed unchanged.
     #[test]
     fn a_terminal_is_shown_no_control_characters() {
         let key = SidecarKey {
