@@ -21,7 +21,12 @@ use crate::protocol::{Existing, Medium, Phase, Plan};
 /// A change whose plan has begun.
 pub(super) struct InFlight {
     pub(super) job: Job,
-    what: Kind,
+    pub(super) origin: Origin,
+}
+
+/// What a plan was made for, to turn its report into the result.
+pub(super) struct Origin {
+    kind: Kind,
     key: String,
 }
 
@@ -98,7 +103,7 @@ impl Start {
         let key = Key::parse(&text)?;
         let name = key.name();
         let writer = &core.writer;
-        let in_flight = |job: Job, what: Kind| InFlight { job, what, key: text.clone() };
+        let in_flight = |job: Job, kind: Kind| InFlight { job, origin: Origin { kind, key: text.clone() } };
         match change.action {
             Action::Put { bytes, options } => {
                 core.supports(options)?;
@@ -183,8 +188,8 @@ impl InFlight {
 
     /// The same after the change was staged, when its directory may have given way to a key of the same batch.
     pub(super) fn advanced_in_batch(self, core: &Core) -> Result<Progress> {
-        let is_delete = matches!(self.what, Kind::Delete);
-        let is_nested = self.key.contains('/');
+        let is_delete = matches!(self.origin.kind, Kind::Delete);
+        let is_nested = self.origin.key.contains('/');
         self.advanced(core).map_err(|error| {
             let is_gone = error.is_directory_removed() && (is_delete || error.step() == Step::OpenFile);
             if is_gone && is_nested { error.with_kind(ErrorKind::NotFound) } else { error }
@@ -194,16 +199,16 @@ impl InFlight {
     /// Gives up a change whose name has not changed.
     pub(super) fn cancel(self, core: &Core) {
         core.count(&self.job);
-        if matches!(self.what, Kind::Put(_) | Kind::Guard(_)) {
+        if matches!(self.origin.kind, Kind::Put(_) | Kind::Guard(_)) {
             core.writer.remove_temp(&self.job.dir, &self.job.temp);
         }
     }
 
     fn settle(self, core: &Core) -> ChangeResult {
-        let InFlight { job, what, key } = self;
+        let InFlight { job, origin: Origin { kind, key } } = self;
         let writer = &core.writer;
         core.count(&job);
-        match what {
+        match kind {
             Kind::Put(version) => writer.settle(&job).map(|()| Applied::Put(version)),
             Kind::Guard(version) => writer.settle_guard(&job).map(|()| Applied::Put(version)),
             Kind::Rename => writer.settle_in_place(&job).map(|()| Applied::Renamed),
@@ -213,21 +218,6 @@ impl InFlight {
             }
         }
     }
-
-    /// Takes the job out, to run it beside others. [`InFlight::with`] puts it back.
-    pub(super) fn split(self) -> (Job, Rest) {
-        (self.job, Rest { what: self.what, key: self.key })
-    }
-
-    pub(super) fn with(job: Job, Rest { what, key }: Rest) -> InFlight {
-        InFlight { job, what, key }
-    }
-}
-
-/// A change without its job.
-pub(super) struct Rest {
-    what: Kind,
-    key: String,
 }
 
 /// A key whose directory is missing does not have the version that is expected, nor any other.

@@ -204,15 +204,14 @@ impl<'a> Round<'a> {
     /// runs in turn on this thread: writeback has begun, so waiting for each in turn is as good.
     fn pass(&mut self, phase: Phase) {
         let core = self.core;
-        let (mut jobs, mut rest) = (Vec::new(), Vec::new());
+        let (mut jobs, mut origins) = (Vec::new(), Vec::new());
         for at in 0..self.items.len() {
             let Some(mut change) = self.items[at].in_flight.take() else { continue };
             let is_synced = change.job.run.will(&Call::SyncFile);
             if is_synced && phase == Phase::Harden {
                 change.job.run.allow(phase);
-                let (job, change) = change.split();
-                jobs.push(job);
-                rest.push((at, change));
+                jobs.push(change.job);
+                origins.push((at, change.origin));
                 continue;
             }
             // Nothing is gained by writing out first what has no sync of its own.
@@ -222,8 +221,8 @@ impl<'a> Round<'a> {
             self.advance(at, change);
         }
         let done = core.writer.engine.interpreter.run_all(jobs);
-        for ((at, change), job) in rest.into_iter().zip(done) {
-            self.advance(at, InFlight::with(job, change));
+        for ((at, origin), job) in origins.into_iter().zip(done) {
+            self.advance(at, InFlight { job, origin });
         }
         if phase == Phase::Harden {
             self.open = 0;

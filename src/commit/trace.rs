@@ -1,56 +1,37 @@
 //! Events for `tracing`. Without that feature, these functions do nothing.
+#![cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "nothing records the events"))]
 
+use std::path::Path;
+use std::time::Duration;
+
+use super::barrier::BarrierKind;
+use crate::error::Error;
 #[cfg(feature = "tracing")]
-pub(crate) use on::*;
+use crate::error::Outcome;
 
-#[cfg(not(feature = "tracing"))]
-pub(crate) use off::*;
+/// A batch was committed.
+pub(crate) fn batch(store: &Path, barrier: BarrierKind, changes: usize, failed: usize, took: Duration) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(store = %store.display(), %barrier, changes, failed, ?took, "batch committed");
+}
 
-#[cfg(feature = "tracing")]
-mod on {
-    use std::path::Path;
-    use std::time::Duration;
+/// The barrier changed.
+pub(crate) fn barrier(store: &Path, barrier: BarrierKind, reason: &str) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(store = %store.display(), %barrier, reason, "barrier changed");
+}
 
-    use crate::commit::barrier::BarrierKind;
-    use crate::error::{Error, Outcome};
-
-    /// A batch was committed.
-    pub(crate) fn batch(store: &Path, barrier: BarrierKind, changes: usize, failed: usize, took: Duration) {
-        tracing::debug!(store = %store.display(), %barrier, changes, failed, ?took, "batch committed");
-    }
-
-    /// The barrier changed.
-    pub(crate) fn barrier(store: &Path, barrier: BarrierKind, reason: &str) {
-        tracing::info!(store = %store.display(), %barrier, reason, "barrier changed");
-    }
-
-    /// A change failed.
-    pub(crate) fn failed(error: &Error) {
-        match error.outcome() {
-            Outcome::Unchanged => tracing::debug!(%error, step = ?error.step(), "change failed"),
-            Outcome::Unknown => tracing::error!(%error, step = ?error.step(), "durability of a change is unknown"),
-        }
-    }
-
-    /// A store was opened.
-    pub(crate) fn opened(store: &Path, clean: bool, took: Duration) {
-        tracing::debug!(store = %store.display(), clean, ?took, "store opened");
+/// A change failed.
+pub(crate) fn failed(error: &Error) {
+    #[cfg(feature = "tracing")]
+    match error.outcome() {
+        Outcome::Unchanged => tracing::debug!(%error, step = ?error.step(), "change failed"),
+        Outcome::Unknown => tracing::error!(%error, step = ?error.step(), "durability of a change is unknown"),
     }
 }
 
-#[cfg(not(feature = "tracing"))]
-mod off {
-    use std::path::Path;
-    use std::time::Duration;
-
-    use crate::commit::barrier::BarrierKind;
-    use crate::error::Error;
-
-    pub(crate) fn batch(_: &Path, _: BarrierKind, _: usize, _: usize, _: Duration) {}
-
-    pub(crate) fn barrier(_: &Path, _: BarrierKind, _: &str) {}
-
-    pub(crate) fn failed(_: &Error) {}
-
-    pub(crate) fn opened(_: &Path, _: bool, _: Duration) {}
+/// A store was opened.
+pub(crate) fn opened(store: &Path, clean: bool, took: Duration) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(store = %store.display(), clean, ?took, "store opened");
 }

@@ -241,11 +241,6 @@ impl Run {
         next.contains(&Call::CloseFile) || behind.flatten().any(|call| *call == Call::CloseFile)
     }
 
-    /// Gives back a stage of which nothing ran.
-    pub(crate) fn put_back(&mut self, stage: Stage) {
-        self.stages.push_front(stage);
-    }
-
     /// Ends the run of an engine that was lost: nothing more is submitted.
     pub(crate) fn abandon(&mut self) {
         if let Some(call) = self.front().cloned() {

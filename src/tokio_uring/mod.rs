@@ -35,22 +35,8 @@
 //! An empty temporary file can stay behind if the runtime itself ends while creating one. It is called
 //! `.ringbolt-w….tmp`, like those of all single writes: no store removes it, and no key can have such a name.
 //!
-//! # Why the store does not use tokio-uring
-//!
-//! The last release, `tokio-uring` 0.5.0 of May 2024, is based on io-uring 0.6 and has no maintainer. One request per
-//! await means six round trips to the kernel, where this crate's own ring needs one or two: requests cannot be linked,
-//! and the driver may submit the queue in the middle of an intended chain. It supports neither a file table, nor
-//! requests relative to a directory descriptor, nor a rename that refuses to replace (so there is no `create_new`
-//! here), nor writes with `RWF_SYNC`, nor `fchmod`. Its futures are not `Send`. Its source also shows:
-//!
-//! - `start` panics where io_uring is refused ([`start`] here returns an error with the reason), and leaks about 20 KiB
-//!   of the failed runtime;
-//! - dropping the future of an open leaks the descriptor (here, the open runs in its own task, which is dropped only
-//!   with the runtime);
-//! - it ignores submissions that fail while the runtime parks: if a filter starts to refuse `io_uring_enter`, futures
-//!   stay pending forever;
-//! - `UnsubmittedOneshot::new` and `submit` are safe functions that pass any request, with any address, to the kernel;
-//! - buffer lengths are truncated to 32 bits (here, no write exceeds 1 GiB).
+//! `docs/decisions.md` says why the store itself does not use tokio-uring. Two of its limits show here: no rename refuses to
+//! replace, so there is no `create_new`; and its futures are not `Send`.
 
 mod replace;
 

@@ -51,6 +51,14 @@ impl Store {
         temporaries(&self.at.path().join("a")) + temporaries(&self.at.path().join("b"))
     }
 
+    /// A change that failed left the old content, the others the new, and nothing else is left.
+    fn check(&self, outcomes: &[Option<Outcome>], what: &str) {
+        for (i, outcome) in outcomes.iter().enumerate() {
+            assert_eq!(self.content(i), if outcome.is_some() { OLD } else { NEW }, "{what}");
+        }
+        assert_eq!((self.temporaries(), self.is_poisoned()), (0, false), "{what}");
+    }
+
     fn is_poisoned(&self) -> bool {
         self.committer.core().check().is_err()
     }
@@ -82,10 +90,7 @@ fn a_fault_at_a_file_of_a_batch() {
             let mut expected = [None; FILES];
             expected[2] = self::expected(&call, fault, false);
             assert_eq!(store.batch(), expected, "{what}");
-            for (i, outcome) in expected.iter().enumerate() {
-                assert_eq!(store.content(i), if outcome.is_some() { OLD } else { NEW }, "{what}");
-            }
-            assert_eq!((store.temporaries(), store.is_poisoned()), (0, false), "{what}");
+            store.check(&expected, &what);
             let count = |call: Call| ring.seen().iter().filter(|seen| seen.call == call).count();
             assert_eq!((count(Call::SyncFile), count(Call::SyncDir)), (FILES, 2), "{what}");
             ring.set(|_| None);
@@ -132,10 +137,7 @@ fn a_fault_among_concurrent_callers() {
             });
             let failed: Vec<Outcome> = outcomes.iter().flatten().copied().collect();
             assert_eq!(failed, Vec::from_iter(expected(&call, fault, false)), "{what}");
-            for (i, outcome) in outcomes.iter().enumerate() {
-                assert_eq!(store.content(i), if outcome.is_some() { OLD } else { NEW }, "{what}");
-            }
-            assert_eq!((store.temporaries(), store.is_poisoned()), (0, false), "{what}");
+            store.check(&outcomes, &what);
             ring.set(|_| None);
             assert_eq!(store.batch(), [None; FILES], "after {what}");
         }

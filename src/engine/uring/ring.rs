@@ -192,16 +192,10 @@ impl<Q: Queues> Ring<Q> {
         self.retired
     }
 
-    /// Takes a job and pushes its first stage. The caller has checked [`has_room`](Ring::has_room).
+    /// Takes a job and pushes its first stage. The caller has checked [`has_room`](Ring::has_room) and
+    /// [`is_retired`](Ring::is_retired).
     pub(super) fn admit(&mut self, mut chain_job: ChainJob) {
-        let stage = match chain_job.job.run.next_stage() {
-            Some(stage) if !self.retired => stage,
-            Some(stage) => {
-                chain_job.job.run.put_back(stage);
-                return chain_job.send_back(true);
-            }
-            None => return chain_job.send_back(false),
-        };
+        let Some(stage) = chain_job.job.run.next_stage() else { return chain_job.send_back(false) };
         let slot = self.free.pop().expect("the caller has checked that there is room");
         self.flights[slot as usize] = Some(Box::new(Flight::new(chain_job)));
         self.launch(slot, stage, false);
