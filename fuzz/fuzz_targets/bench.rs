@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringbolt::bench::{Assertion, SpeedChange, Comparison, Results, time};
+use ringbolt::bench::{Assertion, Comparison, Results, SpeedChange, time};
 
 /// Resampling longer rows takes long, and tells nothing new.
 const ROUNDS_MAX: usize = 64;
