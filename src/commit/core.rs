@@ -175,8 +175,8 @@ impl Core {
         }
     }
 
-    pub(super) fn note(&self, answer: &ChangeResult, bytes: usize) {
-        match answer {
+    pub(super) fn note(&self, result: &ChangeResult, bytes: usize) {
+        match result {
             Ok(_) => {
                 self.recorder.changes.add(1);
                 self.recorder.bytes.add(bytes);

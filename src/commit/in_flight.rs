@@ -26,11 +26,11 @@ pub(super) struct InFlight {
 
 /// What a plan was made for, to turn its report into the result.
 pub(super) struct Origin {
-    kind: Kind,
+    kind: ChangeKind,
     key: String,
 }
 
-enum Kind {
+enum ChangeKind {
     Put(Version),
     /// Content that was written through a guard: it stays if only its name is refused.
     Guard(Version),
@@ -103,7 +103,7 @@ impl Start {
         let key = Key::parse(&text)?;
         let name = key.name();
         let writer = &core.writer;
-        let in_flight = |job: Job, kind: Kind| InFlight { job, origin: Origin { kind, key: text.clone() } };
+        let in_flight = |job: Job, kind: ChangeKind| InFlight { job, origin: Origin { kind, key: text.clone() } };
         match change.action {
             Action::Put { bytes, options } => {
                 core.supports(options)?;
@@ -114,7 +114,7 @@ impl Start {
                     let medium = medium(core, batch, &dir);
                     let content = Content { bytes: bytes.clone(), options, stamp: Some(version), medium };
                     let job = writer.write(&dir, &name, &content, &Arc::default(), Plan::replace, until);
-                    in_flight(job, Kind::Put(version)).advanced(core)
+                    in_flight(job, ChangeKind::Put(version)).advanced(core)
                 };
                 core.again_if_moved(&[&key], start)
             }
@@ -125,13 +125,13 @@ impl Start {
                 let medium = Some(medium(core, batch, &dir)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
                 let plan = Plan::commit(options, Some(version), medium.unwrap_or(Medium::PER_FILE_BATCH));
                 let job = Job { name, temp, file: Some(file), ..writer.job(plan, &dir) };
-                in_flight(job, Kind::Guard(version)).run(core, until)
+                in_flight(job, ChangeKind::Guard(version)).run(core, until)
             }
             Action::Delete { expected } => core.again_if_moved(&[&key], || {
                 core.keeps(expected)?;
                 let dir = core.find(&key).map_err(|error| explain_missing(error, expected))?;
                 let job = Job { name: name.clone(), ..writer.job(Plan::delete(expected), &dir) };
-                in_flight(job, Kind::Delete).run(core, until)
+                in_flight(job, ChangeKind::Delete).run(core, until)
             }),
             Action::Rename { to } => {
                 let to = to?;
@@ -146,7 +146,7 @@ impl Start {
                     let dir = core.ensure(&to)?;
                     let plan = Plan::rename(!Arc::ptr_eq(&source, &dir));
                     let job = Job { name: to.name(), source: Some((source, name.clone())), ..writer.job(plan, &dir) };
-                    in_flight(job, Kind::Rename).run(core, until)
+                    in_flight(job, ChangeKind::Rename).run(core, until)
                 })
             }
         }
@@ -188,7 +188,7 @@ impl InFlight {
 
     /// The same after the change was staged, when its directory may have given way to a key of the same batch.
     pub(super) fn advanced_in_batch(self, core: &Core) -> Result<Progress> {
-        let is_delete = matches!(self.origin.kind, Kind::Delete);
+        let is_delete = matches!(self.origin.kind, ChangeKind::Delete);
         let is_nested = self.origin.key.contains('/');
         self.advanced(core).map_err(|error| {
             let is_gone = error.is_directory_removed() && (is_delete || error.step() == Step::OpenFile);
@@ -199,7 +199,7 @@ impl InFlight {
     /// Gives up a change whose name has not changed.
     pub(super) fn cancel(self, core: &Core) {
         core.count(&self.job);
-        if matches!(self.origin.kind, Kind::Put(_) | Kind::Guard(_)) {
+        if matches!(self.origin.kind, ChangeKind::Put(_) | ChangeKind::Guard(_)) {
             core.writer.remove_temp(&self.job.dir, &self.job.temp);
         }
     }
@@ -209,10 +209,10 @@ impl InFlight {
         let writer = &core.writer;
         core.count(&job);
         match kind {
-            Kind::Put(version) => writer.settle(&job).map(|()| Applied::Put(version)),
-            Kind::Guard(version) => writer.settle_guard(&job).map(|()| Applied::Put(version)),
-            Kind::Rename => writer.settle_in_place(&job).map(|()| Applied::Renamed),
-            Kind::Delete => {
+            ChangeKind::Put(version) => writer.settle(&job).map(|()| Applied::Put(version)),
+            ChangeKind::Guard(version) => writer.settle_guard(&job).map(|()| Applied::Put(version)),
+            ChangeKind::Rename => writer.settle_in_place(&job).map(|()| Applied::Renamed),
+            ChangeKind::Delete => {
                 let settled = writer.settle_in_place(&job).map(|()| Applied::Deleted);
                 settled.map_err(|error| explain_delete(error, &job.dir, &key))
             }

@@ -84,12 +84,12 @@ impl Committer {
         let begin = Instant::now();
         let guard = PoisonOnPanic::new(core);
         let bytes = change.content_len();
-        let answer = Start::solo(core, change);
+        let result = Start::solo(core, change);
         drop((guard, alone));
         core.recorder.alone.add(1);
-        core.note(&answer, bytes);
+        core.note(&result, bytes);
         core.recorder.times([(Part::Change, begin.elapsed())]);
-        answer
+        result
     }
 
     /// Commits changes together. Returns a result for each, in their order, when they are durable or have failed.

@@ -3,6 +3,7 @@
 //! The order of phases comes from [`schedule`], the calls of each phase from the plans of the changes. What is done here is to
 //! run independent calls at the same time, to make shared calls once, and to answer the callers.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ struct Round<'a> {
     kind: BarrierKind,
     /// In the order of their groups.
     items: Vec<Item>,
-    entries: Vec<WaitingCaller>,
+    callers: Vec<WaitingCaller>,
     load: Load,
     /// Items whose file is open.
     open: usize,
@@ -71,15 +72,15 @@ struct WaitingCaller {
 
 /// A change, and how far it is.
 struct Item {
-    place: Place,
+    position: Position,
     in_flight: Option<InFlight>,
-    answer: Option<ChangeResult>,
+    result: Option<ChangeResult>,
 }
 
 /// Where a change belongs.
 #[derive(Clone, Copy)]
-struct Place {
-    entry: usize,
+struct Position {
+    caller: usize,
     group: usize,
     bytes: usize,
 }
@@ -97,7 +98,7 @@ impl<'a> Round<'a> {
             core,
             kind,
             items: Vec::new(),
-            entries: Vec::new(),
+            callers: Vec::new(),
             load: Load::default(),
             open: 0,
             last_group: 0,
@@ -106,35 +107,35 @@ impl<'a> Round<'a> {
     }
 
     /// Stages the changes of some callers.
-    fn add(&mut self, entries: Vec<QueuedWork<ChangeGroups, Vec<ChangeResult>>>) {
+    fn add(&mut self, callers: Vec<QueuedWork<ChangeGroups, Vec<ChangeResult>>>) {
         let mut todo = Vec::new();
-        for QueuedWork { work: ChangeGroups { groups, since }, load, reply } in entries {
+        for QueuedWork { work: ChangeGroups { groups, since }, load, reply } in callers {
             self.load = self.load.saturating_add(load);
-            let entry = self.entries.len();
-            self.entries.push(WaitingCaller { reply, since, failed: None });
+            let caller = self.callers.len();
+            self.callers.push(WaitingCaller { reply, since, failed: None });
             // A later caller's groups do not come before an earlier one's, so changes of a key keep their order.
             let first = self.last_group;
             self.last_group += groups.len() - 1;
             for (group, changes) in (first..).zip(groups) {
                 for change in changes {
                     let is_first = self.items.is_empty() && todo.is_empty();
-                    let place = Place { entry, group, bytes: change.content_len() };
-                    todo.push((place, Start::in_batch(self.core, self.kind, is_first, change)));
+                    let position = Position { caller, group, bytes: change.content_len() };
+                    todo.push((position, Start::in_batch(self.core, self.kind, is_first, change)));
                 }
             }
         }
         while !todo.is_empty() {
             let rest = todo.split_off(todo.len().min(self.core.open_max - self.open));
-            let (places, work): (Vec<Place>, Vec<Start>) = std::mem::replace(&mut todo, rest).into_iter().unzip();
-            let bytes: usize = places.iter().map(|place| place.bytes).sum();
+            let (places, work): (Vec<Position>, Vec<Start>) = std::mem::replace(&mut todo, rest).into_iter().unzip();
+            let bytes: usize = places.iter().map(|position| position.bytes).sum();
             let shared = work.len() >= SHARED_FROM.files || (work.len() > 1 && bytes >= SHARED_FROM.bytes);
             let staged: Vec<Result<Progress>> = match shared {
                 true => self.stage_shared(work),
                 false => work.into_iter().map(Start::stage).collect(),
             };
             assert_eq!(staged.len(), places.len(), "a result for each change");
-            for (place, progress) in places.into_iter().zip(staged) {
-                self.items.push(Item { place, in_flight: None, answer: None });
+            for (position, progress) in places.into_iter().zip(staged) {
+                self.items.push(Item { position, in_flight: None, result: None });
                 self.note(self.items.len() - 1, progress);
             }
             let is_open = |item: &Item| item.in_flight.as_ref().is_some_and(|change| change.job.file.is_some());
@@ -163,8 +164,8 @@ impl<'a> Round<'a> {
     fn commit(mut self, begin: Instant, choice: Choice) {
         let core = self.core;
         let groups: Vec<usize> =
-            self.items.chunk_by(|a, b| a.place.group == b.place.group).map(<[Item]>::len).collect();
-        let mut times = [(Part::Stage, begin.elapsed())].to_vec();
+            self.items.chunk_by(|a, b| a.position.group == b.position.group).map(<[Item]>::len).collect();
+        let mut times = HashMap::from([(Part::Stage, begin.elapsed())]);
         for (phase, items) in schedule(&groups) {
             let begin = Instant::now();
             let part = match phase {
@@ -187,17 +188,17 @@ impl<'a> Round<'a> {
                     Part::SyncDirs
                 }
             };
-            add(&mut times, part, begin.elapsed());
+            *times.entry(part).or_default() += begin.elapsed();
         }
         let took = begin.elapsed();
         // A change that failed, or wrote no file, says nothing about the cost of files.
-        let all_put = self.items.iter().all(|item| matches!(item.answer, Some(Ok(Applied::Put(_)))));
+        let all_put = self.items.iter().all(|item| matches!(item.result, Some(Ok(Applied::Put(_)))));
         let mut auto = core.auto();
         if auto.learn(choice, all_put.then_some(self.items.len()), took) {
             trace::barrier(core.dirs.root().path(), self.kind, &auto.reason());
         }
         drop(auto);
-        self.answer(times, took);
+        self.reply(times, took);
     }
 
     /// Lets all items pass a phase whose calls are independent. Syncs of files wait for the device at the same time. Everything else
@@ -270,10 +271,10 @@ impl<'a> Round<'a> {
     fn publish(&mut self, items: Range<usize>) {
         let core = self.core;
         for at in items {
-            let place = self.items[at].place;
+            let position = self.items[at].position;
             let Some(mut change) = self.items[at].in_flight.take() else { continue };
-            let refused = match self.entries[place.entry].failed {
-                Some(failed) if failed < place.group => {
+            let refused = match self.callers[position.caller].failed {
+                Some(failed) if failed < position.group => {
                     let path = change.job.dir.path_of(&change.job.name);
                     Err(Error::new(ErrorKind::NotAttempted, Step::Check, path))
                 }
@@ -281,7 +282,7 @@ impl<'a> Round<'a> {
             };
             if let Err(error) = refused {
                 change.cancel(core);
-                self.items[at].answer = Some(Err(error));
+                self.items[at].result = Some(Err(error));
                 continue;
             }
             change.run_plainly(core, Phase::Publish);
@@ -299,44 +300,36 @@ impl<'a> Round<'a> {
         let item = &mut self.items[at];
         match progress {
             Ok(Progress::InFlight(change)) => item.in_flight = Some(*change),
-            Ok(Progress::Over(applied)) => item.answer = Some(Ok(applied)),
+            Ok(Progress::Over(applied)) => item.result = Some(Ok(applied)),
             Err(error) => {
-                let failed = &mut self.entries[item.place.entry].failed;
-                *failed = Some(failed.map_or(item.place.group, |earlier| earlier.min(item.place.group)));
-                item.answer = Some(Err(error));
+                let failed = &mut self.callers[item.position.caller].failed;
+                *failed = Some(failed.map_or(item.position.group, |earlier| earlier.min(item.position.group)));
+                item.result = Some(Err(error));
             }
         }
     }
 
     /// Answers everybody. What a caller may look at when it is answered is updated before.
-    fn answer(self, times: Vec<(Part, Duration)>, took: Duration) {
-        let Round { core, kind, items, entries, load, .. } = self;
-        let mut answers: Vec<Vec<ChangeResult>> = entries.iter().map(|_| Vec::new()).collect();
+    fn reply(self, times: HashMap<Part, Duration>, took: Duration) {
+        let Round { core, kind, items, callers, load, .. } = self;
+        let mut results: Vec<Vec<ChangeResult>> = callers.iter().map(|_| Vec::new()).collect();
         let (count, mut failed) = (items.len(), 0);
         for item in items {
             let lost = || Err(Error::new(ErrorKind::EngineLost, Step::Check, core.dirs.root().path()));
-            let answer = item.answer.unwrap_or_else(lost);
-            failed += usize::from(answer.is_err());
-            core.note(&answer, item.place.bytes);
-            answers[item.place.entry].push(answer);
+            let result = item.result.unwrap_or_else(lost);
+            failed += usize::from(result.is_err());
+            core.note(&result, item.position.bytes);
+            results[item.position.caller].push(result);
         }
         let recorder = &core.recorder;
         recorder.batches.add(1);
         recorder.batched.add(count);
         recorder.largest_batch.raise(count);
-        recorder.times(times.into_iter().chain(entries.iter().map(|entry| (Part::Change, entry.since.elapsed()))));
+        recorder.times(times.into_iter().chain(callers.iter().map(|caller| (Part::Change, caller.since.elapsed()))));
         trace::batch(core.dirs.root().path(), kind, count, failed, took);
         core.queue.finish_batch(count, load);
-        for (entry, answers) in entries.into_iter().zip(answers) {
-            entry.reply.send(answers);
+        for (caller, results) in callers.into_iter().zip(results) {
+            caller.reply.send(results);
         }
-    }
-}
-
-/// Adds up the time of each part.
-fn add(times: &mut Vec<(Part, Duration)>, part: Part, took: Duration) {
-    match times.iter_mut().find(|(known, _)| *known == part) {
-        Some((_, total)) => *total += took,
-        None => times.push((part, took)),
     }
 }

@@ -119,7 +119,7 @@ pub struct Latency {
 }
 
 /// The parts of a commit that are timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Part {
     Change,
     Stage,

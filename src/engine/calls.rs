@@ -12,8 +12,8 @@ use nix::sys::uio::pwritev;
 use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 
 use super::Job;
-use crate::fs::empty_dirs;
-use crate::fs::sys;
+use crate::fs::scan::file_type;
+use crate::fs::{empty_dirs, sys};
 use crate::protocol::version::Version;
 use crate::protocol::{Call, Existing, Fate, Owner};
 
@@ -71,7 +71,7 @@ fn make(call: &Call, job: &mut Job) -> nix::Result<usize> {
 /// `Errno::ESTALE` unless the name is a file with this version.
 fn compare(job: &Job, expected: Version) -> nix::Result<usize> {
     match fstatat(job.dir.fd(), &*job.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(stat) if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG => Err(Errno::ESTALE),
+        Ok(stat) if file_type(&stat) != SFlag::S_IFREG => Err(Errno::ESTALE),
         Ok(stat) if Version::of(&stat) == expected => Ok(0),
         Ok(_) | Err(Errno::ENOENT) => Err(Errno::ESTALE),
         Err(errno) => Err(errno),

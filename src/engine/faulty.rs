@@ -19,10 +19,10 @@ pub(crate) struct Faulty {
     inner: Option<Arc<dyn Interpreter>>,
     /// The maximum number of bytes of one write.
     takes: usize,
-    state: Mutex<State>,
+    state: Mutex<Injected>,
 }
 
-struct State {
+struct Injected {
     fault: Box<Fault>,
     ran: Vec<Call>,
     open_fault: Box<OpenFault>,
@@ -31,7 +31,7 @@ struct State {
 
 impl Faulty {
     pub(crate) fn new(fault: impl FnMut(usize, &Call) -> Option<Errno> + Send + 'static) -> Faulty {
-        let state = State { fault: Box::new(fault), ran: Vec::new(), open_fault: Box::new(|_, _| None), opened: 0 };
+        let state = Injected { fault: Box::new(fault), ran: Vec::new(), open_fault: Box::new(|_, _| None), opened: 0 };
         Faulty { inner: None, takes: usize::MAX, state: Mutex::new(state) }
     }
 
@@ -54,7 +54,7 @@ impl Faulty {
         self.lock().ran.clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Injected> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 

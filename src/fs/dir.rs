@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, dev_t, fstat, fstatat, mkdirat};
 
+use super::scan::file_type;
 use super::sys;
 use crate::error::{Error, ErrorKind, Result, Step};
 
@@ -96,8 +97,7 @@ impl Dir {
 
     /// The type of the entry `name`, without following a symbolic link.
     pub(crate) fn look(&self, name: &CStr) -> nix::Result<SFlag> {
-        let stat = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT)
+        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(|stat| file_type(&stat))
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {

@@ -11,6 +11,7 @@ use nix::unistd::geteuid;
 
 use super::dir::Dir;
 use super::path::{file_name, parent};
+use super::scan::file_type;
 use crate::error::{Error, ErrorKind, Result, Step};
 
 /// As many links as Linux follows (path_resolution(7)).
@@ -27,7 +28,7 @@ pub(crate) fn resolve(path: &Path) -> Result<(Dir, CString)> {
             Err(Errno::ENOENT) => return Ok((dir, name)),
             Err(errno) => return Err(Error::from_errno(errno, Step::OpenFile, at)),
         };
-        match kind(&found) {
+        match file_type(&found) {
             SFlag::S_IFREG => return Ok((dir, name)),
             SFlag::S_IFDIR => return Err(Error::from_errno(Errno::EISDIR, Step::OpenFile, at)),
             SFlag::S_IFLNK => {}
@@ -61,10 +62,6 @@ fn ends_like_directory(target: &OsStr) -> bool {
     let target: OsString = target.into();
     let last = target.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     matches!(last, b"" | b"." | b"..")
-}
-
-fn kind(found: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT
 }
 
 /// The rule of `fs.protected_symlinks` (proc_sys_fs(5)), whether or not it is switched on: in a world-writable directory with the

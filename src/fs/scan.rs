@@ -29,9 +29,14 @@ impl Found<'_> {
     }
 }
 
+/// The type of a file.
+pub(crate) fn file_type(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
 /// Regular file or directory; `None` for anything else.
 pub(crate) fn kind(stat: &FileStat) -> Option<Type> {
-    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+    match file_type(stat) {
         SFlag::S_IFREG => Some(Type::File),
         SFlag::S_IFDIR => Some(Type::Directory),
         _ => None,

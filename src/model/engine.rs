@@ -24,10 +24,10 @@ pub(super) struct Model {
     /// Plain calls.
     inner: Faulty,
     root: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<ModelState>,
 }
 
-struct State {
+struct ModelState {
     disk: Disk,
     fault: Fault,
     /// The names behind the numbers of the model.
@@ -47,7 +47,7 @@ const MOST: usize = 64;
 
 impl Model {
     pub(super) fn new(root: &Path, disk: Disk, fault: Fault) -> Model {
-        let state = State {
+        let state = ModelState {
             fault,
             names: Vec::new(),
             files: Vec::new(),
@@ -110,7 +110,7 @@ impl Model {
         History { units, moments: state.moments.clone() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ModelState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,7 +129,7 @@ impl Model {
         let mut operands = Operands { to, temp: state.name(&job.temp), source, bytes, file };
         let n = state.calls.len();
         state.calls.push(call.clone());
-        let State { fault, disk, .. } = &mut *state;
+        let ModelState { fault, disk, .. } = &mut *state;
         let fate = match fault(n, call) {
             Some(errno) => {
                 disk.fail(call, &operands, errno);
@@ -169,7 +169,7 @@ impl Model {
     }
 }
 
-impl State {
+impl ModelState {
     fn note(&mut self, what: String) {
         let moment = Moment::new(what, &self.disk, &self.progress);
         self.moments.push(moment);

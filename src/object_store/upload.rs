@@ -18,7 +18,7 @@ use crate::StoreFile;
 #[derive(Debug)]
 pub(super) struct Upload {
     location: Path,
-    shared: Arc<UploadFile>,
+    inner: Arc<UploadFile>,
     /// The offset of the next part.
     end: u64,
     parts: u64,
@@ -48,7 +48,7 @@ impl Upload {
     pub(super) fn new(file: StoreFile, location: Path, keeps_versions: bool) -> Result<Upload> {
         let content = file.as_file().try_clone().map_err(|error| of_io(error, &location))?;
         let state = Mutex::new(UploadState { file: Some(file), written: 0, failed: false });
-        Ok(Upload { location, shared: Arc::new(UploadFile { content, state }), end: 0, parts: 0, keeps_versions })
+        Ok(Upload { location, inner: Arc::new(UploadFile { content, state }), end: 0, parts: 0, keeps_versions })
     }
 
     fn error(&self, why: String) -> Error {
@@ -79,15 +79,15 @@ impl UploadFile {
 #[async_trait]
 impl MultipartUpload for Upload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let (shared, location, offset) = (Arc::clone(&self.shared), self.location.clone(), self.end);
+        let (inner, location, offset) = (Arc::clone(&self.inner), self.location.clone(), self.end);
         self.end += data.content_length() as u64;
         self.parts += 1;
-        blocking(move || shared.write(&data, offset, &location)).boxed()
+        blocking(move || inner.write(&data, offset, &location)).boxed()
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
         let (file, written) = {
-            let mut state = self.shared.state();
+            let mut state = self.inner.state();
             (state.file.take(), state.written)
         };
         let file = file.ok_or_else(|| self.error("the upload has ended".to_owned()))?;
@@ -98,18 +98,18 @@ impl MultipartUpload for Upload {
                 Ok(())
             })
             .await?;
-            self.shared.state().failed = true;
+            self.inner.state().failed = true;
             return Err(self.error(format!("{missing} of {} parts were not written; nothing was changed", self.parts)));
         }
         let location = self.location.clone();
         let committed = blocking(move || file.commit().map_err(|error| explain(error.into(), &location))).await;
-        self.shared.state().failed = committed.is_err();
+        self.inner.state().failed = committed.is_err();
         committed.map(|version| result(version, self.keeps_versions))
     }
 
     async fn abort(&mut self) -> Result<()> {
         let (file, failed) = {
-            let mut state = self.shared.state();
+            let mut state = self.inner.state();
             (state.file.take(), state.failed)
         };
         let location = self.location.clone();

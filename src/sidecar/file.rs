@@ -17,12 +17,9 @@ use crate::engine::Selected;
 use crate::error::{Error, ErrorKind, Step};
 use crate::file::writer::{Content, Writer};
 use crate::fs::dir::Dir;
-use crate::fs::key;
 use crate::fs::lock::Lock;
-use crate::fs::path;
-use crate::fs::regular;
-use crate::fs::sys;
 use crate::fs::temp::{self, Maker};
+use crate::fs::{key, path, regular, sys};
 use crate::protocol::options::PutOptions;
 use crate::protocol::{Existing, Medium};
 

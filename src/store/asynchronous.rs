@@ -97,7 +97,7 @@ impl Store {
     }
 
     fn make_async(&self, change: Change) -> impl Future<Output = ChangeResult> + Send + 'static + use<> {
-        let shared = Arc::clone(&self.shared);
-        async move { shared.committer.commit_async(ChangeGroups::one(change)).await.remove(0) }
+        let inner = Arc::clone(&self.inner);
+        async move { inner.committer.commit_async(ChangeGroups::one(change)).await.remove(0) }
     }
 }

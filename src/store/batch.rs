@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Shared;
+use super::Inner;
 use crate::commit::{Applied, Change, ChangeGroups, ChangeResult};
 use crate::engine::payload::Payload;
 use crate::error::Result;
@@ -41,13 +41,13 @@ use crate::protocol::version::Version;
 #[derive(Debug)]
 #[must_use = "nothing is done before `commit`"]
 pub struct Batch {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
     groups: Vec<Vec<Change>>,
 }
 
 impl Batch {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Batch {
-        Batch { shared: Arc::clone(shared), groups: vec![Vec::new()] }
+    pub(crate) fn new(inner: &Arc<Inner>) -> Batch {
+        Batch { inner: Arc::clone(inner), groups: vec![Vec::new()] }
     }
 
     /// As [`Store::put`](crate::Store::put).
@@ -106,18 +106,18 @@ impl Batch {
     /// Makes the changes. Returns when each is durable or has failed.
     pub fn commit(self) -> Committed {
         if self.is_empty() {
-            return Committed { answers: Vec::new() };
+            return Committed { results: Vec::new() };
         }
-        Committed { answers: self.shared.committer.commit(ChangeGroups::of(self.groups)) }
+        Committed { results: self.inner.committer.commit(ChangeGroups::of(self.groups)) }
     }
 
     /// [`commit`](Batch::commit) as a future for any runtime. Dropping the future while it waits for room in the queue cancels
     /// the batch. After that, dropping it cancels nothing.
     pub async fn commit_async(self) -> Committed {
         if self.is_empty() {
-            return Committed { answers: Vec::new() };
+            return Committed { results: Vec::new() };
         }
-        Committed { answers: self.shared.committer.commit_async(ChangeGroups::of(self.groups)).await }
+        Committed { results: self.inner.committer.commit_async(ChangeGroups::of(self.groups)).await }
     }
 
     fn push(&mut self, change: Change) -> &mut Batch {
@@ -133,18 +133,18 @@ impl Batch {
 #[derive(Debug)]
 #[must_use = "a change may have failed"]
 pub struct Committed {
-    answers: Vec<ChangeResult>,
+    results: Vec<ChangeResult>,
 }
 
 impl Committed {
     /// The result of each change.
     pub fn results(&self) -> &[Result<Applied>] {
-        &self.answers
+        &self.results
     }
 
     /// The results by value.
     pub fn into_results(self) -> Vec<Result<Applied>> {
-        self.answers
+        self.results
     }
 
     /// What each change did, or the first error.
@@ -153,6 +153,6 @@ impl Committed {
     ///
     /// The error of the first change that failed.
     pub fn into_result(self) -> Result<Vec<Applied>> {
-        self.answers.into_iter().collect()
+        self.results.into_iter().collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use super::{Shared, Store, put_version};
+use super::{Inner, Store, put_version};
 use crate::commit::{Action, Change, WrittenFile};
 use crate::error::{Error, ErrorKind, Rejected, Result, Step};
 use crate::file::draft::{Draft, write_to_draft};
@@ -44,7 +44,7 @@ use nix::sys::stat::SFlag;
 #[derive(Debug)]
 #[must_use = "dropping it discards what was written; call `commit`"]
 pub struct StoreFile {
-    store: Arc<Shared>,
+    store: Arc<Inner>,
     key: String,
     draft: Draft,
 }
@@ -58,7 +58,7 @@ impl Store {
     /// As [`put`](Store::put). With [`create_new`](PutOptions::create_new) this fails if the key exists, and the commit fails if
     /// it exists by then.
     pub fn writer(&self, key: impl AsRef<str>, options: PutOptions) -> Result<StoreFile> {
-        let core = self.shared.committer.core();
+        let core = self.inner.committer.core();
         core.check()?;
         core.supports(options)?;
         let key = Key::parse(key.as_ref())?;
@@ -70,7 +70,7 @@ impl Store {
             }
             Draft::begin(&core.writer, dir, key.name(), options)
         })?;
-        Ok(StoreFile { store: Arc::clone(&self.shared), key: key.as_str().to_owned(), draft })
+        Ok(StoreFile { store: Arc::clone(&self.inner), key: key.as_str().to_owned(), draft })
     }
 }
 

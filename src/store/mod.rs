@@ -69,19 +69,19 @@ use session::Session;
 /// A clone is another handle of the same store.
 #[derive(Clone, Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
 /// The state behind all handles of a store, its files and its futures. Fields are dropped in this order: queued changes are
 /// committed before the session ends.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Inner {
     pub(crate) committer: Committer,
     reader: Reader,
     session: Session,
 }
 
-impl Drop for Shared {
+impl Drop for Inner {
     fn drop(&mut self) {
         self.committer.drain();
         let core = self.committer.core();
@@ -92,17 +92,17 @@ impl Drop for Shared {
 impl Store {
     /// The path that the directory was opened by.
     pub fn path(&self) -> &Path {
-        self.shared.committer.core().dirs.root().path()
+        self.inner.committer.core().dirs.root().path()
     }
 
     /// Which engine runs, and why. [`probe_uring`](crate::probe_uring) checks whether io_uring works here.
     pub fn engine(&self) -> &EngineInfo {
-        self.shared.committer.core().writer.engine.info()
+        self.inner.committer.core().writer.engine.info()
     }
 
     /// What the store has done since it was opened, and how long it took.
     pub fn stats(&self) -> Stats {
-        self.shared.committer.stats()
+        self.inner.committer.stats()
     }
 
     /// Durably replaces the content of `key`, or creates it. The new file has mode 0600 less the umask and does not inherit the
@@ -145,12 +145,12 @@ impl Store {
     ///
     /// As [`put`](Store::put).
     pub fn put_with(&self, key: impl AsRef<str>, bytes: impl Into<Payload>, options: PutOptions) -> Result<Version> {
-        self.shared.committer.make(Change::put(key.as_ref(), bytes, options)).map(put_version)
+        self.inner.committer.make(Change::put(key.as_ref(), bytes, options)).map(put_version)
     }
 
     /// Starts a batch: changes of several keys that are committed together. See [`Batch`].
     pub fn batch(&self) -> Batch {
-        Batch::new(&self.shared)
+        Batch::new(&self.inner)
     }
 
     /// Durably removes `key`, or a symbolic link or special file of that name. A directory that becomes empty stays until a key
@@ -160,7 +160,7 @@ impl Store {
     ///
     /// [`Error::is_not_found`] if the key does not exist, [`Error::is_a_directory`]; otherwise as [`put`](Store::put).
     pub fn delete(&self, key: impl AsRef<str>) -> Result<()> {
-        self.shared.committer.make(Change::delete(key.as_ref(), None)).map(drop)
+        self.inner.committer.make(Change::delete(key.as_ref(), None)).map(drop)
     }
 
     /// Durably removes `key` if it has the version `expected`.
@@ -169,7 +169,7 @@ impl Store {
     ///
     /// [`Error::is_version_mismatch`] if the key has another version or does not exist; otherwise as [`put_if`](Store::put_if).
     pub fn delete_if(&self, key: impl AsRef<str>, expected: Version) -> Result<()> {
-        self.shared.committer.make(Change::delete(key.as_ref(), Some(expected))).map(drop)
+        self.inner.committer.make(Change::delete(key.as_ref(), Some(expected))).map(drop)
     }
 
     /// Durably renames a key, replacing `to`. If both names are hard links to one file, nothing happens, as POSIX defines
@@ -181,12 +181,12 @@ impl Store {
     /// [`Error::is_not_found`] if `from` does not exist, [`Error::is_a_directory`] if either is a directory; otherwise as
     /// [`put`](Store::put).
     pub fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
-        self.shared.committer.make(Change::rename(from.as_ref(), to.as_ref())).map(drop)
+        self.inner.committer.make(Change::rename(from.as_ref(), to.as_ref())).map(drop)
     }
 
     /// A reader of this store. It stays usable after the store is closed.
     pub fn reader(&self) -> Reader {
-        self.shared.reader.clone()
+        self.inner.reader.clone()
     }
 
     /// Commits queued changes, ends the store's threads and releases the lock. When this returns `Ok`, another writer can open
@@ -200,20 +200,20 @@ impl Store {
     /// it was opened: the store is closed all the same, and can be reopened. [`Forked`](crate::ErrorKind::Forked) in a child
     /// process, whose parent keeps the store.
     pub fn close(self) -> Result<(), Rejected<Store>> {
-        if !self.shared.committer.core().writer.is_ours() {
-            return Err(Rejected::new(self.shared.committer.core().check().unwrap_err(), None));
+        if !self.inner.committer.core().writer.is_ours() {
+            return Err(Rejected::new(self.inner.committer.core().check().unwrap_err(), None));
         }
-        match Arc::try_unwrap(self.shared) {
-            Ok(shared) => {
-                shared.committer.drain();
+        match Arc::try_unwrap(self.inner) {
+            Ok(inner) => {
+                inner.committer.drain();
                 // A queued change whose caller is gone can still fail.
-                shared.committer.core().check().map_err(|error| Rejected::new(error, None))
+                inner.committer.core().check().map_err(|error| Rejected::new(error, None))
             }
-            Err(shared) => {
-                let others = Arc::strong_count(&shared).saturating_sub(1).max(1);
+            Err(inner) => {
+                let others = Arc::strong_count(&inner).saturating_sub(1).max(1);
                 let what = format!("other handles, files, batches or futures hold it ({others})");
-                let error = Error::new(ErrorKind::InUse, Step::Check, shared.committer.core().dirs.root().path());
-                Err(Rejected::new(error.with_detail(what), Some(Store { shared })))
+                let error = Error::new(ErrorKind::InUse, Step::Check, inner.committer.core().dirs.root().path());
+                Err(Rejected::new(error.with_detail(what), Some(Store { inner })))
             }
         }
     }

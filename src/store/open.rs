@@ -11,7 +11,7 @@ use super::format::{self, Format, OWN};
 use super::reader::Reader;
 use super::recovery::recover;
 use super::session::Session;
-use super::{Shared, Store};
+use super::{Inner, Store};
 use crate::commit::dirs::Dirs;
 use crate::commit::trace;
 use crate::commit::{Committer, Setup, Versions};
@@ -63,7 +63,7 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     let reader = Reader::new(Arc::clone(&root), are_kept);
     let setup = Setup { writer, dirs, versions, barrier: (barrier, allowed), limit: queue };
     trace::opened(root.path(), is_clean, begin.elapsed());
-    Ok(Store { shared: Arc::new(Shared { committer: Committer::new(setup), reader, session }) })
+    Ok(Store { inner: Arc::new(Inner { committer: Committer::new(setup), reader, session }) })
 }
 
 fn open_root(at: &At, wanted: Wanted) -> Result<Dir> {

@@ -15,19 +15,19 @@ use crate::protocol::version::Version;
 impl Store {
     /// The content of `key`. See [`Reader::get`](crate::Reader::get).
     pub fn get(&self, key: impl AsRef<str>) -> Result<Bytes> {
-        self.shared.reader.get(key)
+        self.inner.reader.get(key)
     }
 
     /// The content of `key` and its version, both of the same put. The version is `None` where the filesystem does not keep
     /// versions. See [`Reader::get_versioned`](crate::Reader::get_versioned).
     pub fn get_versioned(&self, key: impl AsRef<str>) -> Result<(Bytes, Option<Version>)> {
-        self.shared.reader.get_versioned(key)
+        self.inner.reader.get_versioned(key)
     }
 
     /// The bytes of `key` in `range`. A range that reaches beyond the end is cut there. See
     /// [`Reader::get_range`](crate::Reader::get_range).
     pub fn get_range(&self, key: impl AsRef<str>, range: impl RangeBounds<u64>) -> Result<Bytes> {
-        self.shared.reader.get_range(key, range)
+        self.inner.reader.get_range(key, range)
     }
 
     /// As [`get_range`](Store::get_range), with the version of the content that was read.
@@ -36,26 +36,26 @@ impl Store {
         key: impl AsRef<str>,
         range: impl RangeBounds<u64>,
     ) -> Result<(Bytes, Option<Version>)> {
-        self.shared.reader.get_range_versioned(key, range)
+        self.inner.reader.get_range_versioned(key, range)
     }
 
     /// Length, time, mode and version of `key`. See [`Reader::metadata`](crate::Reader::metadata).
     pub fn metadata(&self, key: impl AsRef<str>) -> Result<Metadata> {
-        self.shared.reader.metadata(key)
+        self.inner.reader.metadata(key)
     }
 
     /// Whether `key` is a regular file. See [`Reader::exists`](crate::Reader::exists).
     pub fn exists(&self, key: impl AsRef<str>) -> Result<bool> {
-        self.shared.reader.exists(key)
+        self.inner.reader.exists(key)
     }
 
     /// The keys that begin with `prefix`, in the order of their bytes; `""` lists all. See [`Reader::list`](crate::Reader::list).
     pub fn list(&self, prefix: impl AsRef<str>) -> Result<List> {
-        self.shared.reader.list(prefix)
+        self.inner.reader.list(prefix)
     }
 
     /// The keys that `options` ask for, in the order of their bytes. See [`ListOptions`].
     pub fn list_with(&self, options: ListOptions) -> Result<List> {
-        self.shared.reader.list_with(options)
+        self.inner.reader.list_with(options)
     }
 }

@@ -115,7 +115,7 @@ impl Reader {
 impl Store {
     /// As [`get`](Store::get).
     pub fn get_async<K: AsRef<str>>(&self, key: K) -> impl Future<Output = Result<Bytes>> + Send + 'static + use<K> {
-        self.shared.reader.get_async(key)
+        self.inner.reader.get_async(key)
     }
 
     /// As [`get_versioned`](Store::get_versioned).
@@ -123,7 +123,7 @@ impl Store {
         &self,
         key: K,
     ) -> impl Future<Output = Result<(Bytes, Option<Version>)>> + Send + 'static + use<K> {
-        self.shared.reader.get_versioned_async(key)
+        self.inner.reader.get_versioned_async(key)
     }
 
     /// As [`get_range`](Store::get_range).
@@ -132,7 +132,7 @@ impl Store {
         key: K,
         range: R,
     ) -> impl Future<Output = Result<Bytes>> + Send + 'static + use<K, R> {
-        self.shared.reader.get_range_async(key, range)
+        self.inner.reader.get_range_async(key, range)
     }
 
     /// As [`metadata`](Store::metadata).
@@ -140,12 +140,12 @@ impl Store {
         &self,
         key: K,
     ) -> impl Future<Output = Result<Metadata>> + Send + 'static + use<K> {
-        self.shared.reader.metadata_async(key)
+        self.inner.reader.metadata_async(key)
     }
 
     /// As [`exists`](Store::exists).
     pub fn exists_async<K: AsRef<str>>(&self, key: K) -> impl Future<Output = Result<bool>> + Send + 'static + use<K> {
-        self.shared.reader.exists_async(key)
+        self.inner.reader.exists_async(key)
     }
 
     /// A page of a listing. See [`Reader::list_page_async`].
@@ -157,6 +157,6 @@ impl Store {
         &self,
         options: ListOptions,
     ) -> impl Future<Output = Result<Vec<Entry>>> + Send + 'static + use<> {
-        self.shared.reader.list_page_async(options)
+        self.inner.reader.list_page_async(options)
     }
 }

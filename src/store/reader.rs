@@ -22,9 +22,7 @@ use super::threads::Threads;
 use crate::error::{Error, Result, Step};
 use crate::fs::dir::Dir;
 use crate::fs::key::Key;
-use crate::fs::regular;
-use crate::fs::scan;
-use crate::fs::sys;
+use crate::fs::{regular, scan, sys};
 use crate::protocol::version::Version;
 
 /// Reads a store, with or without a writer beside it. Takes no lock and changes nothing.

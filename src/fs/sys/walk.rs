@@ -6,6 +6,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
+use crate::fs::scan::file_type;
+
 /// Opens `path`, which has normal components only, beneath `root`. Follows no symbolic link.
 pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
     let (dirs, name) = path.rsplit_once('/').map_or(("", path), |(dirs, name)| (dirs, name));
@@ -24,9 +26,7 @@ fn open_one(at: BorrowedFd<'_>, name: &str, flags: OFlag) -> nix::Result<OwnedFd
 
 /// Turns ENOTDIR into ELOOP if `path` is a symbolic link: an open with O_DIRECTORY reports a link as "not a directory".
 pub(super) fn link_or(errno: Errno, at: BorrowedFd<'_>, path: &str) -> Errno {
-    let is_link = || {
-        fstatat(at, path, AtFlags::AT_SYMLINK_NOFOLLOW)
-            .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)
-    };
+    let is_link =
+        || fstatat(at, path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| file_type(&stat) == SFlag::S_IFLNK);
     if errno == Errno::ENOTDIR && is_link() { Errno::ELOOP } else { errno }
 }
