@@ -108,8 +108,7 @@ pub use commit::barrier::{Barrier, BarrierKind};
 pub use commit::stats::{BarrierStats, Latencies, Latency, QueueStats, Stats, Syncs};
 #[cfg(any(test, ringbolt_mutants))]
 pub use engine::Mutant;
-pub use engine::payload::Payload;
-pub use engine::{Engine, EngineInfo, EngineKind, probe_uring};
+pub use engine::{Engine, EngineInfo, EngineKind, Payload, probe_uring};
 pub use error::{Error, ErrorKind, Outcome, Rejected, Result, Step};
 pub use file::atomic_file::AtomicFile;
 pub use file::write::{WriteOptions, write};

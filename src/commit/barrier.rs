@@ -3,8 +3,7 @@
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::fs::dir::Dir;
-use crate::fs::sys;
+use crate::fs::{Dir, sys};
 
 /// How a batch of changes makes its files durable before it changes their names.
 ///

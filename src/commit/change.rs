@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::queue::Load;
-use crate::engine::payload::Payload;
+use crate::engine::Payload;
 use crate::error::Result;
-use crate::fs::dir::Dir;
-use crate::fs::key::Key;
-use crate::protocol::options::PutOptions;
-use crate::protocol::version::Version;
+use crate::fs::{Dir, Key};
+use crate::protocol::{PutOptions, Version};
 
 /// A change of one key.
 #[derive(Debug)]

@@ -19,13 +19,9 @@ use super::{ChangeResult, trace};
 use crate::engine::pool::Pool;
 use crate::engine::{Interpreter, Job};
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
-use crate::file::writer::Writer;
-use crate::fs::dir::Dir;
-use crate::fs::key::Key;
-use crate::fs::sys;
-use crate::protocol::options::PutOptions;
-use crate::protocol::version::Version;
-use crate::protocol::{Call, Existing};
+use crate::file::Writer;
+use crate::fs::{Dir, Key, sys};
+use crate::protocol::{Call, Existing, PutOptions, Version};
 
 /// The state that callers and the committing thread share.
 #[derive(Debug)]

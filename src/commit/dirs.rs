@@ -8,8 +8,7 @@ use nix::errno::Errno;
 
 use crate::engine::Interpreter;
 use crate::error::{Error, Result, Step};
-use crate::fs::dir::Dir;
-use crate::fs::key::Key;
+use crate::fs::{Dir, Key};
 
 /// The maximum number of open directories besides the root.
 const HELD_MAX: usize = 256;

@@ -12,11 +12,9 @@ use super::barrier::BarrierKind;
 use super::{Action, Applied, Change, ChangeResult, Core, WrittenFile};
 use crate::engine::Job;
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::file::writer::Content;
-use crate::fs::dir::Dir;
-use crate::fs::key::Key;
-use crate::protocol::version::Version;
-use crate::protocol::{Existing, Medium, Phase, Plan};
+use crate::file::Content;
+use crate::fs::{Dir, Key};
+use crate::protocol::{Existing, Medium, Phase, Plan, Version};
 
 /// A change whose plan has begun.
 pub(super) struct InFlight {

@@ -31,7 +31,7 @@ use self::queue::Submission;
 use self::stats::{Part, QueueStats, Stats};
 pub(crate) use self::versions::Versions;
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
-use crate::protocol::version::Version;
+use crate::protocol::Version;
 
 /// What a successful change did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

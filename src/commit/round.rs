@@ -16,7 +16,7 @@ use super::stats::Part;
 use super::trace;
 use super::{Applied, ChangeGroups, ChangeResult, Core, PoisonOnPanic};
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 use crate::protocol::{Call, Phase, Plan, schedule, shared_calls};
 
 /// The most that is committed at once; a caller's own batch may be larger.

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::fs::dir::Dir;
 use crate::fs::process::Process;
-use crate::fs::sys;
+use crate::fs::{Dir, sys};
 
 /// Runs one probe at a time.
 #[derive(Debug)]

@@ -10,9 +10,8 @@ use nix::errno::Errno;
 use super::*;
 use crate::commit::barrier::BarrierKind;
 use crate::engine::{Engine, EngineKind, Faulty, Interpreter, Selected, select};
-use crate::fs::key::Key;
-use crate::protocol::options::PutOptions;
-use crate::protocol::{Call, Existing};
+use crate::fs::Key;
+use crate::protocol::{Call, Existing, PutOptions};
 
 type Fault = Box<dyn FnMut(usize, &Call) -> Option<Errno> + Send>;
 

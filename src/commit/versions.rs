@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::error::Result;
-use crate::file::writer::Writer;
-use crate::protocol::version::{Clock, Version};
+use crate::file::Writer;
+use crate::protocol::{Clock, Version};
 
 /// Durably raises the ceiling of a store's versions.
 type Raise = Box<dyn Fn(&Writer, Version) -> Result<()> + Send + Sync>;

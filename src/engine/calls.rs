@@ -14,8 +14,7 @@ use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 use super::Job;
 use crate::fs::scan::file_type;
 use crate::fs::{empty_dirs, sys};
-use crate::protocol::version::Version;
-use crate::protocol::{Call, Existing, Fate, Owner};
+use crate::protocol::{Call, Existing, Fate, Owner, Version};
 
 /// The flags for creating a temporary file: it must not exist, and symbolic links are not followed.
 pub(super) const TEMP_FLAGS: OFlag =

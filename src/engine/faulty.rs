@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use nix::errno::Errno;
 
 use super::{Interpreter, Job, calls};
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 use crate::protocol::{Call, Fate, Plan, Run};
 
 /// Decides whether the n-th call (from 0) fails, and how. A call that fails does not run.

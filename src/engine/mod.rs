@@ -28,16 +28,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use self::payload::Payload;
 use crate::error::Result;
-use crate::fs::dir::{Dir, make_in};
-use crate::fs::sys;
+use crate::fs::{Dir, make_in, sys};
 use crate::protocol::{Call, Fate, Run};
 
 #[cfg(test)]
 pub(crate) use faulty::Faulty;
 #[cfg(any(test, ringbolt_mutants))]
 pub use mutant::Mutant;
+pub use payload::Payload;
 #[cfg(feature = "bench")]
 pub(crate) use select::examine_uring;
 #[cfg(all(feature = "tokio-uring", target_os = "linux"))]

@@ -13,10 +13,8 @@ use nix::sys::stat::Mode;
 
 use super::writer::{NAME_ATTEMPTS, Temp, Writer};
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::fs::dir::Dir;
-use crate::fs::temp;
-use crate::protocol::certainly_not_created;
-use crate::protocol::options::PutOptions;
+use crate::fs::{Dir, temp};
+use crate::protocol::{PutOptions, certainly_not_created};
 
 /// A temporary file and its target. The holder must publish it or remove it ([`Draft::remove`]).
 #[derive(Debug)]

@@ -7,3 +7,5 @@ pub(crate) mod atomic_file;
 pub(crate) mod draft;
 pub(crate) mod write;
 pub(crate) mod writer;
+
+pub(crate) use writer::{Content, Writer};

@@ -7,16 +7,12 @@ use std::sync::Arc;
 use super::atomic_file::AtomicFile;
 use super::draft::Draft;
 use super::writer::{Content, Writer};
-use crate::engine::payload::Payload;
-use crate::engine::{Engine, select};
+use crate::engine::{Engine, Payload, select};
 use crate::error::Result;
-use crate::fs::dir::Dir;
-use crate::fs::link;
 use crate::fs::path::{file_name, make_durable, parent};
 use crate::fs::preserved::Preserved;
-use crate::fs::temp::Maker;
-use crate::protocol::Medium;
-use crate::protocol::options::PutOptions;
+use crate::fs::{Dir, Maker, link};
+use crate::protocol::{Medium, PutOptions};
 
 /// Durably replaces the content of the file at `path`, or creates it, with the defaults of [`WriteOptions`].
 ///

@@ -8,17 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
-use crate::engine::payload::Payload;
-use crate::engine::{Job, Selected};
+use crate::engine::{Job, Payload, Selected};
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 use crate::fs::preserved::Preserved;
 use crate::fs::process::Process;
 use crate::fs::sys::Attributes;
 use crate::fs::temp::{self, Maker};
-use crate::protocol::options::PutOptions;
-use crate::protocol::version::Version;
-use crate::protocol::{Medium, Phase, Plan, Replace, Verdict, is_ambiguous};
+use crate::protocol::{Medium, Phase, Plan, PutOptions, Replace, Verdict, Version, is_ambiguous};
 
 /// How many names for a temporary file are tried. Names are random, so a second one should never be needed.
 pub(crate) const NAME_ATTEMPTS: usize = 8;

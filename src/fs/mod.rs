@@ -14,3 +14,7 @@ pub(crate) mod regular;
 pub(crate) mod scan;
 pub(crate) mod sys;
 pub(crate) mod temp;
+
+pub(crate) use dir::{Dir, make_in};
+pub(crate) use key::Key;
+pub(crate) use temp::Maker;

@@ -11,8 +11,7 @@ use super::dir::Dir;
 use super::regular;
 use super::sys;
 use crate::error::{Error, Result, Step};
-use crate::protocol::Owner;
-use crate::protocol::options::PutOptions;
+use crate::protocol::{Owner, PutOptions};
 
 /// The owner, mode and extended attributes of a file at one moment.
 #[derive(Clone, Debug)]

@@ -15,10 +15,8 @@ use crate::commit::barrier::BarrierKind;
 use crate::commit::{Action, Change, ChangeGroups, ChangeResult, Committer, Setup, WrittenFile};
 use crate::engine::{EngineKind, Interpreter, Mutant, Selected};
 use crate::error::{Error, Outcome};
-use crate::fs::key::Key;
-use crate::fs::temp::Maker;
-use crate::protocol::Existing;
-use crate::protocol::version::Version;
+use crate::fs::{Key, Maker};
+use crate::protocol::{Existing, Version};
 
 const KINDS: [BarrierKind; 3] = [BarrierKind::PerFile, BarrierKind::Filesystem, BarrierKind::Journal];
 

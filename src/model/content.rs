@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::disk::DirId;
-use crate::protocol::version::Version;
+use crate::protocol::Version;
 
 /// The maximum length of a file in bytes. Each byte stands for a block that can be lost by itself.
 pub(super) const BLOCKS: usize = 2;

@@ -14,7 +14,7 @@ use super::disk::{BLOCKS, Content, DirId, Disk, FileId, Name, Operands, Place};
 use super::history::{History, Moment};
 use super::promise::{Effect, Progress, Standing, Unit};
 use crate::engine::{Faulty, Interpreter, Job};
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 use crate::protocol::{Call, Fate};
 
 /// Decides whether the n-th call (from 0) fails, and how.

@@ -10,8 +10,7 @@ use super::numbered::{Number, Numbered, QuickMap, QuickSet};
 use super::operation::{Operation, faults};
 use super::promise::{Effect, Progress, Standing, Unit, allowed};
 use super::recovery::{self, ORDERS, recover, recover_tree};
-use crate::protocol::Call;
-use crate::protocol::{Fate, Verdict};
+use crate::protocol::{Call, Fate, Verdict};
 
 /// What to explore.
 #[derive(Clone, Debug)]

@@ -6,9 +6,7 @@ use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, Name, Operands, Pla
 use super::machine::{Batched, Program};
 use super::promise::Effect;
 use crate::engine::Mutant;
-use crate::protocol::options::PutOptions;
-use crate::protocol::version::Version;
-use crate::protocol::{Call, Existing, Fate, Medium, Owner, Plan, Replace};
+use crate::protocol::{Call, Existing, Fate, Medium, Owner, Plan, PutOptions, Replace, Version};
 
 /// An operation: its plans, operands and effects.
 #[derive(Clone, Debug)]

@@ -11,8 +11,7 @@ use super::interleave::Scenario;
 use super::operation::{A, B, FREE, Operation, PUT, Put, disk, version};
 use crate::Store;
 use crate::fs::temp;
-use crate::protocol::version::Version;
-use crate::protocol::{Existing, Medium};
+use crate::protocol::{Existing, Medium, Version};
 
 /// What cuts leave of some operations, on every filesystem of the model.
 fn trees() -> BTreeSet<Tree> {

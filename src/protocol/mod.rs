@@ -18,10 +18,12 @@ pub(crate) use call::{Call, Existing, Owner, Phase};
 #[cfg(test)]
 pub(crate) use call::{WRITE_MAX, stage_is_safe};
 pub(crate) use medium::Medium;
+pub(crate) use options::PutOptions;
 pub(crate) use plan::{Plan, Replace};
 pub(crate) use report::{Fate, Verdict, certainly_not_created, is_ambiguous};
 pub(crate) use run::Run;
 pub(crate) use schedule::{schedule, shared_calls};
+pub(crate) use version::{Clock, Version};
 
 #[cfg(test)]
 mod plan_tests;

@@ -2,8 +2,7 @@ use nix::errno::Errno;
 
 use super::*;
 use crate::error::Step;
-use crate::protocol::options::PutOptions;
-use crate::protocol::version::Version;
+use crate::protocol::{PutOptions, Version};
 
 const KIB: usize = 1024;
 

@@ -15,13 +15,11 @@ use super::error::SidecarError;
 use super::{FILE_MAX, Location, Sidecar, decode};
 use crate::engine::Selected;
 use crate::error::{Error, ErrorKind, Step};
-use crate::file::writer::{Content, Writer};
-use crate::fs::dir::Dir;
+use crate::file::{Content, Writer};
 use crate::fs::lock::Lock;
 use crate::fs::temp::{self, Maker};
-use crate::fs::{key, path, regular, sys};
-use crate::protocol::options::PutOptions;
-use crate::protocol::{Existing, Medium};
+use crate::fs::{Dir, key, path, regular, sys};
+use crate::protocol::{Existing, Medium, PutOptions};
 
 /// Which defects to accept when reading a file.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::{Store, put_version};
 use crate::commit::{Change, ChangeGroups, ChangeResult};
-use crate::engine::payload::Payload;
+use crate::engine::Payload;
 use crate::error::Result;
-use crate::protocol::options::PutOptions;
-use crate::protocol::version::Version;
+use crate::protocol::{PutOptions, Version};
 
 /// Changes as futures, for any runtime. They never wait for the disk on the polling thread. They are `Send` and borrow nothing.
 /// Each keeps the store open until it ends: dropping the last one after the store closes the store, and waits for queued changes.

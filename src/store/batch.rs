@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::Inner;
 use crate::commit::{Applied, Change, ChangeGroups, ChangeResult};
-use crate::engine::payload::Payload;
+use crate::engine::Payload;
 use crate::error::Result;
-use crate::protocol::options::PutOptions;
-use crate::protocol::version::Version;
+use crate::protocol::{PutOptions, Version};
 
 /// Changes of several keys that are committed together. Each has a result of its own.
 ///

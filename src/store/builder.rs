@@ -9,7 +9,7 @@ use crate::commit::barrier::Barrier;
 use crate::commit::queue::Load;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 
 /// Options for opening or creating a store: [`Store::builder`].
 ///

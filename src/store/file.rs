@@ -7,11 +7,8 @@ use super::{Inner, Store, put_version};
 use crate::commit::{Action, Change, WrittenFile};
 use crate::error::{Error, ErrorKind, Rejected, Result, Step};
 use crate::file::draft::{Draft, write_to_draft};
-use crate::fs::dir::Dir;
-use crate::fs::key::Key;
-use crate::protocol::Existing;
-use crate::protocol::options::PutOptions;
-use crate::protocol::version::Version;
+use crate::fs::{Dir, Key};
+use crate::protocol::{Existing, PutOptions, Version};
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 

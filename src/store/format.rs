@@ -15,12 +15,9 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstat, fstatat, futimens};
 
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::file::writer::{Content, Writer};
-use crate::fs::dir::Dir;
-use crate::fs::sys;
-use crate::protocol::Medium;
-use crate::protocol::options::PutOptions;
-use crate::protocol::version::Version;
+use crate::file::{Content, Writer};
+use crate::fs::{Dir, sys};
+use crate::protocol::{Medium, PutOptions, Version};
 
 /// The store's own directory in its root.
 pub(crate) const OWN: &str = ".ringbolt";

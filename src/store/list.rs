@@ -8,7 +8,7 @@ use super::metadata::Metadata;
 use super::walk::holds_a_key;
 use super::walk::{NAMES_MAX, Walk};
 use crate::error::Result;
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 
 /// The keys of a store, in the order of their bytes; made by [`Reader::list`](crate::Reader::list) and
 /// [`Reader::list_with`](crate::Reader::list_with).

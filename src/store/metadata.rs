@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::sys::stat::FileStat;
 
-use crate::protocol::version::Version;
+use crate::protocol::Version;
 
 /// The metadata of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,11 +27,9 @@ use std::sync::Arc;
 use self::batch::Batch;
 use crate::commit::stats::Stats;
 use crate::commit::{Applied, Change, Committer};
-use crate::engine::EngineInfo;
-use crate::engine::payload::Payload;
+use crate::engine::{EngineInfo, Payload};
 use crate::error::{Error, ErrorKind, Rejected, Result, Step};
-use crate::protocol::options::PutOptions;
-use crate::protocol::version::Version;
+use crate::protocol::{PutOptions, Version};
 pub use builder::StoreBuilder;
 pub use file::StoreFile;
 #[cfg(feature = "object_store")]

@@ -13,15 +13,13 @@ use super::recovery::recover;
 use super::session::Session;
 use super::{Inner, Store};
 use crate::commit::dirs::Dirs;
-use crate::commit::trace;
-use crate::commit::{Committer, Setup, Versions};
+use crate::commit::{Committer, Setup, Versions, trace};
 use crate::engine::select;
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::file::writer::Writer;
-use crate::fs::dir::{Dir, make_in};
+use crate::file::Writer;
 use crate::fs::scan::scan;
-use crate::fs::temp::Maker;
-use crate::protocol::version::Clock;
+use crate::fs::{Dir, Maker, make_in};
+use crate::protocol::Clock;
 
 /// Whether a store must exist, must not, or may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

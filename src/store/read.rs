@@ -8,7 +8,7 @@ use super::list::List;
 use super::list_options::ListOptions;
 use super::{Metadata, Store};
 use crate::error::Result;
-use crate::protocol::version::Version;
+use crate::protocol::Version;
 
 /// Reading. No method waits for a writer. The methods of [`Reader`](crate::Reader) with the same names describe the details
 /// and the errors.

@@ -10,7 +10,7 @@ use super::list_options::ListOptions;
 use super::reader::{Files, bounds};
 use super::{Metadata, Reader, Store};
 use crate::error::Result;
-use crate::protocol::version::Version;
+use crate::protocol::Version;
 
 /// The entries of a page without [`ListOptions::limit`].
 const PAGE: usize = 1_000;

@@ -20,10 +20,8 @@ use super::list_options::ListOptions;
 use super::metadata::{Metadata, version};
 use super::threads::Threads;
 use crate::error::{Error, Result, Step};
-use crate::fs::dir::Dir;
-use crate::fs::key::Key;
-use crate::fs::{regular, scan, sys};
-use crate::protocol::version::Version;
+use crate::fs::{Dir, Key, regular, scan, sys};
+use crate::protocol::Version;
 
 /// Reads a store, with or without a writer beside it. Takes no lock and changes nothing.
 ///

@@ -9,8 +9,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::tree::{Tree, Visit};
 use crate::error::{Error, Result, Step};
-use crate::fs::dir::Dir;
-use crate::fs::{sys, temp};
+use crate::fs::{Dir, sys, temp};
 
 /// Removes the temporary files of an interrupted writer and syncs every directory.
 ///

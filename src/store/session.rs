@@ -10,9 +10,9 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::format;
 use crate::error::{Error, Result, Step};
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 use crate::fs::lock::Lock;
-use crate::protocol::version::Version;
+use crate::protocol::Version;
 
 /// Exists while no writer has the store open, if the last one left nothing to recover.
 const CLEAN: &CStr = c"clean";

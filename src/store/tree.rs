@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use super::format::OWN;
 use crate::error::{Error, Result, Step};
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 use crate::fs::scan::scan;
 
 /// All directories of a store, including its own, in no particular order. Only paths are kept, so neither descriptors nor the

@@ -14,7 +14,7 @@ use super::list_options::ListOptions;
 #[cfg(feature = "object_store")]
 use super::tree::join;
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 use crate::fs::key::{self, Key};
 use crate::fs::scan::{kind, open_dir, scan};
 

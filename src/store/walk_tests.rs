@@ -12,7 +12,7 @@ use super::walk::Walk;
 use crate::Entries;
 use crate::List;
 use crate::Reader;
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 
 /// Names whose order as paths differs from their order as names, and some that are prefixes of others.
 const NAMES: [&str; 10] = ["a", "a.b", "a0", "a!", "ab", "b", "é", "\u{10ffff}", " ", "z"];

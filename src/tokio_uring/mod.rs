@@ -44,12 +44,11 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::engine::no_ring;
-use crate::engine::payload::Payload;
+use crate::engine::{Payload, no_ring};
 use crate::error::Result;
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 use crate::fs::path::{file_name, parent};
-use crate::protocol::options::PutOptions;
+use crate::protocol::PutOptions;
 pub(crate) use replace::replace;
 
 /// Replaces or creates the file at `path` durably, with the defaults of [`WriteOptions`].

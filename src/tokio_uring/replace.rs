@@ -15,13 +15,12 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::engine::payload::Payload;
+use crate::engine::Payload;
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::file::writer::{NAME_ATTEMPTS, Temp, perhaps_renamed, unchanged};
-use crate::fs::dir::Dir;
+use crate::fs::Dir;
 use crate::fs::temp::{self, Maker};
-use crate::protocol::options::PutOptions;
-use crate::protocol::{Call, Existing, Fate, Medium, Plan, Replace, Run, Verdict, certainly_not_created};
+use crate::protocol::{Call, Existing, Fate, Medium, Plan, PutOptions, Replace, Run, Verdict, certainly_not_created};
 
 /// The descriptors of this process as paths, because `tokio-uring` accepts only paths.
 const DESCRIPTORS: &str = "/proc/self/fd";

@@ -9,12 +9,9 @@ use super::faults::{Fault, Faults, FaultyQueues, SeenRequest};
 use super::{Failure, Uring};
 use crate::engine::{EngineKind, Interpreter, Selected};
 use crate::error::{Outcome, Result};
-use crate::file::writer::{Content, Writer};
-use crate::fs::dir::Dir;
-use crate::fs::temp::Maker;
-use crate::protocol::options::PutOptions;
-use crate::protocol::version::Version;
-use crate::protocol::{Call, Existing, Medium, is_ambiguous};
+use crate::file::{Content, Writer};
+use crate::fs::{Dir, Maker};
+use crate::protocol::{Call, Existing, Medium, PutOptions, Version, is_ambiguous};
 
 #[path = "faults_batch_tests.rs"]
 mod batches;

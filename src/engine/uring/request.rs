@@ -9,8 +9,7 @@ use io_uring::{opcode, types};
 use nix::libc;
 
 use super::ring::Kept;
-use crate::engine::payload::Payload;
-use crate::engine::{Job, calls};
+use crate::engine::{Job, Payload, calls};
 use crate::protocol::{Call, Existing};
 
 /// Whether the ring has a request for every call of the stage. All other calls are plain ones on the caller's thread:

@@ -11,8 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::turn::{Latencies, OPERATIONS_MAX, Pace, Subject};
-use crate::fs::dir::Dir;
-use crate::fs::sys;
+use crate::fs::{Dir, sys};
 
 /// A way to make a write durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

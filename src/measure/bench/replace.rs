@@ -14,12 +14,9 @@ use nix::unistd::close;
 
 use super::turn::{Latencies, Pace, Subject, nanos};
 use crate::engine::Selected;
-use crate::file::writer::{Content, Writer};
-use crate::fs::dir::Dir;
-use crate::fs::sys;
-use crate::fs::temp::Maker;
-use crate::protocol::options::PutOptions;
-use crate::protocol::{Medium, Plan, Replace};
+use crate::file::{Content, Writer};
+use crate::fs::{Dir, Maker, sys};
+use crate::protocol::{Medium, Plan, PutOptions, Replace};
 
 /// The number of files that are replaced in rotation.
 pub(super) const TARGETS: usize = 16;

@@ -5,14 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::payload::Payload;
-use crate::engine::{Engine, EngineInfo, select};
+use crate::engine::{Engine, EngineInfo, Payload, select};
 use crate::error::Result;
-use crate::file::writer::{Content, Writer};
-use crate::fs::dir::Dir;
-use crate::fs::temp::Maker;
-use crate::protocol::Medium;
-use crate::protocol::options::PutOptions;
+use crate::file::{Content, Writer};
+use crate::fs::{Dir, Maker};
+use crate::protocol::{Medium, PutOptions};
 
 const TARGET: &CStr = c"target";
 

@@ -21,11 +21,11 @@ mod on_ring {
 
     use bytes::Bytes;
 
-    use crate::engine::payload::Payload;
-    use crate::fs::dir::Dir;
+    use crate::engine::Payload;
+    use crate::fs::Dir;
     use crate::measure::bench::replace::{TARGETS, names, open};
     use crate::measure::bench::turn::{Latencies, Pace, Subject};
-    use crate::protocol::options::PutOptions;
+    use crate::protocol::PutOptions;
     use crate::tokio_uring::{replace, runtime};
 
     /// Replaces on a kept runtime, in a directory held open.
