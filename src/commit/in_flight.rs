@@ -23,17 +23,14 @@ pub(super) struct InFlight {
 }
 
 /// What a plan was made for, to turn its report into the result.
-pub(super) struct Origin {
-    kind: ChangeKind,
-    key: String,
-}
-
-enum ChangeKind {
+pub(super) enum Origin {
     Put(Version),
     /// Content that was written through a guard: it stays if only its name is refused.
     Guard(Version),
-    Delete,
-    Rename,
+    /// Of this key.
+    Delete(String),
+    /// From this key.
+    Rename(String),
 }
 
 /// A change that has passed some phases: what remains of it, or its result if nothing remains.
@@ -101,7 +98,6 @@ impl Start {
         let key = Key::parse(&text)?;
         let name = key.name();
         let writer = &core.writer;
-        let in_flight = |job: Job, kind: ChangeKind| InFlight { job, origin: Origin { kind, key: text.clone() } };
         match change.action {
             Action::Put { bytes, options } => {
                 core.supports(options)?;
@@ -111,8 +107,8 @@ impl Start {
                     let version = version.map_or_else(|| core.version(), Ok)?;
                     let medium = medium(core, batch, &dir);
                     let content = Content { bytes: bytes.clone(), options, stamp: Some(version), medium };
-                    let job = writer.write(&dir, &name, &content, &Arc::default(), Plan::replace, until);
-                    in_flight(job, ChangeKind::Put(version)).advanced(core)
+                    let job = writer.write(&dir, &name, &content, None, Plan::replace, until);
+                    InFlight { job, origin: Origin::Put(version) }.advanced(core)
                 };
                 core.again_if_moved(&[&key], start)
             }
@@ -123,13 +119,13 @@ impl Start {
                 let medium = Some(medium(core, batch, &dir)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
                 let plan = Plan::commit(options, Some(version), medium.unwrap_or(Medium::PER_FILE_BATCH));
                 let job = Job { name, temp, file: Some(file), ..writer.job(plan, &dir) };
-                in_flight(job, ChangeKind::Guard(version)).run(core, until)
+                InFlight { job, origin: Origin::Guard(version) }.run(core, until)
             }
             Action::Delete { expected } => core.again_if_moved(&[&key], || {
                 core.keeps(expected)?;
                 let dir = core.find(&key).map_err(|error| explain_missing(error, expected))?;
                 let job = Job { name: name.clone(), ..writer.job(Plan::delete(expected), &dir) };
-                in_flight(job, ChangeKind::Delete).run(core, until)
+                InFlight { job, origin: Origin::Delete(text.clone()) }.run(core, until)
             }),
             Action::Rename { to } => {
                 let to = to?;
@@ -144,7 +140,7 @@ impl Start {
                     let dir = core.ensure(&to)?;
                     let plan = Plan::rename(!Arc::ptr_eq(&source, &dir));
                     let job = Job { name: to.name(), source: Some((source, name.clone())), ..writer.job(plan, &dir) };
-                    in_flight(job, ChangeKind::Rename).run(core, until)
+                    InFlight { job, origin: Origin::Rename(text.clone()) }.run(core, until)
                 })
             }
         }
@@ -185,32 +181,38 @@ impl InFlight {
     }
 
     /// The same after the change was staged, when its directory may have given way to a key of the same batch.
-    pub(super) fn advanced_in_batch(self, core: &Core) -> Result<Progress> {
-        let is_delete = matches!(self.origin.kind, ChangeKind::Delete);
-        let is_nested = self.origin.key.contains('/');
-        self.advanced(core).map_err(|error| {
-            let is_gone = error.is_directory_removed() && (is_delete || error.step() == Step::OpenFile);
-            if is_gone && is_nested { error.with_kind(ErrorKind::NotFound) } else { error }
+    pub(super) fn advanced_in_batch(self: Box<Self>, core: &Core) -> Result<Progress> {
+        if !self.job.run.is_over() {
+            return Ok(Progress::InFlight(self));
+        }
+        let (key, any_step) = match &self.origin {
+            Origin::Delete(key) => (key.clone(), true),
+            Origin::Rename(key) => (key.clone(), false),
+            Origin::Put(_) | Origin::Guard(_) => (String::new(), false),
+        };
+        self.settle(core).map(Progress::Over).map_err(|error| {
+            let is_gone = error.is_directory_removed() && (any_step || error.step() == Step::OpenFile);
+            if is_gone && key.contains('/') { error.with_kind(ErrorKind::NotFound) } else { error }
         })
     }
 
     /// Gives up a change whose name has not changed.
     pub(super) fn cancel(self, core: &Core) {
         core.count(&self.job);
-        if matches!(self.origin.kind, ChangeKind::Put(_) | ChangeKind::Guard(_)) {
+        if matches!(self.origin, Origin::Put(_) | Origin::Guard(_)) {
             core.writer.remove_temp(&self.job.dir, &self.job.temp);
         }
     }
 
     fn settle(self, core: &Core) -> ChangeResult {
-        let InFlight { job, origin: Origin { kind, key } } = self;
+        let InFlight { job, origin } = self;
         let writer = &core.writer;
         core.count(&job);
-        match kind {
-            ChangeKind::Put(version) => writer.settle(&job).map(|()| Applied::Put(version)),
-            ChangeKind::Guard(version) => writer.settle_guard(&job).map(|()| Applied::Put(version)),
-            ChangeKind::Rename => writer.settle_in_place(&job).map(|()| Applied::Renamed),
-            ChangeKind::Delete => {
+        match origin {
+            Origin::Put(version) => writer.settle(&job).map(|()| Applied::Put(version)),
+            Origin::Guard(version) => writer.settle_guard(&job).map(|()| Applied::Put(version)),
+            Origin::Rename(_) => writer.settle_in_place(&job).map(|()| Applied::Renamed),
+            Origin::Delete(key) => {
                 let settled = writer.settle_in_place(&job).map(|()| Applied::Deleted);
                 settled.map_err(|error| explain_delete(error, &job.dir, &key))
             }

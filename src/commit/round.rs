@@ -73,7 +73,7 @@ struct WaitingCaller {
 /// A change, and how far it is.
 struct Item {
     position: Position,
-    in_flight: Option<InFlight>,
+    in_flight: Option<Box<InFlight>>,
     result: Option<ChangeResult>,
 }
 
@@ -211,8 +211,9 @@ impl<'a> Round<'a> {
             let is_synced = change.job.run.will(&Call::SyncFile);
             if is_synced && phase == Phase::Harden {
                 change.job.run.allow(phase);
-                jobs.push(change.job);
-                origins.push((at, change.origin));
+                let InFlight { job, origin } = *change;
+                jobs.push(job);
+                origins.push((at, origin));
                 continue;
             }
             // Nothing is gained by writing out first what has no sync of its own.
@@ -223,7 +224,7 @@ impl<'a> Round<'a> {
         }
         let done = core.writer.engine.interpreter.run_all(jobs);
         for ((at, origin), job) in origins.into_iter().zip(done) {
-            self.advance(at, InFlight { job, origin });
+            self.advance(at, Box::new(InFlight { job, origin }));
         }
         if phase == Phase::Harden {
             self.open = 0;
@@ -291,7 +292,7 @@ impl<'a> Round<'a> {
     }
 
     /// Puts back a change that has passed a phase, or its result.
-    fn advance(&mut self, at: usize, change: InFlight) {
+    fn advance(&mut self, at: usize, change: Box<InFlight>) {
         let progress = change.advanced_in_batch(self.core);
         self.note(at, progress);
     }
@@ -299,7 +300,7 @@ impl<'a> Round<'a> {
     fn note(&mut self, at: usize, progress: Result<Progress>) {
         let item = &mut self.items[at];
         match progress {
-            Ok(Progress::InFlight(change)) => item.in_flight = Some(*change),
+            Ok(Progress::InFlight(change)) => item.in_flight = Some(change),
             Ok(Progress::Over(applied)) => item.result = Some(Ok(applied)),
             Err(error) => {
                 let failed = &mut self.callers[item.position.caller].failed;

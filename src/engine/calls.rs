@@ -37,7 +37,7 @@ fn make(call: &Call, job: &mut Job) -> nix::Result<usize> {
             Ok(0)
         }
         Call::SetOwner(owner) => set_owner(job, *owner),
-        Call::SetAttributes => sys::set_attributes(file(job)?, &job.attributes).map(|()| 0),
+        Call::SetAttributes => set_attributes(job),
         Call::SetMode { mode } => fchmod(file(job)?, Mode::from_bits_truncate(*mode as _)).map(|()| 0),
         // Only a chain has a synced write; plans for plain calls have an fsync.
         Call::Write { sync: true, .. } => Err(Errno::EOPNOTSUPP),
@@ -88,6 +88,10 @@ fn check_source(job: &Job) -> nix::Result<usize> {
 
 fn rename(job: &Job, existing: Existing) -> nix::Result<usize> {
     sys::rename(job.dir.fd(), &job.temp, job.dir.fd(), &job.name, existing).map(|()| 0)
+}
+
+fn set_attributes(job: &Job) -> nix::Result<usize> {
+    sys::set_attributes(file(job)?, job.attributes.as_ref().ok_or(Errno::EBADF)?).map(|()| 0)
 }
 
 /// Changes only what differs: setting an owner may be refused even if the file has it already.

@@ -158,7 +158,7 @@ pub(crate) struct Job {
     pub(crate) source: Option<(Arc<Dir>, CString)>,
     pub(crate) bytes: Payload,
     /// The extended attributes for the temporary file.
-    pub(crate) attributes: Arc<sys::Attributes>,
+    pub(crate) attributes: Option<Arc<sys::Attributes>>,
     /// The open temporary file, if there is one.
     pub(crate) file: Option<OwnedFd>,
     /// Set as soon as a directory sync fails, before any success is reported to anyone.
@@ -174,7 +174,7 @@ impl Job {
             temp: CString::default(),
             source: None,
             bytes: Payload::new(),
-            attributes: Arc::default(),
+            attributes: None,
             file: None,
             poisoned: Arc::clone(poisoned),
         }

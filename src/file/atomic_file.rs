@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::draft::{Draft, write_to_draft};
 use super::write::WriteOptions;
@@ -88,11 +87,11 @@ impl AtomicFile {
         let committed = match &self.like {
             Some(like) => {
                 let plan = Plan::commit_like(like.options(*options), like.owner, Medium::FSYNC);
-                self.writer.complete(dir, names, file, &like.attributes, plan)
+                self.writer.complete(dir, names, file, Some(&like.attributes), plan)
             }
             None => {
                 let plan = Plan::commit(*options, None, Medium::FSYNC);
-                self.writer.complete(dir, names, file, &Arc::default(), plan)
+                self.writer.complete(dir, names, file, None, plan)
             }
         };
         self.draft.settle(&self.writer, committed).map_err(|error| Rejected::of(error, self))

@@ -93,7 +93,7 @@ impl Writer {
     pub(crate) fn put_like(&self, dir: &Arc<Dir>, name: &CStr, content: &Content, like: &Preserved) -> Result<()> {
         let content = Content { options: like.options(content.options), ..content.clone() };
         let plan = |replace| Plan::replace_like(replace, like.owner);
-        self.settle(&self.write(dir, name, &content, &like.attributes, plan, Phase::Settle))
+        self.settle(&self.write(dir, name, &content, Some(&like.attributes), plan, Phase::Settle))
     }
 
     /// The same by the caller's plan.
@@ -104,7 +104,7 @@ impl Writer {
         content: &Content,
         plan: impl Fn(Replace) -> Plan,
     ) -> Result<()> {
-        self.settle(&self.write(dir, name, content, &Arc::default(), plan, Phase::Settle))
+        self.settle(&self.write(dir, name, content, None, plan, Phase::Settle))
     }
 
     /// Runs a plan that begins with a temporary file, through the phase `until`. Tries another name if the first is taken.
@@ -113,7 +113,7 @@ impl Writer {
         dir: &Arc<Dir>,
         name: &CStr,
         content: &Content,
-        attributes: &Arc<Attributes>,
+        attributes: Option<&Arc<Attributes>>,
         plan: impl Fn(Replace) -> Plan,
         until: Phase,
     ) -> Job {
@@ -126,7 +126,7 @@ impl Writer {
                 name: name.into(),
                 temp: temp::name(self.maker, name, attempt),
                 bytes: bytes.clone(),
-                attributes: Arc::clone(attributes),
+                attributes: attributes.cloned(),
                 ..self.job(plan, dir)
             };
             let job = self.run(job, until);
@@ -152,10 +152,10 @@ impl Writer {
         dir: &Arc<Dir>,
         (name, temp): (&CStr, &CStr),
         file: OwnedFd,
-        attributes: &Arc<Attributes>,
+        attributes: Option<&Arc<Attributes>>,
         plan: Plan,
     ) -> Result<()> {
-        let (name, temp, attributes) = (name.into(), temp.into(), Arc::clone(attributes));
+        let (name, temp, attributes) = (name.into(), temp.into(), attributes.cloned());
         let job = Job { name, temp, attributes, file: Some(file), ..self.job(plan, dir) };
         self.settle_guard(&self.run(job, Phase::Settle))
     }

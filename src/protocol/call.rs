@@ -193,10 +193,16 @@ impl Call {
 /// The rule that makes a linked stage safe: a call that must not run after a failure never follows a call whose failure does
 /// not cancel it; and a rename in the same stage as its write follows *one* write that syncs what it wrote.
 pub(crate) fn stage_is_safe(stage: &[Call]) -> bool {
-    let links_hold =
-        stage.iter().enumerate().all(|(i, call)| call.harmless_after_failure() || stage[..i].iter().all(Call::severs));
-    let publishes = stage.iter().any(|call| matches!(call, Call::Publish { .. }));
-    let writes = stage.iter().filter(|call| matches!(call, Call::Write { .. })).count();
-    let synced = stage.iter().any(|call| matches!(call, Call::Write { sync: true, .. }));
-    links_hold && (!publishes || writes == 0 || (writes == 1 && synced)) && stage.len() <= STAGE_MAX
+    (0..stage.len()).all(|i| may_follow(&stage[..i], &stage[i]))
+}
+
+/// Whether a call may be linked behind the calls of a safe stage.
+pub(super) fn may_follow(stage: &[Call], call: &Call) -> bool {
+    let is_whole = || {
+        let mut writes = stage.iter().filter(|call| matches!(call, Call::Write { .. }));
+        matches!((writes.next(), writes.next()), (None, _) | (Some(Call::Write { sync: true, .. }), None))
+    };
+    stage.len() < STAGE_MAX
+        && (call.harmless_after_failure() || stage.iter().all(Call::severs))
+        && (!matches!(call, Call::Publish { .. }) || is_whole())
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::call::{Call, Existing, Owner, WRITE_MAX, stage_is_safe};
+use super::call::{Call, Existing, Owner, STAGE_MAX, WRITE_MAX, may_follow};
 use super::medium::Medium;
 use super::options::PutOptions;
 use super::version::Version;
@@ -161,17 +161,15 @@ pub(super) fn writes(range: Range<usize>) -> impl Iterator<Item = Call> {
 
 /// Divides calls into stages, each as long as is safe.
 pub(super) fn stages(calls: impl IntoIterator<Item = Call>) -> VecDeque<Stage> {
-    let mut stages: VecDeque<Stage> = VecDeque::new();
+    let mut stages: VecDeque<Stage> = VecDeque::with_capacity(STAGE_MAX);
     for call in calls {
-        let stage = stages.back_mut();
-        let Some(stage) = stage else {
-            stages.push_back(vec![call]);
-            continue;
-        };
-        stage.push(call);
-        if !stage_is_safe(stage) {
-            let call = stage.pop().expect("just pushed");
-            stages.push_back(vec![call]);
+        match stages.back_mut() {
+            Some(stage) if may_follow(stage, &call) => stage.push(call),
+            _ => {
+                let mut stage = Vec::with_capacity(STAGE_MAX);
+                stage.push(call);
+                stages.push_back(stage);
+            }
         }
     }
     stages

@@ -103,7 +103,8 @@ impl Run {
     pub(crate) fn next_call(&mut self) -> Option<Call> {
         if self.begun.is_none() {
             let stage = self.next_stage()?;
-            self.begun = Some((stage, Vec::new()));
+            let fates = Vec::with_capacity(stage.len());
+            self.begun = Some((stage, fates));
         }
         let (stage, fates) = self.begun.as_ref()?;
         stage.get(fates.len()).cloned()
