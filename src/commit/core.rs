@@ -139,10 +139,10 @@ impl Core {
 
     /// Counts the syncs that were made for this change alone.
     pub(super) fn count(&self, job: &Job) {
-        let report = job.run.report();
-        self.recorder.files.add(report.made(|call| *call == Call::SyncFile));
-        self.recorder.ranges.add(report.made(|call| *call == Call::SyncRange));
-        self.recorder.directories.add(report.made(Call::is_dir_sync));
+        let made = job.run.report().syncs_made();
+        self.recorder.files.add(made.files);
+        self.recorder.ranges.add(made.ranges);
+        self.recorder.directories.add(made.directories);
     }
 
     /// Runs `act`, which works in the directories of `keys`. Runs it again if a cached directory was removed meanwhile, or if the

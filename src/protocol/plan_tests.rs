@@ -354,7 +354,7 @@ fn a_rename_between_directories_is_durable_when_it_is_published() {
         run.complete(done(&call));
     }
     assert!(run.is_over());
-    assert_eq!(run.report().made(Call::is_dir_sync), 2);
+    assert_eq!(run.report().syncs_made().directories, 2);
 }
 
 /// Writing out before an fsync only saves time; writing out instead of an fsync is what durability depends on.
@@ -385,7 +385,7 @@ fn a_shared_call_has_one_result_for_all() {
         }
         run.share(fate);
         assert!(run.is_over());
-        assert_eq!(run.report().made(Call::is_dir_sync), 0);
+        assert_eq!(run.report().syncs_made().directories, 0);
         assert_eq!(run.report().verdict() == Verdict::Durable, durable);
     }
 }

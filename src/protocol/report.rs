@@ -23,8 +23,16 @@ pub(crate) enum Fate {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(super) log: Vec<(Call, Fate)>,
-    /// Those of them that were made once for several changes.
-    pub(super) shared: Vec<Call>,
+    /// How many syncs of directories among them were made once for several changes.
+    pub(super) shared_dir_syncs: usize,
+}
+
+/// Numbers of sync calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SyncsMade {
+    pub(crate) files: usize,
+    pub(crate) ranges: usize,
+    pub(crate) directories: usize,
 }
 
 /// What a report means for the target.
@@ -48,7 +56,7 @@ impl Report {
     /// The report of an engine that is gone: nobody knows what ran.
     #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
     pub(super) fn lost() -> Report {
-        Report { log: vec![(Call::Publish { existing: Existing::Replace }, Fate::Lost)], shared: Vec::new() }
+        Report { log: vec![(Call::Publish { existing: Existing::Replace }, Fate::Lost)], shared_dir_syncs: 0 }
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
@@ -87,11 +95,19 @@ impl Report {
         Verdict::Unchanged { step, errno, temp_left }
     }
 
-    /// How many of these calls were made for this change alone, successfully or not.
-    pub(crate) fn made(&self, wanted: impl Fn(&Call) -> bool) -> usize {
-        let shared = self.shared.iter().filter(|call| wanted(call)).count();
-        let made = |(call, fate): &&(Call, Fate)| wanted(call) && *fate != Fate::Skipped;
-        self.log.iter().filter(made).count() - shared
+    /// How many syncs were made for this change alone, successfully or not.
+    pub(crate) fn syncs_made(&self) -> SyncsMade {
+        let mut made = SyncsMade::default();
+        for (call, _) in self.log.iter().filter(|(_, fate)| *fate != Fate::Skipped) {
+            match call {
+                Call::SyncFile => made.files += 1,
+                Call::SyncRange => made.ranges += 1,
+                Call::SyncDir | Call::SyncSourceDir => made.directories += 1,
+                _ => {}
+            }
+        }
+        made.directories -= self.shared_dir_syncs;
+        made
     }
 
     /// The result of the first of these calls.

@@ -147,9 +147,7 @@ impl Run {
         self.until = until;
         if let Some(call) = call {
             debug_assert!(call[0].is_shared(), "{call:?}");
-            if fate != Fate::Skipped {
-                self.report.shared.push(call[0].clone());
-            }
+            self.report.shared_dir_syncs += usize::from(call[0] == Call::SyncDir && fate != Fate::Skipped);
             self.record(call, vec![fate]);
         }
     }
