@@ -21,7 +21,7 @@ use crate::engine::{Interpreter, Job};
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::file::Writer;
 use crate::fs::{Dir, Key, sys};
-use crate::protocol::{Call, Existing, PutOptions, Version};
+use crate::protocol::{Existing, PutOptions, Version};
 
 /// The state that callers and the committing thread share.
 #[derive(Debug)]
