@@ -1,11 +1,11 @@
-//! The calls of one durable replace of 4 KiB, one by one: plain, and each through a ring and awaited.
+//! The calls of one durable replace of 4 KiB, one by one: as plain calls, and as awaited requests through a ring.
 //!
 //! ```text
 //! cargo bench --features bench --bench syscalls [-- --save-baseline NAME | --baseline NAME]
 //! ```
 //!
-//! For regressions between versions. Every iteration is a whole replace, so that each call finds what it finds in one; only the
-//! call that is named is timed. The directory is `RINGBOLT_BENCH_DIR`, else one in the target directory.
+//! Finds regressions between versions. Every iteration does a whole replace, so that each call runs under realistic
+//! conditions, but only the named call is timed. The directory is `RINGBOLT_BENCH_DIR`, or one in the target directory.
 
 mod common;
 
@@ -36,7 +36,7 @@ const CALLS: [TimedCall; 6] = [
     TimedCall::FsyncDir,
 ];
 
-/// The calls without an engine.
+/// Plain calls, without an engine.
 struct Plain {
     dir: File,
     bytes: Vec<u8>,
@@ -52,7 +52,7 @@ impl Plain {
         File::from(openat(&self.dir, TEMP, flags, Mode::from_bits_truncate(0o600)).expect("openat"))
     }
 
-    /// How long each of the six took.
+    /// Replaces the file, and returns how long each of the six calls took.
     fn replace(&self) -> [Duration; 6] {
         let begin = Instant::now();
         let file = self.create();
@@ -87,7 +87,7 @@ fn syscalls(criterion: &mut Criterion) {
     let dir = common::fresh_dir();
     let plain = Plain::new(dir.path());
     plain.replace();
-    // Where there is no ring, that is said once.
+    // If io_uring is unavailable, say so once.
     let ring = Replacer::new(dir.path(), Engine::Uring, vec![7; SIZE]);
     if let Err(why) = &ring {
         common::skip("syscalls/*/uring", why);

@@ -33,7 +33,7 @@ fn a_full_or_read_only_disk_is_told_before_anything_is_measured() {
         let at = tmpfs(dir.join("t"), "size=1m");
         File::create(at.join("ballast")).unwrap().write_all(&[1; 1 << 19]).unwrap();
         let text = fails(1, run(&at, &["bench", "--quick"]));
-        assert!(text.contains("has 0 MiB free, and ") && text.contains(" MiB are needed"), "{text}");
+        assert!(text.contains("has 0 MiB free, but ") && text.contains(" MiB are needed"), "{text}");
         mount(None::<&str>, &at, None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, None::<&str>).unwrap();
         let text = fails(1, run(&at, &["bench", "--quick"]));
         assert!(text.contains("Read-only file system") || text.contains("are needed"), "{text}");
@@ -61,7 +61,9 @@ fn flushes_are_counted_where_the_system_tells_them() {
         assert!((0.9..2.1).contains(&flushes("floor/overwrite-fdatasync")));
         assert!(flushes("store/64xportable") < 1.5);
         assert!(results.get("replace/plain-calls").unwrap().kib_per_op.unwrap() >= 4.0);
-        let told = |results: &Results| results.warnings.iter().any(|warning| warning.contains("others used this disk"));
+        let told = |results: &Results| {
+            results.warnings.iter().any(|warning| warning.contains("other processes used this disk"))
+        };
         assert!(!told(&results), "{:?}", results.warnings);
         let over = std::sync::atomic::AtomicBool::new(false);
         let noisy = std::thread::scope(|scope| {
@@ -131,7 +133,7 @@ fn a_disk_that_gives_out_in_the_middle_is_told() {
         let output = run(&at, &["bench", "--quick"]);
         let (told, report) = (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
         assert_eq!(output.status.code(), Some(1));
-        assert!(told.contains("not complete: a series has failed"), "{told}");
+        assert!(told.contains("the results are incomplete, because a series failed"), "{told}");
         assert!(
             report.starts_with("PARTIAL") && report.replace('\n', " ").contains("No space left on device"),
             "{report}"

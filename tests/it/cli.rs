@@ -79,7 +79,7 @@ fn what_fails_says_what_where_and_what_is_still_there() {
     let dir = dir.path();
     fs::write(dir.join("in"), "x").unwrap();
     ok(dir, &["put", "s", "k", "in"]);
-    let unchanged = "nothing was changed, the old content (if any) is still there";
+    let unchanged = "nothing was changed; the old content, if any, is still there";
     let text = fails(1, run(dir, &["put", "s", "k", "in", "--new"]));
     assert!(text.contains("put \"k\": rename failed on \"s/k\"") && text.contains(unchanged), "{text}");
     for key in ["", "..", "/k", ".ringbolt/lock", &"x".repeat(256)] {
@@ -92,7 +92,7 @@ fn what_fails_says_what_where_and_what_is_still_there() {
     assert!(fails(1, run(dir, &["rm", "s", "no"])).contains("unlink failed on \"s/no\""));
     assert!(fails(1, run(dir, &["get", "s", "no"])).contains("No such file"));
     for (args, what) in [
-        (&["put", "s", "k", "missing"][..], "open of \"missing\" failed"),
+        (&["put", "s", "k", "missing"][..], "cannot open \"missing\""),
         (&["put", "s", "k", "s"], "is a directory"),
         (&["put", "no/parent", "k", "in"], "open of the directory failed on \"no\""),
         (&["put", "in", "k", "in"], "Not a directory"),

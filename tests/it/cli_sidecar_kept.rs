@@ -57,12 +57,12 @@ fn upgrade_leaves_version_2_alone() {
         let upgrade = ["sidecar", "upgrade", "k", "--allow-shared"];
         let index = |index| [&upgrade[..], &["--storage-cutover-index", index]].concat();
         for same in [upgrade.to_vec(), index("0")] {
-            let says = "\"k\" is version 2 already, with the storage cutover index 0\n";
+            let says = "\"k\" is already version 2, with storage cutover index 0\n";
             assert_eq!(ok(dir, &same), says);
             assert!(state(&k) == before, "{mode:o} {content}");
         }
         let text = fails(1, run(dir, &index("8")));
-        assert!(text.contains("the storage cutover index 0, not 8; it was left alone"), "{text}");
+        assert!(text.contains("storage cutover index 0 instead of 8; nothing was changed"), "{text}");
         assert!(state(&k) == before, "{mode:o} {content}");
     }
     // Version 1 gets the index 0, if no other is asked for.

@@ -92,7 +92,7 @@ fn without_a_sync_of_directories_the_status_is_1() {
     let (environment, text) = examined(Path::new("/proc"), 1);
     assert!(!environment.directory_fsync.works && environment.directory_fsync.error.is_some());
     assert!(environment.barriers.is_empty() && text.contains("none holds"), "{text}");
-    warns(&environment, "No store can be kept here");
+    warns(&environment, "This directory cannot hold a store");
 }
 
 #[test]
@@ -248,8 +248,8 @@ fn who_may_not_write_is_told() {
         scope.spawn(look).join().unwrap()
     });
     assert!(environment.directory_fsync.works && environment.writable == Some(false), "{environment:?}");
-    assert!(environment.obstacle.as_ref().unwrap().contains("may not write"));
-    warns(&environment, "may not write");
+    assert!(environment.obstacle.as_ref().unwrap().contains("no permission to write"));
+    warns(&environment, "no permission to write");
 }
 
 #[test]

@@ -124,24 +124,24 @@ fn what_is_no_json_text_is_told_as_what_it_is() {
         (vec![], "line 1, column 1: the file is empty; restore it from a copy"),
         (
             vec![0; 502],
-            "line 1, column 1: there are only zero bytes, as after a power cut; restore the file from a copy",
+            "line 1, column 1: the file contains only zero bytes, as after a power cut; restore it from a copy",
         ),
         (with(&[], &[0; 10]), "line 24, column 2: zero bytes, as after a power cut; restore the file from a copy"),
         (
             with("\u{feff}".as_bytes(), b""),
-            "line 1, column 1: there is a byte order mark; save the file as UTF-8 without one",
+            "line 1, column 1: the file starts with a byte order mark; save it as UTF-8 without one",
         ),
-        (with(b"", b"\n{}"), "line 25, column 1: something follows the end; remove it"),
-        (with(b"", b"}"), "line 24, column 2: something follows the end; remove it"),
-        (whole[..whole.len() - 1].to_vec(), "line 23, column 4: it ends in the middle; restore the file from a copy"),
-        (whole[..60].to_vec(), "line 4, column 10: it ends in the middle; restore the file from a copy"),
-        (b"{".to_vec(), "line 1, column 1: it ends in the middle; restore the file from a copy"),
+        (with(b"", b"\n{}"), "line 25, column 1: unexpected text after the end; remove it"),
+        (with(b"", b"}"), "line 24, column 2: unexpected text after the end; remove it"),
+        (whole[..whole.len() - 1].to_vec(), "line 23, column 4: unexpected end of file; restore the file from a copy"),
+        (whole[..60].to_vec(), "line 4, column 10: unexpected end of file; restore the file from a copy"),
+        (b"{".to_vec(), "line 1, column 1: unexpected end of file; restore the file from a copy"),
         (b"[1, 184273, true]".to_vec(), "line 1, column 1: not a JSON object; restore the file from a copy"),
         (b" \n \"AQIDBA==\"".to_vec(), "line 2, column 2: not a JSON object; restore the file from a copy"),
         (b"\x7fELF".to_vec(), "line 1, column 1: not a JSON object; restore the file from a copy"),
         (
             with(b"", b"")[..].iter().map(|b| if *b == b'Z' { 0xff } else { *b }).collect(),
-            "line 14, column 38: a byte that is no UTF-8; restore the file from a copy",
+            "line 14, column 38: invalid UTF-8; restore the file from a copy",
         ),
     ] {
         refused(&json, says);
@@ -151,7 +151,10 @@ fn what_is_no_json_text_is_told_as_what_it_is() {
     assert!(matches!(Sidecar::from_json(&deep), Err(SidecarError::MissingField { .. })));
     assert_eq!(Sidecar::from_json(data!("v1_fixture")).unwrap(), fixture());
     let long = vec![b' '; FILE_MAX + 1];
-    refused(&long, "1048577 bytes are too many, a sidecar has 1048576 at most; remove keys that nothing needs");
+    refused(
+        &long,
+        "the file has 1048577 bytes, but at most 1048576 are allowed; remove keys that are no longer needed",
+    );
     assert!(Sidecar::from_json(&with(b" \r\n\t", b"\n")).is_ok());
     assert!(Sidecar::from_json(&with(b"", &vec![b'\n'; FILE_MAX - whole.len()])).is_ok());
 }
@@ -196,17 +199,17 @@ fn what_breaks_a_rule_is_not_written() {
         active: ActiveKeys { storage: storage.map(id), raft: raft.map(id) },
         ..fixture()
     };
-    const FIX: &str = "and there is no such key; name one that is there, or 0 for none";
+    const FIX: &str = "but there is no such key; use the id of an existing key, or 0 for none";
     refused(&with(Some(7), None), &format!("active.storage is 7, {FIX}"));
     refused(&with(None, Some(8)), &format!("active.raft is 8, {FIX}"));
     refused(&with(Some(7), Some(8)), &format!("active.storage is 7, {FIX}"));
     refused(
         &with(Some(2_596_069_104), None),
-        "active.storage is 2596069104, which is a raft key; name a storage key, or 0 for none",
+        "active.storage is 2596069104, which is a raft key; use a storage key, or 0 for none",
     );
     refused(
         &with(None, Some(305_419_896)),
-        "active.raft is 305419896, which is a storage key; name a raft key, or 0 for none",
+        "active.raft is 305419896, which is a storage key; use a raft key, or 0 for none",
     );
     let large = Sidecar { keys: [(id(1), key(Purpose::Raft, &vec![0; FILE_MAX], "", 0))].into(), ..fixture() };
     let large = Sidecar { active: ActiveKeys::default(), ..large };

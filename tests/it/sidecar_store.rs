@@ -40,9 +40,15 @@ fn what_only_moves_forward_is_not_taken_back() {
         let (storage, raft) = (id(305_419_896), id(2_596_069_104));
         let before = fs::read(path).unwrap();
         let error = store.update(|sidecar| sidecar.raft_applied_index -= 1).unwrap_err();
-        assert_eq!(error.to_string(), "raft_applied_index only moves forward: it is 184273, and was to become 184272");
+        assert_eq!(
+            error.to_string(),
+            "raft_applied_index may only increase: it is 184273, and the change would set it to 184272"
+        );
         let error = store.update(|sidecar| sidecar.keys.get_mut(&raft).unwrap().local_epoch = 6).unwrap_err();
-        assert_eq!(error.to_string(), "keys.2596069104.local_epoch only moves forward: it is 7, and was to become 6");
+        assert_eq!(
+            error.to_string(),
+            "keys.2596069104.local_epoch may only increase: it is 7, and the change would set it to 6"
+        );
         assert!(matches!(store.update(|sidecar| sidecar.keys.remove(&raft)), Err(SidecarError::ActiveMissing { .. })));
         assert!(matches!(store.bump_local_epoch(id(7)), Err(SidecarError::NoSuchKey { .. })));
         // An error of the caller's own, and a panic, change nothing, and what comes after works.
@@ -151,7 +157,10 @@ fn what_was_given_once_is_not_given_again() {
         store.rotate_to(id(8), Purpose::Storage, vec![2; 60]).unwrap();
         store.update(|sidecar| sidecar.keys.remove(&seven)).unwrap();
         let again = store.rotate_to(seven, Purpose::Storage, vec![1; 60]).unwrap_err();
-        assert_eq!(again.to_string(), "keys.7.local_epoch only moves forward: it is 1, and was to become 0");
+        assert_eq!(
+            again.to_string(),
+            "keys.7.local_epoch may only increase: it is 1, and the change would set it to 0"
+        );
         let other = store.update(|sidecar| sidecar.keys.insert(seven, key(Purpose::Raft, &[1], "", 1)));
         assert!(matches!(other, Err(SidecarError::KeyExists { .. })));
         store.update(|sidecar| sidecar.keys.insert(seven, key(Purpose::Storage, &[1], "", 1))).unwrap();
@@ -159,7 +168,7 @@ fn what_was_given_once_is_not_given_again() {
         assert!(matches!(other, Err(SidecarError::KeyExists { .. })));
         store.update(|sidecar| sidecar.upgrade(3)).unwrap();
         let error = store.update(|sidecar| sidecar.storage_envelope_cutover_index = None).unwrap_err();
-        assert_eq!(error.to_string(), "version only moves forward: it is 2, and was to become 1");
+        assert_eq!(error.to_string(), "version may only increase: it is 2, and the change would set it to 1");
         assert_eq!(options.read(path).unwrap(), *store.get());
     });
 }
