@@ -39,7 +39,7 @@ fn every_put_has_a_version_of_its_own() {
     });
 }
 
-fn put_any_way(store: &Store, config: usize) -> Version {
+fn put_any_way(store: &Store, way: usize) -> Version {
     match way % 3 {
         0 => store.put("k", "blocking").unwrap(),
         1 => futures::executor::block_on(store.put_async("k", "a future")).unwrap(),
