@@ -79,7 +79,7 @@ fn errors_name_the_step_the_path_and_the_outcome() {
     let dir = dir.path();
     fs::write(dir.join("in"), "x").unwrap();
     ok(dir, &["put", "s", "k", "in"]);
-    let unchanged = "nothing was changed; the old content, if any, is still there";
+    let unchanged = "nothing was changed, and any old content is still there";
     let text = fails(1, run(dir, &["put", "s", "k", "in", "--new"]));
     assert!(text.contains("put \"k\": rename failed on \"s/k\"") && text.contains(unchanged), "{text}");
     for key in ["", "..", "/k", ".ringbolt/lock", &"x".repeat(256)] {
