@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringbolt::bench::{Assertion, SpeedChange, Comparison, Results, time};
+use ringbolt::bench::{Assertion, Comparison, Results, SpeedChange, time};
 
 /// Skip longer series: resampling them is slow and finds nothing new.
 const ROUNDS_MAX: usize = 64;
