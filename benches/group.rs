@@ -1,11 +1,12 @@
-//! Group commit of files of 4 KiB: over the number of writers, and of files in a batch.
+//! Group commit of 4 KiB files, by number of writers and by batch size.
 //!
 //! ```text
 //! cargo bench --bench group [-- --save-baseline NAME | --baseline NAME]
 //! ```
 //!
-//! For regressions between versions, so the barrier is one that does not change its mind in the middle. An iteration is a put by
-//! every writer, or a batch; the throughput is in files. The directory is `RINGBOLT_BENCH_DIR`, else one in the target directory.
+//! Finds regressions between versions, so it uses a fixed barrier, which does not adapt during a run. An iteration is
+//! one put by every writer, or one batch. Throughput is in files. The directory is `RINGBOLT_BENCH_DIR`, or one in the
+//! target directory.
 
 mod common;
 
@@ -22,7 +23,7 @@ const BYTES: Bytes = Bytes::from_static(&[7; 4096]);
 const WRITERS: [usize; 4] = [1, 2, 8, 64];
 const FILES: [usize; 3] = [1, 16, 256];
 
-/// How many keys each writer replaces in turn.
+/// The number of keys that each writer replaces in rotation.
 const KEYS: u64 = 4;
 
 fn writers(criterion: &mut Criterion) {
@@ -33,7 +34,8 @@ fn batches(criterion: &mut Criterion) {
     each_store(criterion, "group/batch", &FILES, commit_batches);
 }
 
-/// Benchmarks `work` on a store by each engine: with so many files an iteration, so many iterations.
+/// Benchmarks `work` on a store with each engine. The arguments of `work` are the files per iteration and the
+/// iterations.
 fn each_store(criterion: &mut Criterion, name: &str, sizes: &[usize], work: fn(&Store, usize, u64) -> Duration) {
     let base = common::fresh_dir();
     let mut group = common::group(criterion, name);
@@ -47,7 +49,7 @@ fn each_store(criterion: &mut Criterion, name: &str, sizes: &[usize], work: fn(&
         };
         for files in sizes {
             group.throughput(Throughput::Elements(*files as u64));
-            // What is made once is not measured: names, and threads that sync.
+            // One-time work is not measured: creating names, and starting threads that sync.
             work(&store, *files, KEYS);
             group.bench_function(BenchmarkId::new(word, files), |bencher| {
                 bencher.iter_custom(|iterations| work(&store, *files, iterations));
@@ -62,7 +64,7 @@ fn open(dir: &Path, engine: Engine) -> ringbolt::Result<Store> {
     Store::builder(dir).create_if_missing(true).engine(engine).barrier(Barrier::PerFile).open()
 }
 
-/// From when all threads are there until the last one is done.
+/// Measures from when all threads have started until the last one ends.
 fn put_at_once(store: &Store, writers: usize, each: u64) -> Duration {
     let ready = sync::Barrier::new(writers);
     let writer = |writer: usize| {
@@ -83,7 +85,7 @@ fn put_at_once(store: &Store, writers: usize, each: u64) -> Duration {
     end - begin
 }
 
-/// Making them up is not timed.
+/// Building the batches is not timed.
 fn commit_batches(store: &Store, files: usize, batches: u64) -> Duration {
     let keys: Vec<String> = (0..files).map(|file| format!("batch-{file}")).collect();
     let mut took = Duration::ZERO;

@@ -1,12 +1,13 @@
-//! What puts of 4 KiB through the trait of object_store cost: ringbolt beside that crate's own store of files, on the same work,
-//! round by round in turn.
+//! Puts of 4 KiB through the object_store trait: ringbolt and that crate's own `LocalFileSystem`. Both do the same
+//! work, taking turns in each round.
 //!
 //! ```text
-//! cargo bench --bench objects --features object_store [-- IN_FLIGHT...]      1 8 64 256 without any
+//! cargo bench --bench objects --features object_store [-- IN_FLIGHT...]      default: 1 8 64 256
 //! ```
 //!
-//! The directory is `RINGBOLT_BENCH_DIR`, else one in the target directory; `RINGBOLT_BENCH_ROUNDS` is the number of rounds.
-//! Prints Markdown tables as the benchmark `load` does; ratios are to `LocalFileSystem` with `with_fsync(true)`.
+//! The directory is `RINGBOLT_BENCH_DIR`, or one in the target directory; `RINGBOLT_BENCH_ROUNDS` is the number of
+//! rounds. Prints Markdown tables like the benchmark `load`; ratios are relative to `LocalFileSystem` with
+//! `with_fsync(true)`.
 #![allow(clippy::print_stdout)]
 
 #[allow(dead_code, reason = "the benchmark of load asks it for more")]
@@ -33,12 +34,12 @@ const TURN: Duration = Duration::from_millis(400);
 struct Series {
     name: String,
     store: Arc<dyn ObjectStore>,
-    /// Beneath, where that chooses its barrier itself.
+    /// The ringbolt store, if it chooses its barrier itself.
     chooses: Option<Arc<Store>>,
 }
 
 fn main() {
-    // `cargo test --benches` only asks whether it runs.
+    // `cargo test --benches` only checks that it runs.
     let quick = std::env::args().any(|arg| arg == "--test");
     let asked: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let in_flight = if asked.is_empty() { vec![1, 8, 64, 256] } else { asked };
@@ -63,7 +64,7 @@ fn main() {
     }
 }
 
-/// Each in a directory of its own; who is refused here is not there.
+/// The series, each in its own directory. Those that this machine does not support are left out.
 fn series(dir: &Path) -> Vec<Series> {
     let fresh = |name: &str| {
         let path = dir.join(name);
@@ -95,7 +96,7 @@ fn series(dir: &Path) -> Vec<Series> {
     all
 }
 
-/// So many tasks, each one put after the other: how many objects, and how long it was in the end.
+/// Runs this many tasks, each doing one put after the other. Returns the number of objects and the actual duration.
 async fn put(store: &Arc<dyn ObjectStore>, tasks: usize, turn: Duration) -> (usize, Duration) {
     let begin = Instant::now();
     let task = |task: usize| {

@@ -1,11 +1,11 @@
-//! Whole durable replaces by each engine, over the length of the file, beside other crates on the same work.
+//! Durable replaces by engine and file size, next to other crates.
 //!
 //! ```text
 //! cargo bench --features bench --bench replace [-- --save-baseline NAME | --baseline NAME]
 //! ```
 //!
-//! For regressions between versions; `benches/load` compares under load. The directory is `RINGBOLT_BENCH_DIR`, else one in the
-//! target directory.
+//! Finds regressions between versions; `benches/load` compares under load. The directory is `RINGBOLT_BENCH_DIR`, or
+//! one in the target directory.
 
 mod common;
 
@@ -46,7 +46,7 @@ fn replace(criterion: &mut Criterion) {
 }
 
 fn bench(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, size: usize, mut replace: impl FnMut() -> Duration) {
-    // The first one creates.
+    // The first write creates the file.
     replace();
     group.bench_function(BenchmarkId::new(name, size), |bencher| {
         bencher.iter_custom(|iterations| (0..iterations).map(|_| replace()).sum());
@@ -66,7 +66,7 @@ fn atomic_write_file(dir: &Path, bytes: &[u8]) {
     file.commit().expect("commit");
 }
 
-/// With the syncs that it leaves to its caller, so that it is as durable as the others.
+/// With the syncs that `tempfile` leaves to its caller, so that it is as durable as the others.
 fn persist(dir: &Path, held: &File, bytes: &[u8]) {
     let mut file = tempfile::NamedTempFile::new_in(dir).expect("open");
     file.write_all(bytes).expect("write");

@@ -1,8 +1,8 @@
-//! Many small files, each durable when its put returns: what 64 threads reach that put one after the other.
+//! Stores many small files from 64 threads. Each file is durable when its put returns.
 //!
-//! `cargo run --release --example ingest [COUNT [DIR]]`: 100,000 files, in a directory of its own that it removes. Progress goes to
-//! standard error. Ctrl-C ends it at any moment and leaves whole files only: a file gets its name when it is complete and durable,
-//! and what was being written is swept when the store is next opened.
+//! Run `cargo run --release --example ingest [COUNT [DIR]]`. The default is 100,000 files in a temporary directory.
+//! Progress goes to standard error. Ctrl-C leaves only complete files: a file gets its name once it is complete and
+//! durable, and the next open of the store removes temporary files.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it shows what it does")]
 
 use std::error::Error;
@@ -30,8 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             if number >= count {
                 return Ok(());
             }
-            // Puts that meet are made durable together: no batch is needed for that. Neighbours share a directory, since a commit
-            // syncs each of its directories once.
+            // Concurrent puts are made durable together, without an explicit batch. Neighbouring files share a
+            // directory, because a commit syncs each of its directories once.
             store.put(format!("{:03}/{number:06}", number / 1000), format!("file {number}\n").repeat(64))?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if done.is_multiple_of((count / 20).clamp(1, 5000)) {

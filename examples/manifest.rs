@@ -1,7 +1,8 @@
-//! Data files, then the manifest that names them, in one ordered batch: who sees the manifest sees every file.
+//! Publishes data files, then the manifest that names them, in one ordered batch. A reader that sees the manifest sees
+//! every file.
 //!
-//! `cargo run --example manifest [DIR]`: without a directory, in one of its own that it removes. A publish that was cut short leaves
-//! files that no manifest names; they are dropped at the next start.
+//! Run `cargo run --example manifest [DIR]`; the default is a temporary directory. An interrupted publish leaves files
+//! that no manifest names; the next start removes them.
 #![allow(clippy::print_stdout, reason = "it shows what it does")]
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use ringbolt::{Reader, Result, Store};
 
 const MANIFEST: &str = "MANIFEST";
 
-/// What the manifest names; nothing before the first.
+/// The files named by the manifest; empty if there is none yet.
 fn named(reader: &Reader) -> Result<BTreeSet<String>> {
     match reader.get(MANIFEST) {
         Err(error) if error.is_not_found() => Ok(BTreeSet::new()),
@@ -22,7 +23,8 @@ fn named(reader: &Reader) -> Result<BTreeSet<String>> {
     }
 }
 
-/// One commit. Everything before `then` is durable before the manifest changes; and if any of it fails, the manifest does not.
+/// Publishes in one commit. Everything before `then` is durable before the manifest changes. If any of it fails, the
+/// manifest is unchanged.
 fn publish(store: &Store, generation: u64) -> Result<()> {
     let names: Vec<_> = (0..4).map(|part| format!("data/{generation:06}-{part}")).collect();
     let mut batch = store.batch();
@@ -33,7 +35,7 @@ fn publish(store: &Store, generation: u64) -> Result<()> {
     batch.commit().into_result().map(drop)
 }
 
-/// Drops the files that no manifest names. Only while nobody reads by an older one.
+/// Removes the files that the manifest does not name. Call this only when no reader uses an older manifest.
 fn collect(store: &Store) -> Result<usize> {
     let named = named(&store.reader())?;
     let mut batch = store.batch();
@@ -46,11 +48,11 @@ fn collect(store: &Store) -> Result<usize> {
     batch.commit().into_result().map(|dropped| dropped.len())
 }
 
-/// Reads by one manifest after the other until it is told to end; a file that is named and missing is an error.
-fn read(reader: &Reader, over: &AtomicBool) -> Result<u64> {
+/// Reads all files of the current manifest, repeatedly, until `done` is set. A missing file is an error.
+fn read(reader: &Reader, done: &AtomicBool) -> Result<u64> {
     let mut files = 0;
     loop {
-        let last = over.load(Ordering::Acquire);
+        let last = done.load(Ordering::Acquire);
         for name in named(reader)? {
             assert_eq!(reader.get(&name)?, format!("content of {name}"));
             files += 1;
@@ -69,17 +71,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("found {} files named, dropped {} others", found.len(), collect(&store)?);
     let last = found.last().and_then(|name| name.get(5..11)?.parse().ok()).unwrap_or(0);
 
-    let over = AtomicBool::new(false);
-    let reader = Reader::open(&dir)?; // as another process would
+    let done = AtomicBool::new(false);
+    let reader = Reader::open(&dir)?; // another process can do the same
     let files = thread::scope(|scope| {
-        let reading = scope.spawn(|| read(&reader, &over));
+        let reading = scope.spawn(|| read(&reader, &done));
         let published: Result<()> = (last + 1..=last + 20).try_for_each(|generation| publish(&store, generation));
-        over.store(true, Ordering::Release);
+        done.store(true, Ordering::Release);
         let read = reading.join().expect("every file that is named holds what it should")?;
         published.map(|()| read)
     })?;
     println!("published generations {} to {}", last + 1, last + 20);
-    println!("a reader beside it read {files} files that a manifest named, and missed none");
+    println!("a concurrent reader read {files} files named by manifests; none was missing");
 
     println!("dropped {} files of older generations", collect(&store)?);
     println!("left: {}", store.list("data/")?.collect::<Result<Vec<_>>>()?.join(", "));

@@ -1,7 +1,7 @@
-//! A store: put, get, list, compare and swap, a batch, and what an error tells.
+//! The basics of a store: put, get, list, compare and swap, batches and errors.
 //!
-//! `cargo run --example quickstart [DIR]`: without a directory, in one of its own that it removes. Nothing survives a power cut on a
-//! tmpfs, which the system's temporary directory often is.
+//! Run `cargo run --example quickstart [DIR]`; the default is a temporary directory. That is often on a tmpfs, where
+//! nothing survives a power cut.
 #![allow(clippy::print_stdout, reason = "it shows what it does")]
 
 use std::error::Error;
@@ -12,23 +12,23 @@ use ringbolt::{PutOptions, Store};
 fn main() -> Result<(), Box<dyn Error>> {
     let fresh = tempfile::tempdir()?;
     let dir = std::env::args_os().nth(1).map_or_else(|| fresh.path().to_owned(), PathBuf::from);
-    let store = Store::builder(&dir).create_if_missing(true).open()?; // one writer at a time; readers never wait
+    let store = Store::builder(&dir).create_if_missing(true).open()?; // one writer at a time; readers never block
     println!("engine: {}", store.engine().kind);
 
-    // When `put` returns, the file survives a power cut. Directories on the way are made, durably.
+    // When `put` returns, the file survives a power cut. Missing directories are created durably.
     let first = store.put("volumes/7/meta", "v1")?;
     let (bytes, version) = store.get_versioned("volumes/7/meta")?;
     assert_eq!((&bytes[..], version), (&b"v1"[..], Some(first)));
     println!("volumes/7/meta holds {:?}", String::from_utf8_lossy(&bytes));
 
-    // Compare and swap: the second who expects the same version is told, and changes nothing.
+    // Compare and swap: the second put with the same expected version fails and changes nothing.
     store.put_if("volumes/7/meta", first, "v2")?;
     match store.put_if("volumes/7/meta", first, "v3") {
         Err(error) if error.is_version_mismatch() => println!("v3 came too late; {:?}", error.outcome()),
         result => return Err(format!("two of the same version: {result:?}").into()),
     }
 
-    // Changes of several keys: one commit, an answer for each.
+    // Change several keys in one commit, with a result for each.
     let mut batch = store.batch();
     batch.put("volumes/8/meta", "v1").put("volumes/9/meta", "v1");
     batch.put_with("motd", "hello\n", PutOptions::new().mode(0o644)).put_new("volumes/7/meta", "taken");

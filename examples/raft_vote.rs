@@ -1,7 +1,8 @@
-//! A Raft vote: durable before `save_vote` returns, and never replaced by an older one.
+//! Stores a Raft vote. It is durable when `save_vote` returns, and never replaced by an older vote.
 //!
-//! `cargo run --example raft_vote [DIR]`: without a directory, in one of its own that it removes. The two methods have the form of
-//! openraft's `RaftLogStorage`. Candidates campaign at once; whoever wins, what is kept is the newest vote, also after a reopen.
+//! Run `cargo run --example raft_vote [DIR]`; the default is a temporary directory. The two methods have the form of
+//! openraft's `RaftLogStorage`. Several candidates campaign concurrently. Whoever wins, the store keeps the newest
+//! vote, also after a reopen.
 #![allow(clippy::print_stdout, reason = "it shows what it does")]
 
 use std::error::Error;
@@ -12,7 +13,7 @@ use ringbolt::{Store, Version};
 
 const KEY: &str = "raft/vote";
 
-/// For whom this node has voted, and in which term.
+/// The candidate that this node voted for, and the term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Vote {
     term: u64,
@@ -23,7 +24,7 @@ struct Votes {
     store: Store,
 }
 
-/// What `save_vote` says to a vote that may not be given.
+/// Why `save_vote` refused a vote.
 #[derive(Debug, thiserror::Error)]
 enum VoteError {
     #[error("refused: a vote in term {} for node {} was given before", .0.term, .0.node)]
@@ -41,28 +42,29 @@ impl Votes {
         Ok(Votes { store: Store::builder(dir).create_if_missing(true).open()? })
     }
 
-    /// When this returns `Ok`, the vote survives a power cut, and may be told to its candidate. After an error that is not `Older` ask
-    /// its `outcome`: with `Unknown` the store takes no more writes, and the node must reopen it and read what it voted.
+    /// When this returns `Ok`, the vote survives a power cut, and may be sent to the candidate. After an error other
+    /// than `Older`, check its `outcome`: after `Unknown` the store refuses writes, and the node must reopen it and
+    /// read its vote.
     async fn save_vote(&self, vote: Vote) -> Result<(), VoteError> {
         let text = format!("{} {}\n", vote.term, vote.node);
         loop {
             let saved = match self.read()? {
                 None => self.store.put_new_async(KEY, text.clone()).await,
-                // One vote a term. The same one again is written again: what can be read may not be durable yet.
+                // One vote per term. Write even an equal vote again: what can be read may not be durable yet.
                 Some((kept, _)) if kept.term > vote.term || (kept.term == vote.term && kept != vote) => {
                     return Err(VoteError::Older(kept));
                 }
                 Some((_, version)) => self.store.put_if_async(KEY, version, text.clone()).await,
             };
             match saved {
-                // Another vote came between: it may be newer than this one.
+                // Another vote was saved meanwhile, and may be newer than this one.
                 Err(error) if error.is_version_mismatch() || error.is_already_exists() => {}
                 result => return Ok(result.map(drop)?),
             }
         }
     }
 
-    /// The last vote, to begin with: before the first `save_vote` after an open, what is read is durable.
+    /// The last vote, to read at startup. Before the first `save_vote` after an open, it is durable.
     async fn read_vote(&self) -> Result<Option<Vote>, VoteError> {
         Ok(self.read()?.map(|(vote, _)| vote))
     }

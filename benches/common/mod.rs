@@ -1,4 +1,4 @@
-//! What the benchmarks of regressions share: where they write, how long they take, which engines run.
+//! Shared code of the regression benchmarks: directories, durations and engines.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,18 +8,19 @@ use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use ringbolt::Engine;
 use tempfile::TempDir;
 
-/// The engines, by the names that they have in the ids.
+/// The engines and their names in benchmark ids.
 #[allow(dead_code, reason = "single calls are not made by every engine")]
 pub(crate) const ENGINES: [(Engine, &str); 2] = [(Engine::Portable, "portable"), (Engine::Uring, "uring")];
 
-/// A fresh directory, removed when dropped: in `RINGBOLT_BENCH_DIR`, else in the target directory. Never in the system's
+/// A fresh directory, removed on drop, in `RINGBOLT_BENCH_DIR` or in the target directory. Not in the system's
 /// temporary directory, which may be in memory.
 pub(crate) fn fresh_dir() -> TempDir {
     let base = std::env::var_os("RINGBOLT_BENCH_DIR").map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
     tempfile::Builder::new().prefix("ringbolt-bench-").tempdir_in(&base).expect("a directory to write in")
 }
 
-/// A group whose samples have the same number of iterations: what waits for a device does not get faster by repetition.
+/// A group whose samples all have the same number of iterations, because waiting for a device does not get faster by
+/// repetition.
 pub(crate) fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     let mut group = criterion.benchmark_group(name);
     group
@@ -30,7 +31,7 @@ pub(crate) fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGr
     group
 }
 
-/// Says why a series is not there.
+/// Prints why a series is missing.
 #[allow(clippy::print_stderr, reason = "it is for whoever runs the benchmark")]
 pub(crate) fn skip(id: &str, why: impl std::fmt::Display) {
     eprintln!("skipped: {id}: {why}");

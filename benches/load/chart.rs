@@ -1,13 +1,15 @@
 //! Throughput as a bar chart: reads and writes the measured points and draws them as one SVG.
 //!
-//! All bars have the same scale, and each is labelled with its value. The chart has a background of its own, so it is readable on
-//! light and dark pages. The fills differ in lightness, and those of the journal are hatched, so it is readable in black and white.
+//! All bars have the same scale, and each is labelled with its value. The chart has its own background, so it is
+//! readable on light and dark pages. The fills differ in lightness, and those of the journal are hatched, so it is also
+//! readable in black and white.
 
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-/// What one series reached with so many threads: the median over the rounds in files a second, and the quartiles.
+/// The throughput of one series with a number of threads: the median over the rounds, in files per second, and the
+/// quartiles.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Point {
     /// The filesystem and its device, such as `ext4`.
@@ -51,12 +53,12 @@ impl Point {
     }
 }
 
-/// Reads points, one a line.
+/// Parses points, one per line.
 pub(crate) fn parse(text: &str) -> Result<Vec<Point>, String> {
     text.lines().filter(|line| !line.trim().is_empty()).map(Point::of_line).collect()
 }
 
-/// The series that are drawn: name in the measurements, name in the chart, class.
+/// The series to draw: name in the measurements, name in the chart, CSS class.
 const SERIES: [(&str, &str, &str); 4] = [
     ("six plain calls", "six plain calls", "plain"),
     ("atomic-write-file 0.3.1", "atomic-write-file", "peer"),
@@ -68,30 +70,30 @@ const WRITERS: [u64; 3] = [1, 8, 64];
 
 const WIDTH: f64 = 860.0;
 const EDGE: f64 = 20.0;
-/// Where the names of the rows end and the first panel begins.
+/// The x position where the row names end and the first panel begins.
 const LABELS: f64 = 150.0;
-/// The first group begins here.
+/// The y position of the first group.
 const TOP: f64 = 112.0;
 const ROW: f64 = 19.0;
 const BAR: f64 = 13.0;
-/// Above each group: its heading.
+/// The space above each group, for its heading.
 const HEADING: f64 = 26.0;
-/// Between the panels.
+/// The space between panels.
 const GAP: f64 = 26.0;
-/// To the right of the longest bar: room for its figure.
+/// The space to the right of the longest bar, for its value.
 const FIGURE: f64 = 82.0;
 
 /// One bar.
 struct Bar<'a> {
     point: &'a Point,
     class: &'static str,
-    /// With fewer threads than the group has, if that was faster.
+    /// The number of threads, if fewer than the group's were faster.
     fewer: bool,
-    /// How many times the best peer.
+    /// The ratio to the best peer.
     ratio: Option<f64>,
 }
 
-/// Of one disk, the bars by number of writers.
+/// The bars of one disk, by number of writers.
 type Panel<'a> = (&'a str, [(u64, [Option<Bar<'a>>; SERIES.len()]); WRITERS.len()]);
 
 /// Draws a panel for each disk; `None` if there is nothing to draw.
@@ -171,7 +173,7 @@ pub(crate) fn draw(points: &[Point]) -> Option<String> {
     Some(svg)
 }
 
-/// The disks in the order in which they were measured.
+/// The disks, in the order of measurement.
 fn panels(points: &[Point]) -> Vec<Panel<'_>> {
     let mut panels: Vec<Panel<'_>> = Vec::new();
     for Point { disk, .. } in points {
@@ -186,7 +188,7 @@ fn panels(points: &[Point]) -> Vec<Panel<'_>> {
 
 /// The bars of a group, in the order of [`SERIES`]. A peer that is faster with fewer threads is shown with those.
 fn group<'a>(points: &'a [Point], disk: &str, writers: u64) -> [Option<Bar<'a>>; SERIES.len()] {
-    // What was measured last counts.
+    // The latest measurement counts.
     let of = |series: &str, writers| {
         points.iter().rfind(|point| point.disk == disk && point.series == series && point.writers == writers)
     };
@@ -197,7 +199,7 @@ fn group<'a>(points: &'a [Point], disk: &str, writers: u64) -> [Option<Bar<'a>>;
     let peer = SERIES[..2].iter().filter_map(|(series, ..)| best(series)).map(|point| point.median).fold(0.0, f64::max);
     SERIES.map(|(series, _, class)| {
         let is_peer = matches!(class, "plain" | "peer");
-        // Only beside a measurement of the group itself.
+        // Only if the group itself was measured.
         let own = of(series, writers)?;
         let point = if is_peer { best(series)? } else { own };
         let ratio = (!is_peer && peer > 0.0).then_some(point.median / peer);
@@ -252,7 +254,7 @@ fn describe(drawn: &[Panel<'_>], machine: &str) -> String {
     words
 }
 
-/// Round steps, and how many of them reach beyond `high`.
+/// A round step, and how many of them exceed `high`.
 fn axis(high: f64) -> (f64, u32) {
     let high = high.max(1.0);
     let power = 10_f64.powf((high / 5.0).log10().floor());

@@ -1,4 +1,5 @@
-//! A store of 100,000 keys in 1,100 directories: what it takes to fill, and to open, after an orderly end and after another.
+//! A store of 100,000 keys in 1,100 directories: how long it takes to fill, and to open after an orderly close and
+//! after a crash.
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +33,7 @@ pub(crate) fn show(dir: &Path, rounds: usize) {
             times.iter_mut().zip([(&small, true), (&large, true), (&small, false), (&large, false)])
         {
             if !clean {
-                // As after a kill.
+                // Simulates a kill.
                 fs::remove_file(dir.join(".ringbolt/clean")).expect("the marker of an orderly end");
             }
             let begin = Instant::now();

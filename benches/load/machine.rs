@@ -1,4 +1,4 @@
-//! What the system tells: the device, the processor time, memory; and a process that keeps a filesystem busy.
+//! System information: the device, CPU time and memory; and a process that keeps a filesystem busy.
 
 use std::fs;
 use std::io::{Seek, Write};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 
-/// The block device of a directory, where the system tells of it.
+/// The block device of a directory, if known.
 pub(crate) struct Device(Option<PathBuf>);
 
 impl Device {
@@ -18,7 +18,7 @@ impl Device {
         Device(Some(PathBuf::from(format!("/sys/dev/block/{major}:{minor}/stat"))).filter(|path| path.exists()))
     }
 
-    /// Flushes so far: the sixteenth field of its statistics (Linux 5.5, Documentation/block/stat.rst).
+    /// Flushes so far: the sixteenth field of the device's statistics (Linux 5.5, Documentation/block/stat.rst).
     pub(crate) fn flushes(&self) -> Option<u64> {
         fs::read_to_string(self.0.as_ref()?).ok()?.split_whitespace().nth(15)?.parse().ok()
     }
@@ -28,7 +28,7 @@ pub(crate) fn usage() -> Usage {
     getrusage(UsageWho::RUSAGE_SELF).expect("getrusage")
 }
 
-/// Processor time, of user and system.
+/// CPU time, user and system.
 pub(crate) fn processor_us(usage: &Usage) -> f64 {
     let part = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 * 1e6 + time.tv_usec() as f64;
     part(usage.user_time()) + part(usage.system_time())
@@ -47,7 +47,7 @@ pub(crate) fn describe(dir: &Path) -> String {
 pub(crate) fn kernel_and_processors() -> String {
     let kernel =
         nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
-    // The number alone: what distributors append says nothing here.
+    // Only the number, without the distributor's suffix.
     let kernel = kernel.split('-').next().unwrap_or_default();
     let cpus = std::thread::available_parallelism().map_or(0, |n| n.get());
     format!("Linux {kernel}, {cpus} processors")
@@ -67,7 +67,7 @@ pub(crate) fn filesystem(dir: &Path) -> String {
     mount.map_or("filesystem unknown".into(), |(_, mount)| mount)
 }
 
-/// Resident memory in bytes, and the most there was (proc_pid_status(5)).
+/// Resident memory and its peak, in bytes (proc_pid_status(5)).
 pub(crate) fn memory() -> Option<(u64, u64)> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
     let field = |name: &str| {
@@ -77,12 +77,12 @@ pub(crate) fn memory() -> Option<(u64, u64)> {
     Some((field("VmRSS:")?, field("VmHWM:")?))
 }
 
-/// Forgets the most memory that there was (proc_pid_clear_refs(5)).
+/// Resets the peak of resident memory (proc_pid_clear_refs(5)).
 pub(crate) fn forget_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
-/// Writes to a file without ever syncing it, 1 MiB at a time and about 50 a second, until it is killed.
+/// Writes 1 MiB about 50 times per second to a file, without syncing it, until killed.
 pub(crate) fn make_noise(path: &Path) {
     let mut file = fs::File::create(path).expect("a file to write");
     let piece = vec![7; 1 << 20];

@@ -1,17 +1,17 @@
-//! What durable replaces of 4 KiB cost under load: ringbolt by barrier and engine, six plain calls, and other crates, on the
-//! same work, round by round in turn.
+//! Durable replaces of 4 KiB under load: ringbolt by barrier and engine, six plain calls, and other crates. All do the
+//! same work, taking turns in each round.
 //!
 //! ```text
-//! cargo bench --bench load [-- SCENARIO...]      one 2 4 8 64 async batch busy keys memory; all without any
+//! cargo bench --bench load [-- SCENARIO...]      one 2 4 8 64 async batch busy keys memory; default: all
 //! ```
 //!
-//! The directory is `RINGBOLT_BENCH_DIR`, else one in the target directory; `RINGBOLT_BENCH_ROUNDS` is the number of rounds.
-//! Prints Markdown tables: the median files/s over the rounds, its ratio to the plain calls of the same round (and the
-//! quartiles of that), and what a file takes of flushes of the device, context switches, and processor time.
+//! The directory is `RINGBOLT_BENCH_DIR`, or one in the target directory; `RINGBOLT_BENCH_ROUNDS` is the number of
+//! rounds. Prints Markdown tables: the median files/s over the rounds, its ratio to the plain calls of the same round
+//! (with quartiles), and device flushes, context switches and CPU time per file.
 //!
-//! With `RINGBOLT_BENCH_DATA` the files/s of the scenarios with threads are also appended to that file, as lines of JSON;
-//! `RINGBOLT_BENCH_DISK` says there what was measured on. With `RINGBOLT_BENCH_CHART` a chart of all that this file holds is
-//! written to that SVG; the scenario `chart` measures nothing and only draws. Both paths are relative to the package.
+//! If `RINGBOLT_BENCH_DATA` is set, the files/s of the scenarios with threads are appended to that file, as lines of
+//! JSON; `RINGBOLT_BENCH_DISK` names the disk there. If `RINGBOLT_BENCH_CHART` is set, a chart of all data in the file
+//! is written to that SVG; the scenario `chart` only draws. Both paths are relative to the package.
 //! `scripts/bench-load` sets all three.
 #![allow(clippy::print_stdout)]
 
@@ -35,8 +35,7 @@ use machine::Device;
 use series::{Kind, Series, Worker};
 use table::Table;
 
-/// How long one series runs before it is the next one's turn: with few writers, and with a crowd, whose threads and tasks take
-/// a while to start.
+/// The length of a turn: with few writers, and with many, whose threads and tasks take a while to start.
 const TURN: Duration = Duration::from_millis(150);
 const CROWD_TURN: Duration = Duration::from_millis(400);
 
@@ -44,7 +43,7 @@ fn main() {
     if let Some(file) = std::env::var_os("RINGBOLT_BENCH_NOISE") {
         return machine::make_noise(Path::new(&file));
     }
-    // `cargo test --benches` only asks whether it runs.
+    // `cargo test --benches` only checks that it runs.
     let quick = std::env::args().any(|arg| arg == "--test");
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let wants = |scenario: &str| asked.is_empty() || asked.iter().any(|arg| arg == scenario);
@@ -105,7 +104,7 @@ struct Run<'a> {
     device: Device,
     rounds: usize,
     turn: Duration,
-    /// What the chart shows.
+    /// The points of the chart.
     points: RefCell<Vec<Point>>,
 }
 
@@ -134,7 +133,7 @@ impl Run<'_> {
         table
     }
 
-    /// The same with so many threads; the chart shows it.
+    /// Runs a scenario with this many threads, and adds it to the chart.
     fn threads(&self, writers: usize, kinds: &[Kind], rounds: usize) {
         let title = if writers == 1 { "1 writer".to_owned() } else { format!("{writers} writers") };
         let table = self.compare(&title, kinds, Worker::Threads(writers), rounds);
@@ -151,7 +150,7 @@ impl Run<'_> {
         self.points.borrow_mut().extend(points);
     }
 
-    /// Keeps the points, and draws them with those of earlier runs.
+    /// Saves the points, and draws them together with those of earlier runs.
     fn publish(&self) {
         let asked = |name| std::env::var_os(name).filter(|path| !path.is_empty());
         let place = |name| asked(name).map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
@@ -169,7 +168,7 @@ impl Run<'_> {
     }
 }
 
-/// Another process that keeps the filesystem busy; ended when dropped.
+/// Another process that keeps the filesystem busy; killed on drop.
 struct Noise(Child);
 
 impl Noise {

@@ -1,4 +1,4 @@
-//! What 10,000 files in the queue take of memory.
+//! The memory used by 10,000 files in the queue.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ const FILES: usize = 10_000;
 const SIZE: usize = 16 << 10;
 const LIMIT: usize = 32 << 20;
 
-/// Queues 10,000 puts of 16 KiB (160 MB) from as many tasks, which share one content, and prints how much memory that took at
-/// most, beyond what there was: what the store adds to what its callers hold.
+/// Queues 10,000 puts of 16 KiB (160 MB) from as many tasks, which share one content. Prints the peak memory above the
+/// initial one: what the store itself adds.
 pub(crate) fn show(dir: &Path) {
     let store = Store::builder(dir).create_if_missing(true).queue_bytes(LIMIT).open().expect("open");
     store.put("warm", "up").expect("put");
@@ -19,7 +19,7 @@ pub(crate) fn show(dir: &Path) {
     let Some((before, _)) = machine::memory() else { return println!("\nmemory: n/a") };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
-        // The content is shared; what counts is what the store adds to it.
+        // The content is shared, so only the store's own memory counts.
         let content = bytes::Bytes::from(vec![7; SIZE]);
         let puts = (0..FILES).map(|i| store.put_async(format!("{}/{i}", i % 100), content.clone()));
         for result in futures::future::join_all(puts).await {

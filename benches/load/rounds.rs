@@ -1,11 +1,11 @@
-//! Round by round in turn, so that what else the machine does meets all alike.
+//! Runs series in turn, round by round, so that other load on the machine affects all of them.
 
 use std::time::Duration;
 
 use crate::machine::{self, Device};
 use crate::table::Table;
 
-/// Runs each of some series in each round: a run puts for a while, and says how many files, and how long it was in the end.
+/// Runs each series once per round. A run puts for a while, and returns the number of files and the actual duration.
 pub(crate) fn compare<S>(
     rounds: usize,
     device: &Device,
@@ -15,11 +15,11 @@ pub(crate) fn compare<S>(
 ) -> Table {
     let mut table = Table::new(all.iter().map(name));
     for series in all {
-        // What is made once, and what is learnt at the beginning, is not measured.
+        // Warm up: one-time work and the barrier's first choice are not measured.
         run(series);
     }
     for round in 0..rounds {
-        // The order rotates, so that no series always follows the same one.
+        // Rotate the order, so that no series always follows the same one.
         for i in (0..all.len()).map(|i| (i + round) % all.len()) {
             let before = (device.flushes(), machine::usage());
             let (files, took) = run(&all[i]);

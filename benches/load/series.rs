@@ -1,4 +1,4 @@
-//! The things that are compared: each puts bytes under names.
+//! The implementations to compare. Each puts bytes under names.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -15,7 +15,7 @@ pub(crate) enum Kind {
     /// Six system calls, as a careful programmer would write them.
     Plain,
     AtomicWriteFile,
-    /// `tempfile`'s persist: not durable at all.
+    /// `tempfile`'s `persist`, which is not durable.
     Tempfile,
     Ringbolt(Engine, Barrier),
 }
@@ -53,14 +53,14 @@ impl Kind {
     }
 }
 
-/// Who puts.
+/// How many writers put, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Worker {
-    /// So many threads, each one put after the other.
+    /// This many threads, each doing one put after the other.
     Threads(usize),
-    /// So many tasks of one runtime; what knows no tasks uses threads.
+    /// This many tasks of one runtime; threads for an implementation without futures.
     Tasks(usize),
-    /// One thread, so many at a time; what knows no batches puts one after the other.
+    /// One thread with batches of this many; single puts for an implementation without batches.
     Batch(usize),
 }
 
@@ -72,10 +72,10 @@ impl Worker {
 
 pub(crate) struct Series {
     pub(crate) kind: Kind,
-    what: What,
+    what: Implementation,
 }
 
-enum What {
+enum Implementation {
     Plain(PathBuf, File),
     AtomicWriteFile(PathBuf),
     Tempfile(PathBuf),
@@ -83,41 +83,41 @@ enum What {
 }
 
 impl Series {
-    /// In a directory of its own; or why that cannot be done here.
+    /// Sets up a series in its own directory. The error says why this machine does not support it.
     pub(crate) fn open(kind: Kind, dir: &Path) -> Result<Series, String> {
         let path = dir.join(kind.name());
         std::fs::create_dir(&path).map_err(|error| error.to_string())?;
         let what = match kind {
             Kind::Plain => {
                 let held = File::open(&path).map_err(|error| error.to_string())?;
-                What::Plain(path, held)
+                Implementation::Plain(path, held)
             }
-            Kind::AtomicWriteFile => What::AtomicWriteFile(path),
-            Kind::Tempfile => What::Tempfile(path),
+            Kind::AtomicWriteFile => Implementation::AtomicWriteFile(path),
+            Kind::Tempfile => Implementation::Tempfile(path),
             Kind::Ringbolt(engine, barrier) => {
                 let store = Store::builder(path).create_if_missing(true).engine(engine).barrier(barrier).open();
-                What::Ringbolt(Arc::new(store.map_err(|error| error.to_string())?))
+                Implementation::Ringbolt(Arc::new(store.map_err(|error| error.to_string())?))
             }
         };
         Ok(Series { kind, what })
     }
 
-    /// Puts for so long; how many files, and how long it was in the end.
+    /// Puts for this long. Returns the number of files and the actual duration.
     pub(crate) fn run(&self, worker: Worker, turn: Duration) -> (usize, Duration) {
         let begin = Instant::now();
         let files = match (worker, &self.what) {
-            (Worker::Tasks(tasks), What::Ringbolt(store)) => tasks_put(store, tasks, begin, turn),
-            (Worker::Batch(size), What::Ringbolt(store)) => batches_put(store, size, begin, turn),
+            (Worker::Tasks(tasks), Implementation::Ringbolt(store)) => tasks_put(store, tasks, begin, turn),
+            (Worker::Batch(size), Implementation::Ringbolt(store)) => batches_put(store, size, begin, turn),
             (Worker::Batch(size), _) => self.threads_put(1, size, begin, turn),
             (Worker::Threads(writers) | Worker::Tasks(writers), _) => self.threads_put(writers, 16, begin, turn),
         };
         (files, begin.elapsed())
     }
 
-    /// What the store has to say of its choice of a barrier.
+    /// The store's reason for its choice of barrier.
     pub(crate) fn explain(&self) -> Option<String> {
         match (&self.what, self.kind) {
-            (What::Ringbolt(store), Kind::AUTO) => {
+            (Implementation::Ringbolt(store), Kind::AUTO) => {
                 let stats = store.stats();
                 let barrier = &stats.barrier;
                 (stats.batches > 0).then(|| {
@@ -138,18 +138,18 @@ impl Series {
 
     fn put(&self, name: &str) {
         match &self.what {
-            What::Plain(dir, held) => plain_replace(dir, held, name),
-            What::AtomicWriteFile(dir) => {
+            Implementation::Plain(dir, held) => plain_replace(dir, held, name),
+            Implementation::AtomicWriteFile(dir) => {
                 let mut file = atomic_write_file::AtomicWriteFile::open(dir.join(name)).expect("open");
                 file.write_all(&[7u8; SIZE]).expect("write");
                 file.commit().expect("commit");
             }
-            What::Tempfile(dir) => {
+            Implementation::Tempfile(dir) => {
                 let mut file = tempfile::NamedTempFile::new_in(dir).expect("open");
                 file.write_all(&[7u8; SIZE]).expect("write");
                 file.persist(dir.join(name)).expect("persist");
             }
-            What::Ringbolt(store) => _ = store.put(name, &[7u8; SIZE][..]).expect("put"),
+            Implementation::Ringbolt(store) => _ = store.put(name, &[7u8; SIZE][..]).expect("put"),
         }
     }
 
@@ -206,7 +206,7 @@ fn batches_put(store: &Store, size: usize, begin: Instant, turn: Duration) -> us
     files
 }
 
-/// With a counter for a name, since nobody else is there.
+/// Uses a counter for temporary names, because there is no other writer.
 fn plain_replace(dir: &Path, held: &File, name: &str) {
     let temp = dir.join(format!("{name}.tmp"));
     let mut file = OpenOptions::new().write(true).create_new(true).open(&temp).expect("open");

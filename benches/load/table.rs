@@ -1,4 +1,4 @@
-//! What was measured, as a table.
+//! Prints the results as a table.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(crate) struct Table {
     rows: Vec<Rows>,
 }
 
-/// One value a round.
+/// One value per round.
 #[derive(Default)]
 struct Rows {
     rate: Vec<f64>,
@@ -34,7 +34,7 @@ impl Table {
         rows.processor_us.push((machine::processor_us(&after) - machine::processor_us(&before)) / files);
     }
 
-    /// Of each series: name, number of rounds, median of files a second, and the quartiles.
+    /// For each series: name, number of rounds, median and quartiles of files per second.
     #[allow(dead_code, reason = "the benchmark of objects draws no chart")]
     pub(crate) fn rates(&self) -> impl Iterator<Item = (&str, usize, f64, (f64, f64))> {
         self.names
@@ -43,7 +43,7 @@ impl Table {
             .map(|(name, Rows { rate, .. })| (&**name, rate.len(), at(rate, 0.5), (at(rate, 0.25), at(rate, 0.75))))
     }
 
-    /// Ratios are to the first row, round by round; it is called `first`.
+    /// Ratios are relative to the first row, round by round; `first` is its name.
     pub(crate) fn print(&self, first: &str) {
         println!("| | files/s | x {first} (quartiles) | flushes | switches | CPU µs |");
         println!("|---|---|---|---|---|---|");
@@ -63,7 +63,7 @@ impl Table {
     }
 }
 
-/// A quantile.
+/// A quantile of sorted values.
 fn at(values: &[f64], quantile: f64) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);

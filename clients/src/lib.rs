@@ -1,1 +1,1 @@
-//! Nothing of its own: see the tests.
+//! This crate has only tests.

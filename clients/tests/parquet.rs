@@ -1,4 +1,4 @@
-//! A Parquet file, written through ringbolt in parts and read back by ranges.
+//! Writes a Parquet file through ringbolt in parts, and reads it back by ranges.
 
 use std::error::Error;
 use std::ops::Range;
@@ -19,7 +19,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use ringbolt::object_store::RingboltStore;
 
 const ROWS: i64 = 200_000;
-/// More than this is uploaded in parts.
+/// Larger files are uploaded in parts.
 const PART: usize = 256 << 10;
 
 /// A file to read.

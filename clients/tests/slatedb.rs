@@ -1,5 +1,5 @@
-//! SlateDB, a key-value store in object storage, on ringbolt: what it acknowledged survives a kill, and its garbage collection,
-//! which needs compare and swap, works.
+//! SlateDB, a key-value store on object storage, running on ringbolt. Acknowledged writes survive a kill, and its
+//! garbage collection, which needs compare and swap, works.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -35,7 +35,7 @@ fn ringbolt(dir: &FsPath) -> Result<Arc<dyn ObjectStore>> {
     Ok(Arc::new(RingboltStore::from(store)))
 }
 
-/// The child: puts ever higher numbers under a few keys, and tells of each when it is durable.
+/// The child: puts increasing numbers under a few keys, and prints each once it is durable.
 #[tokio::test(flavor = "multi_thread")]
 async fn writer_to_kill() -> Result<()> {
     let Some(dir) = std::env::var_os("RINGBOLT_TEST_KILL") else { return Ok(()) };
@@ -43,7 +43,7 @@ async fn writer_to_kill() -> Result<()> {
     for n in 0u64.. {
         let put = db.put(format!("key{}", n % 10), n.to_le_bytes()).await?;
         put.await_durable().await?;
-        // The parent may have had enough of us.
+        // The parent may have closed the pipe.
         if writeln!(std::io::stdout(), "ack {n}").is_err() {
             break;
         }
@@ -51,7 +51,7 @@ async fn writer_to_kill() -> Result<()> {
     Ok(())
 }
 
-/// Killed after some puts, in the midst of others: nothing that was acknowledged is lost, and it opens again each time.
+/// Kills the child while it puts: no acknowledged write is lost, and the database opens again each time.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -68,7 +68,7 @@ async fn nothing_acknowledged_is_lost() -> Result<()> {
         let enough = 15 + 7 * round;
         let mut last = None;
         let mut line = String::new();
-        // After the kill, what was told before it; but not a line without its end.
+        // Also read what was printed before the kill, except for an incomplete line.
         while told.read_line(&mut line)? > 0 {
             if line.ends_with('\n') {
                 last = number(&line).max(last);
@@ -88,7 +88,7 @@ async fn nothing_acknowledged_is_lost() -> Result<()> {
         for (key, n) in &acknowledged {
             let found = db.get(key).await?.ok_or_else(|| format!("round {round}: {key} is lost"))?;
             let found = u64::from_le_bytes(found.as_ref().try_into()?);
-            // One more may have been made than was told.
+            // One more write than acknowledged may have happened.
             assert!(found == *n || found == last + 1, "round {round}: {key} is {found}, acknowledged was {n}");
         }
         db.close().await?;
@@ -100,7 +100,7 @@ async fn manifests(store: &dyn ObjectStore) -> Result<usize> {
     Ok(store.list(Some(&Path::from(format!("{DB}/manifest")))).try_collect::<Vec<_>>().await?.len())
 }
 
-/// Makes manifests, and collects all but what is needed; how many there were before and after.
+/// Creates manifests, then collects garbage. Returns the number of manifests before and after.
 async fn collect(store: &Arc<dyn ObjectStore>, rounds: std::ops::Range<u64>) -> Result<(usize, usize)> {
     let last = rounds.end - 1;
     for round in rounds {
@@ -114,7 +114,7 @@ async fn collect(store: &Arc<dyn ObjectStore>, rounds: std::ops::Range<u64>) -> 
     let before = manifests(&**store).await?;
     let all = Some(GarbageCollectorDirectoryOptions { interval: None, min_age: Duration::ZERO, dry_run: false });
     let options = GarbageCollectorOptions { manifest_options: all, ..GarbageCollectorOptions::default() };
-    // What cannot be collected is logged, and no error.
+    // SlateDB logs what it cannot collect, but returns no error.
     AdminBuilder::new(DB, Arc::clone(store)).build().run_gc_once(options).await?;
     let after = manifests(&**store).await?;
     let db = open(Arc::clone(store)).await?;
@@ -125,8 +125,8 @@ async fn collect(store: &Arc<dyn ObjectStore>, rounds: std::ops::Range<u64>) -> 
     Ok((before, after))
 }
 
-/// It keeps in an object of its own how far it has collected. The first time it creates that; each further time it replaces it
-/// by compare and swap.
+/// SlateDB records its progress in an object. The first collection creates it; each later one replaces it by compare
+/// and swap.
 #[tokio::test(flavor = "multi_thread")]
 async fn its_garbage_collection_shrinks_the_list_of_manifests_every_time() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -138,7 +138,7 @@ async fn its_garbage_collection_shrinks_the_list_of_manifests_every_time() -> Re
     Ok(())
 }
 
-/// Why that matters: object_store's own store of files has no compare and swap, and there it works once.
+/// For comparison: object_store's `LocalFileSystem` has no compare and swap, so collection works only once.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_the_stock_store_of_files_it_shrinks_once() -> Result<()> {
     let dir = tempfile::tempdir()?;

@@ -1,17 +1,17 @@
-//! The JSON of benchmarks and the demands on them, on bytes that anybody could have left there.
+//! Parses the JSON of benchmarks and demands from untrusted bytes.
 //!
-//! An input is one run, or two, then demands, one a line, with lines of `----` between. No input makes the comparison panic. What
-//! is read can be written and read again, and has not changed against itself.
+//! An input is one run or two, then demands, one per line, separated by lines of `----`. No input may make the
+//! comparison panic. A parsed run can be written and parsed again, and comparing it with itself finds no change.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use ringbolt::bench::{Assertion, Comparison, Results, SpeedChange, time};
 
-/// Resampling longer rows takes long, and tells nothing new.
+/// Skip longer series: resampling them is slow and finds nothing new.
 const ROUNDS_MAX: usize = 64;
 
-/// Between the parts of an input.
+/// The separator of the parts of an input.
 const SEPARATOR: &str = "\n----\n";
 
 fuzz_target!(|data: &[u8]| {
@@ -53,7 +53,7 @@ fn read(json: &str) -> Option<Results> {
             for series in &comparison.series {
                 assert!(matches!(series.change, SpeedChange::Same | SpeedChange::CannotTell), "{series:?}");
             }
-            // The one note that is about a run by itself.
+            // The only note that concerns a single run.
             assert!(comparison.differences.iter().all(|note| note.ends_with("run was ended early")), "{comparison:?}");
         }
         Err(error) => assert!(results.results.is_empty(), "not comparable with itself: {error}"),

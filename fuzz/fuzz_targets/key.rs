@@ -1,7 +1,7 @@
-//! Keys that anybody could have asked for.
+//! Validates untrusted keys.
 //!
-//! A text that is refused is refused in words, by the check and by a store alike. One that is taken is a relative path of normal
-//! components, leads to a place beneath the root, and a store that puts it has exactly this key.
+//! A refused text gets the same error from the check and from a store. An accepted text is a relative path of normal
+//! components, leads to a place below the root, and after a put the store has exactly this key.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use ringbolt::{COMPONENT_MAX, KEY_MAX, Reader, Store, check_key};
 
-/// Deeper keys are looked for and not put: each level is a directory to make and to remove again.
+/// Deeper keys are looked up but not put, because each level is a directory to create and remove.
 const PUT_DEPTH_MAX: usize = 4;
 
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -47,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// The rules once more, in other words.
+/// The rules, implemented independently.
 fn why_not(text: &str) -> bool {
     let parts: Vec<&str> = text.split('/').collect();
     let ours = |part: &&str| part.to_ascii_lowercase().starts_with(".ringbolt");
@@ -62,7 +62,7 @@ fn taken(text: &str) {
     assert!(path.is_relative());
     let parts: Vec<Component<'_>> = path.components().collect();
     assert!(parts.iter().all(|part| matches!(part, Component::Normal(_))));
-    // It is the one text of this path: put together again it is the same, and a key again.
+    // The text is canonical: joining its components gives the same key.
     let again = parts.iter().map(|part| part.as_os_str().to_str().expect("UTF-8")).collect::<Vec<_>>().join("/");
     assert_eq!(again, text);
     assert!(check_key(&again).is_ok());
@@ -77,7 +77,7 @@ fn taken(text: &str) {
     store.put(text, text.to_owned()).expect("it is a key");
     assert_eq!(reader.get(text).expect("it was put"), text);
     let keys: Vec<String> = reader.list("").expect("a list").map(|key| key.expect("a key")).collect();
-    assert_eq!(keys, [text], "it is listed by another name, or beside others");
+    assert_eq!(keys, [text], "it is listed under another name, or with other keys");
     store.delete(text).expect("it was there");
     if parts.len() > 1 {
         fs::remove_dir_all(ROOT.join(parts[0].as_os_str())).expect("its directories are empty");

@@ -1,7 +1,8 @@
-//! The reader and the writer of `keys.json` on bytes that anybody could have left there.
+//! Parses and writes `keys.json` from untrusted bytes.
 //!
-//! No input makes them panic. A text that is refused is refused in one short line, at a place that the text has, without a wrapped
-//! key in it. A text that is taken is taken whole: its JSON value is that of what would be written back.
+//! No input may cause a panic. The error for a refused text is one short line, with a position within the text and
+//! without a wrapped key. An accepted text is read completely: it has the same JSON value as the text that would be
+//! written back.
 
 #![no_main]
 
@@ -9,10 +10,11 @@ use libfuzzer_sys::fuzz_target;
 use ringbolt::sidecar::{Sidecar, SidecarError};
 use serde_json::Value;
 
-/// The longest text of an error in bytes. A name is cut to 32 characters, whose escapes are 10 bytes long at most.
+/// The maximum length of an error message, in bytes. Names are cut to 32 characters, whose escapes have at most 10
+/// bytes each.
 const TEXT_MAX: usize = 512;
 
-/// So many characters of base64 in a row are taken for a key.
+/// This many consecutive base64 characters count as a key.
 const RUN_MIN: usize = 21;
 
 fuzz_target!(|data: &[u8]| {
@@ -39,7 +41,7 @@ fn refused(data: &[u8], error: &SidecarError) {
     let (line, column) = (at.line().expect("a line"), at.column().expect("a column"));
     let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
     assert!((1..=lines.len()).contains(&line), "line {line} of {}: {text}", lines.len());
-    // What is missing is missing after the last character.
+    // Something missing at the end is reported after the last character.
     let columns = String::from_utf8_lossy(lines[line - 1]).chars().count() + 1;
     assert!((1..=columns).contains(&column), "column {column} of {columns}: {text}");
 }
@@ -48,7 +50,7 @@ fn taken(data: &[u8], sidecar: &Sidecar) {
     sidecar.validate().expect("what was read is valid");
     let value = value(data);
     let mut bare = sidecar.clone();
-    // Times are text of any kind, and printed.
+    // Times are arbitrary text, and may appear in output.
     bare.keys.values_mut().for_each(|key| key.created.clear());
     let debug = format!("{bare:?}");
     for key in value["keys"].as_object().expect("an object of keys").values() {
@@ -57,7 +59,7 @@ fn taken(data: &[u8], sidecar: &Sidecar) {
     }
     let json = match sidecar.to_json() {
         Ok(json) => json,
-        // Escapes and indentation can make it longer than it was.
+        // Escapes and indentation can make the written text longer.
         Err(SidecarError::TooLarge { .. }) => return,
         Err(error) => panic!("it was read and cannot be written: {error}"),
     };
@@ -67,7 +69,7 @@ fn taken(data: &[u8], sidecar: &Sidecar) {
     assert_eq!(again.to_json().expect("it was written once"), json, "two texts of one value");
 }
 
-/// The result is the same, in all that is printed of it, with other characters in the places of wrapped keys.
+/// Replacing the characters of wrapped keys does not change any output.
 fn says_nothing_of_keys(data: &[u8], result: &Result<Sidecar, SidecarError>) {
     let Some(masked) = masked(data) else { return };
     match (result, Sidecar::from_json(&masked)) {
@@ -80,7 +82,7 @@ fn says_nothing_of_keys(data: &[u8], result: &Result<Sidecar, SidecarError>) {
     }
 }
 
-/// What a text means to another parser. A nil map and a nil slice are read as empty ones.
+/// The value according to another parser. A nil map and a nil slice are read as empty.
 fn value(json: &[u8]) -> Value {
     let mut value: Value = serde_json::from_slice(json).expect("what was read is JSON");
     if value["keys"].is_null() {
@@ -98,14 +100,14 @@ fn is_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
 }
 
-/// The longest possible rows of base64 characters, if they are long enough.
+/// The maximal runs of base64 characters that are long enough.
 fn runs(data: &[u8]) -> impl Iterator<Item = &str> {
     data.split(|byte| !is_base64(*byte))
         .filter(|run| run.len() >= RUN_MIN)
         .map(|run| std::str::from_utf8(run).expect("base64 is ASCII"))
 }
 
-/// Another character of base64 for each, whose lowest bits are the same: stray bits at the end stay what they are.
+/// Replaces each base64 character by another with the same lowest bits, so that stray bits at the end are kept.
 fn other(byte: u8) -> u8 {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     match ALPHABET.iter().position(|character| *character == byte) {
@@ -114,14 +116,14 @@ fn other(byte: u8) -> u8 {
     }
 }
 
-/// The text with other characters in wrapped keys, and with the same mistakes. `None` if there is nothing to change.
+/// The text with other characters in wrapped keys, but the same errors. `None` if there is nothing to change.
 fn masked(data: &[u8]) -> Option<Vec<u8>> {
     let mut masked = data.to_vec();
     let mut at = 0;
     let mut wrapped = false;
     while at < data.len() {
         if data[at] != b'"' {
-            // What may stand between the name of a field and its value.
+            // What may be between a field name and its value.
             wrapped &= matches!(data[at], b' ' | b'\t' | b'\n' | b'\r' | b':');
             at += 1;
             continue;
@@ -133,7 +135,7 @@ fn masked(data: &[u8]) -> Option<Vec<u8>> {
         }
         let string = begin..at.min(data.len());
         at += 1;
-        // Half an escape is another mistake.
+        // Half an escape would be a different error.
         if wrapped && !data[string.clone()].contains(&b'\\') {
             masked[string.clone()].iter_mut().for_each(|byte| *byte = other(*byte));
         }

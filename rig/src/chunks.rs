@@ -1,4 +1,4 @@
-//! Memory for an image: of the size given, but only what was written takes room, and copies share what they have in common.
+//! The memory of an image: sparse, and copies share unchanged chunks.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 const CHUNK: usize = 64 * 1024;
 
-/// Bytes of a fixed length, zeroes until they are written. A clone costs little until one of the two is written to.
+/// A fixed number of bytes, initially zero. Clones are cheap: they share chunks until one of them is written to.
 #[derive(Clone)]
 pub struct Chunks {
     size: u64,
@@ -28,17 +28,17 @@ impl Chunks {
         Self { size, chunks: BTreeMap::new() }
     }
 
-    /// How long it is, and stays.
+    /// The length in bytes, which is fixed.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// How many bytes it takes in memory.
+    /// The memory used, in bytes.
     pub fn allocated(&self) -> u64 {
         (self.chunks.len() * CHUNK) as u64
     }
 
-    /// Up to `len` bytes from `offset`: fewer at the end.
+    /// Reads up to `len` bytes at `offset`; fewer at the end.
     pub fn read(&self, offset: u64, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.within(offset, len as u64) as usize);
         for part in self.parts(offset, len as u64) {
@@ -50,7 +50,7 @@ impl Chunks {
         bytes
     }
 
-    /// Writes what fits, and says how much that was.
+    /// Writes as much as fits, and returns the number of bytes.
     pub fn write(&mut self, offset: u64, mut bytes: &[u8]) -> usize {
         let fits = self.within(offset, bytes.len() as u64) as usize;
         for part in self.parts(offset, fits as u64) {
@@ -62,10 +62,10 @@ impl Chunks {
         fits
     }
 
-    /// Makes `len` bytes zero again, and frees the chunks that it covers whole.
+    /// Zeroes `len` bytes, and frees chunks that are covered completely.
     pub fn discard(&mut self, offset: u64, len: u64) {
         let last = offset + self.within(offset, len);
-        // A discard of the whole device must not visit chunks that were never written.
+        // Skip chunks that were never written, so that discarding the whole device is fast.
         let touched: Vec<u64> = match last {
             last if last > offset => {
                 let range = offset / CHUNK as u64..=(last - 1) / CHUNK as u64;
@@ -85,7 +85,7 @@ impl Chunks {
         }
     }
 
-    /// Makes a file of it, with holes where nothing was written.
+    /// Writes it to a file, with holes where nothing was written.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let file = File::create(path)?;
         file.set_len(self.size)?;
@@ -96,12 +96,12 @@ impl Chunks {
         Ok(())
     }
 
-    /// How many of `len` bytes from `offset` there are.
+    /// The number of bytes in range, of `len` bytes at `offset`.
     fn within(&self, offset: u64, len: u64) -> u64 {
         len.min(self.size.saturating_sub(offset))
     }
 
-    /// The range, cut at the borders of chunks and at the end.
+    /// Splits a range at chunk boundaries, and cuts it at the end.
     fn parts(&self, offset: u64, len: u64) -> impl Iterator<Item = Part> + use<> {
         let last = offset + self.within(offset, len);
         let mut at = offset;

@@ -1,33 +1,33 @@
-//! What is behind an image: its bytes, what was asked of it, and what it is to refuse.
+//! The disk behind an image: its bytes, its request log, and injected faults.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::chunks::Chunks;
 
-/// Something that a disk was asked for and that changes what is on it, or makes that durable.
+/// A request that changes the disk, or flushes it.
 #[derive(Clone, Debug)]
 pub enum Record {
-    /// Bytes, and where they begin.
+    /// A write.
     Write {
-        /// In bytes from the beginning of the disk.
+        /// The offset in bytes.
         offset: u64,
-        /// What was written.
+        /// The bytes written.
         bytes: Arc<[u8]>,
     },
-    /// Zeroes, or a discard, which leaves zeroes here.
+    /// Zeroes, or a discard, which zeroes here.
     Zero {
-        /// In bytes from the beginning of the disk.
+        /// The offset in bytes.
         offset: u64,
-        /// In bytes.
+        /// The length in bytes.
         len: u64,
     },
-    /// A flush of the disk's cache: what is before it is durable.
+    /// A flush: everything before it is durable.
     Flush,
 }
 
 impl Record {
-    /// Applies it to some bytes.
+    /// Applies the request to `chunks`.
     pub fn apply(&self, chunks: &mut Chunks) {
         match self {
             Record::Write { offset, bytes } => _ = chunks.write(*offset, bytes),
@@ -37,7 +37,7 @@ impl Record {
     }
 }
 
-/// What was asked of a disk so far.
+/// Counts of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Reads.
@@ -50,7 +50,7 @@ pub struct Counts {
     pub flushes: u64,
 }
 
-/// What a disk answers with EIO. Nothing of a write that it refuses is on it.
+/// Which requests fail with EIO. A failed write changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Refuse {
     /// Nothing.
@@ -60,14 +60,14 @@ pub enum Refuse {
     Writes,
     /// Flushes.
     Flushes,
-    /// One request that changes something or flushes, after so many others; then nothing more.
+    /// One write, discard or flush, after this many others; then no more.
     One(usize),
 }
 
-/// A disk in memory, shared by who serves it and who looks on.
+/// A disk in memory, shared by the server and the test.
 #[derive(Debug)]
 pub struct Disk {
-    state: Mutex<State>,
+    state: Mutex<DiskState>,
     reads: AtomicU64,
     writes: AtomicU64,
     discards: AtomicU64,
@@ -75,7 +75,7 @@ pub struct Disk {
 }
 
 #[derive(Debug)]
-struct State {
+struct DiskState {
     chunks: Chunks,
     log: Option<Vec<Record>>,
     refuse: Refuse,
@@ -85,7 +85,7 @@ impl Disk {
     /// A disk of `size` zeroes.
     pub fn new(size: u64) -> Arc<Disk> {
         Arc::new(Disk {
-            state: Mutex::new(State { chunks: Chunks::new(size), log: None, refuse: Refuse::default() }),
+            state: Mutex::new(DiskState { chunks: Chunks::new(size), log: None, refuse: Refuse::default() }),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             discards: AtomicU64::new(0),
@@ -93,44 +93,44 @@ impl Disk {
         })
     }
 
-    /// What is on it now, whether durable or not.
+    /// The current content, durable or not.
     pub fn content(&self) -> Chunks {
         self.state().chunks.clone()
     }
 
-    /// Puts something else on it. Whoever has a cache of what was there must let go of it.
+    /// Replaces the content. Caches of the old content must be dropped.
     pub fn load(&self, content: Chunks) {
         self.state().chunks = content;
     }
 
-    /// Begins to record, with an empty log, from what is on it now.
+    /// Starts recording, with an empty log and the current content.
     pub fn record(&self) -> Chunks {
         let mut state = self.state();
         state.log = Some(Vec::new());
         state.chunks.clone()
     }
 
-    /// How much was recorded so far: the place in the log of what comes next.
+    /// The log position of the next request.
     pub fn position(&self) -> usize {
         self.state().log.as_ref().map_or(0, Vec::len)
     }
 
-    /// Ends the recording, and hands out the log.
+    /// Stops recording and returns the log.
     pub fn recorded(&self) -> Vec<Record> {
         self.state().log.take().unwrap_or_default()
     }
 
-    /// Refuses this from now on.
+    /// Sets which requests fail from now on.
     pub fn refuse(&self, refuse: Refuse) {
         self.state().refuse = refuse;
     }
 
-    /// What it still refuses: after the one request that it was to refuse, nothing.
+    /// Which requests still fail. After a single injected fault, none.
     pub fn refuses(&self) -> Refuse {
         self.state().refuse
     }
 
-    /// What was asked of it so far.
+    /// The counts of requests so far.
     pub fn counts(&self) -> Counts {
         let Disk { reads, writes, discards, flushes, .. } = self;
         let [reads, writes, discards, flushes] =
@@ -151,7 +151,7 @@ impl Disk {
         self.state().chunks.read(offset, len)
     }
 
-    /// Writes what fits; `None` if it refuses.
+    /// Writes as much as fits; `None` if the request fails.
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Option<usize> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
@@ -184,14 +184,14 @@ impl Disk {
         Some(())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Bytes have no invariant that a panic could have broken.
+    fn state(&self) -> MutexGuard<'_, DiskState> {
+        // A panic cannot break an invariant of plain bytes.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// Whether a request is refused, of a kind that could be.
+impl DiskState {
+    /// Whether a request of a kind that can fail does fail.
     fn refuses(&mut self, kind: Refuse) -> bool {
         match self.refuse {
             Refuse::One(0) => {

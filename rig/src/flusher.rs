@@ -1,4 +1,4 @@
-//! Answers that wait: one thread on which flushes take their time, while others are served.
+//! Delays the replies to flushes on one thread, while other requests are served.
 
 use std::io;
 use std::sync::mpsc::{self, Sender};
@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 use fuser::ReplyEmpty;
 use nix::sys::prctl;
 
-/// Answers each flush when its delay has passed since it came.
+/// Replies to each flush when its delay has passed.
 #[derive(Debug)]
 pub(crate) struct Flusher {
     delay: Duration,
-    /// All delays are the same, so what comes first is due first: a channel is queue enough.
+    /// All delays are equal, so flushes are due in order of arrival and a channel suffices.
     waiting: Sender<(Instant, ReplyEmpty)>,
 }
 
 impl Flusher {
-    /// Starts the thread, which ends with the flusher.
+    /// Starts the thread. It ends when the flusher is dropped.
     pub(crate) fn start(delay: Duration) -> io::Result<Self> {
         let (waiting, due) = mpsc::channel::<(Instant, ReplyEmpty)>();
         thread::Builder::new().name("flusher".into()).spawn(move || {
-            // Linux lets threads oversleep by 50 µs to save wake-ups: too much beside flushes of some 100 µs. Where this
-            // is refused, they take so much longer.
+            // Linux lets threads oversleep by 50 µs to save wake-ups, which is too much for flushes of about 100 µs. If
+            // changing that is refused, flushes take that much longer.
             let _ = prctl::set_timerslack(1);
             for (when, reply) in due {
                 thread::sleep(when.saturating_duration_since(Instant::now()));
@@ -32,12 +32,12 @@ impl Flusher {
         Ok(Self { delay, waiting })
     }
 
-    /// Answers `reply` later; at once without a delay.
+    /// Sends `reply` after the delay; at once if there is none.
     pub(crate) fn answer(&self, reply: ReplyEmpty) {
         if self.delay.is_zero() {
             reply.ok();
         } else if let Err(mpsc::SendError((_, reply))) = self.waiting.send((Instant::now() + self.delay, reply)) {
-            // Only if the thread panicked. A flush that did not take its time would falsify what is measured.
+            // The thread panicked. Do not reply early: a flush without its delay would falsify measurements.
             reply.error(fuser::Errno::EIO);
         }
     }

@@ -22,10 +22,10 @@ pub const IMAGE: &str = "image";
 const ROOT: INodeNo = INodeNo::ROOT;
 const FILE: INodeNo = INodeNo(2);
 const BLOCK: u32 = 4096;
-/// Nothing here changes unless the kernel asks for it: it need not ask again.
+/// How long the kernel may cache attributes: long, because only the kernel changes them.
 const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A file of fixed size, in memory, of which every `fsync` takes a while.
+/// A file of fixed size in memory, with a slow `fsync`.
 #[derive(Debug)]
 pub struct Image {
     disk: Arc<Disk>,
@@ -34,19 +34,20 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image of `size` zeroes. A flush takes `flush_delay`, and what the system takes for it.
+    /// An image of `size` zeroes. A flush takes `flush_delay` plus the system's own overhead.
     pub fn new(size: u64, flush_delay: Duration) -> io::Result<Self> {
         Ok(Self { disk: Disk::new(size), flusher: Flusher::start(flush_delay)?, made: SystemTime::now() })
     }
 
-    /// Mounts it on a directory, where it is the file [`IMAGE`], and serves it on a thread.
+    /// Mounts it on a directory, as the file [`IMAGE`], and serves it on a thread.
     pub fn mount(self, dir: &Path) -> io::Result<Mounted> {
         let file = dir.join(IMAGE);
         let disk = Arc::clone(&self.disk);
         let mut config = Config::default();
         config.mount_options =
             vec![MountOption::FSName("ringbolt-rig".into()), MountOption::NoSuid, MountOption::NoDev];
-        // One thread serves, so that requests have one order. fuser's default for a write is the most that Linux sends.
+        // A single thread serves, so that requests are ordered. fuser's default write size is the maximum that Linux
+        // sends.
         let session = fuser::spawn_mount(self, dir, &config)?;
         Ok(Mounted { session, file, disk })
     }
@@ -96,7 +97,7 @@ impl Filesystem for Image {
         self.reply_attr(ino, reply);
     }
 
-    /// Succeeds and changes nothing, as truncating a block device does.
+    /// Succeeds without effect, like truncating a block device.
     fn setattr(
         &self,
         _: &Request,
@@ -120,8 +121,8 @@ impl Filesystem for Image {
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         match ino {
-            // The device's own cache is enough: without a second one every byte is in memory once, and what is written
-            // comes here when it is written, not some time before the next flush. A close is no flush.
+            // Bypass the page cache: the loop device has its own. So every byte is in memory once, and writes arrive
+            // here immediately, not some time before the next flush. A close does not flush.
             FILE => reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH),
             _ => reply.error(Errno::EISDIR),
         }
@@ -161,7 +162,7 @@ impl Filesystem for Image {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        // FUSE's word for close(2), from kernels that do not know FOPEN_NOFLUSH.
+        // FUSE's name for close(2); sent by kernels without FOPEN_NOFLUSH.
         reply.ok();
     }
 
@@ -208,13 +209,13 @@ impl Filesystem for Image {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        // A loop device takes the size of a block here as the granularity of its discards.
+        // A loop device uses this block size as the granularity of discards.
         let blocks = self.disk.size() / u64::from(BLOCK);
         reply.statfs(blocks, 0, 0, 2, 0, BLOCK, 255, BLOCK);
     }
 }
 
-/// An image that is mounted. Dropping it unmounts it, unless it is in use.
+/// A mounted image. Dropping it unmounts it, unless it is in use.
 #[derive(Debug)]
 pub struct Mounted {
     session: BackgroundSession,
@@ -223,27 +224,27 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Where the image is.
+    /// The path of the image.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// What was asked of it so far.
+    /// The counts of requests so far.
     pub fn counts(&self) -> Counts {
         self.disk.counts()
     }
 
-    /// The disk that it is.
+    /// The disk behind the image.
     pub fn disk(&self) -> &Arc<Disk> {
         &self.disk
     }
 
-    /// Serves it until somebody else has unmounted it, and nobody uses it any more.
+    /// Serves it until it was unmounted externally and is no longer in use.
     pub fn join(self) -> io::Result<()> {
         self.session.join()
     }
 
-    /// Unmounts it: an error if it is in use.
+    /// Unmounts it. Fails if it is in use.
     pub fn unmount(self) -> io::Result<()> {
         self.session.umount_and_join()
     }

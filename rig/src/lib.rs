@@ -1,13 +1,13 @@
-//! Block devices to test and measure `ringbolt` on. For its developers: never published, Linux only, needs root.
+//! Block devices for testing and measuring `ringbolt`. For its developers: not published, Linux only, needs root.
 //!
-//! [`Image`] is one file, in memory, served over FUSE. A loop device over it is a disk of which every write and every
-//! flush passes through this process, which can therefore make flushes take their time (the `slow-device` command):
+//! [`Image`] is one file in memory, served over FUSE. A loop device over it is a disk whose writes and flushes all pass
+//! through this process, which can therefore delay flushes (the command `slow-device`):
 //!
 //! ```text
 //! filesystem -> loop device -> file "image" on FUSE -> Image -> Chunks
 //! ```
 //!
-//! What a loop device asks of its file, the image sees:
+//! The image sees the requests of the loop device as follows:
 //!
 //! | device | file | FUSE |
 //! |---|---|---|
@@ -15,10 +15,10 @@
 //! | flush | `fsync` | `fsync`, answered after the delay |
 //! | discard, write zeroes | `fallocate` | the same: whole chunks are freed |
 //!
-//! The image answers reads and writes while a flush is waiting, but Linux does not send it all of them. FUSE holds the
-//! file's lock during `fsync`, which keeps writes back; and a loop device handles the requests of one cgroup in turn, so
-//! that behind it reads wait for the flush before them, too. A real disk would serve them. Flushes do not pile up: the
-//! block layer sends one at a time, for all who wait.
+//! The image serves reads and writes while a flush is pending, but Linux does not send all of them. FUSE holds the
+//! file's lock during `fsync`, which blocks writes; and a loop device handles the requests of a cgroup in order, so
+//! reads wait for the flush before them, too. A real disk would serve them. Flushes do not pile up: the block layer
+//! sends one at a time, for all waiters.
 
 mod chunks;
 pub mod crash;

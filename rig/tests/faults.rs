@@ -1,5 +1,5 @@
-//! Disks that answer EIO, under ext4, xfs and btrfs, on both engines. Needs root, FUSE and loop devices, and says so where it
-//! has not got them.
+//! Disks that fail with EIO, under ext4, xfs and btrfs, on both engines. Needs root, FUSE and loop devices; otherwise
+//! the tests are skipped with a message.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,13 +12,13 @@ use ringbolt_rig::{Chunks, Record, Refuse};
 
 const OLD: &[u8] = b"as it was";
 
-/// New contents: of part of a block, and of many.
+/// New contents: part of a block, and many blocks.
 const LENGTHS: [usize; 2] = [100, 40_000];
 
-/// Runs a test with a disk, in a mount namespace of its thread's own, or says why not.
+/// Runs a test with a disk, in a mount namespace of its thread, or prints why it is skipped.
 fn with_lab(what: &str, test: impl Fn(&Lab)) {
     let skip = |why: String| {
-        // Past the test harness, which would swallow it; and in one piece, between the lines of others.
+        // Bypass the test harness, which would capture it. Write it in one piece, so that lines do not mix.
         let _ = std::io::stderr().write_all(format!("skipped {what}: {why}\n").as_bytes());
     };
     if !nix::unistd::geteuid().is_root() {
@@ -41,7 +41,7 @@ fn open(root: &Path, engine: Engine) -> Store {
     Store::builder(root.join("store")).engine(engine).create_if_missing(true).open().unwrap()
 }
 
-/// A disk with a store in which `a`, `b` and `d/c` are old.
+/// A disk with a store in which `a`, `b` and `d/c` have old contents.
 fn prepare(lab: &Lab, filesystem: Filesystem) -> Chunks {
     lab.make(filesystem).unwrap();
     let mount = lab.mount(filesystem, "").unwrap();
@@ -67,12 +67,12 @@ fn new(len: usize) -> Vec<u8> {
     (0..len).map(|n| n as u8 | 1).collect()
 }
 
-/// Whether an error of a change says that it may have happened; if not, it has not.
+/// Whether an error says that the change may have happened.
 fn may_have_happened(error: &Error) -> bool {
     error.outcome() == Outcome::Unknown
 }
 
-/// What `a` is, unless the filesystem has shut down, and answers nothing any more.
+/// The content of `a`; `None` if the filesystem has shut down.
 fn reads(store: &Store, content: &[u8], at: &str) {
     match store.get("a") {
         Ok(found) => assert!(found == content, "{at}: {} bytes", found.len()),
@@ -80,7 +80,8 @@ fn reads(store: &Store, content: &[u8], at: &str) {
     }
 }
 
-/// Nothing is acknowledged, what is told is true, and when the disk is well again all that was acknowledged before is there.
+/// While the disk fails, no change is acknowledged and the reported outcomes are true. Once the disk works again, all
+/// earlier acknowledged changes are there.
 #[test]
 fn a_disk_that_refuses_everything() {
     with_lab("a_disk_that_refuses_everything", |lab| {
@@ -102,7 +103,7 @@ fn a_disk_that_refuses_everything() {
                 batch.then().put("d/3", "3");
                 let batch = batch.commit();
                 assert!(batch.results().iter().all(Result::is_err), "{at}: {batch:?}");
-                // Who does not know what is durable says so, and goes no further.
+                // A store that no longer knows what is durable is poisoned.
                 let unknown = [&put, &delete, &rename].into_iter().any(may_have_happened);
                 if unknown {
                     assert!(store.put("z", "z").expect_err(&at).is_poisoned(), "{at}");
@@ -130,8 +131,8 @@ fn a_disk_that_refuses_everything() {
     });
 }
 
-/// One request fails, whichever of those that a put makes the filesystem send; then the power goes. A put that was acknowledged
-/// has survived both, one that is told to have changed nothing has changed nothing, and any is whole.
+/// Fails each request that a put causes, in turn; then cuts the power. An acknowledged put survives both, a put
+/// reported as unchanged changed nothing, and every content is complete.
 #[test]
 fn one_request_that_fails_at_any_moment() {
     with_lab("one_request_that_fails_at_any_moment", |lab| {
@@ -184,7 +185,7 @@ fn one_request_that_fails_at_any_moment() {
     });
 }
 
-/// A disk as a cut leaves it: with all that was written since the last flush, or with nothing of it.
+/// A disk after a power cut: with everything written since the last flush, or with none of it.
 fn after_the_cut(base: &Chunks, log: &[Record], kept: bool) -> Chunks {
     let mut content = base.clone();
     let last = windows(log).pop().map_or(0..0, |window| window.writes);
@@ -193,7 +194,7 @@ fn after_the_cut(base: &Chunks, log: &[Record], kept: bool) -> Chunks {
     content
 }
 
-/// What is acknowledged on an overlayfs that is mounted `volatile` is lost: every sync returns 0 there and does nothing.
+/// On an overlayfs mounted with `volatile`, acknowledged changes are lost: every sync returns 0 and does nothing.
 #[test]
 fn nothing_survives_on_a_volatile_overlay() {
     with_lab("nothing_survives_on_a_volatile_overlay", |lab| {

@@ -1,4 +1,4 @@
-//! An image, mounted and used as a plain file. Needs root and FUSE, and says so where it has not got them.
+//! An image, mounted and used as a plain file. Needs root and FUSE; otherwise the tests are skipped with a message.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -13,7 +13,7 @@ use ringbolt_rig::{IMAGE, Image, Mounted};
 
 const MIB: usize = 1 << 20;
 
-/// Mounts an image, or says why the test is skipped.
+/// Mounts an image, or prints why the test is skipped.
 fn mount(what: &str, dir: &Path, delay: Duration) -> Option<Mounted> {
     let why = if !nix::unistd::geteuid().is_root() {
         "not root".to_owned()
@@ -22,11 +22,11 @@ fn mount(what: &str, dir: &Path, delay: Duration) -> Option<Mounted> {
     } else {
         match Image::new(64 * MIB as u64, delay).unwrap().mount(dir) {
             Ok(mounted) => return Some(mounted),
-            // In a container, root may be forbidden to mount.
+            // In a container, root may not be allowed to mount.
             Err(e) => format!("cannot mount: {e}"),
         }
     };
-    // Past the test harness, which would swallow it; and in one piece, between the lines of others.
+    // Bypass the test harness, which would capture it. Write it in one piece, so that lines do not mix.
     let _ = std::io::stderr().write_all(format!("skipped {what}: {why}\n").as_bytes());
     None
 }
@@ -105,7 +105,7 @@ fn serves_reads_while_it_flushes() {
         while mounted.counts().flushes == 0 {
             thread::sleep(Duration::from_millis(1));
         }
-        // A read: before a write, the kernel itself waits for the flush.
+        // Use a read, because the kernel itself makes a write wait for the flush.
         file.read_exact_at(&mut [0; 4096], 0).unwrap();
         assert!(flushed.try_recv().is_err(), "the read waited for the flush");
     });

@@ -94,7 +94,7 @@ pub const FILE_MAX: usize = 1 << 20;
 /// let mut sidecar = Sidecar { keys: [(id, key)].into(), ..Sidecar::default() };
 /// sidecar.set_active(Purpose::Storage, Some(id)).unwrap();
 /// let error = sidecar.set_active(Purpose::Raft, Some(id)).unwrap_err();
-/// assert_eq!(error.to_string(), "active.raft is 305419896, which is a storage key; name a raft key, or 0 for none");
+/// assert_eq!(error.to_string(), "active.raft is 305419896, which is a storage key; use a raft key, or 0 for none");
 /// assert_eq!(Sidecar::from_json(&sidecar.to_json().unwrap()).unwrap(), sidecar);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Changes as futures: on any runtime, in order, in few batches, and what is dropped on the way.
+//! Changes as futures: on any runtime, in order, in few batches, and when futures are dropped.
 
 use std::fs;
 use std::future::Future;
@@ -18,7 +18,7 @@ use crate::help::*;
 enum Runtime {
     /// tokio on this thread.
     Current,
-    /// tokio on threads of its own.
+    /// tokio with worker threads.
     Multi,
     /// No runtime at all.
     None,
@@ -40,7 +40,7 @@ fn tokio_threads() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(3).build().unwrap()
 }
 
-/// Polls once, and wakes nobody. Whether it is still pending: it may have been quick, but then it has succeeded.
+/// Polls once, with a waker that does nothing. Returns whether it is still pending; if not, it must have succeeded.
 fn is_pending<T>(future: &mut (impl Future<Output = Result<T>> + Unpin)) -> bool {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Pending => true,
@@ -52,7 +52,7 @@ fn borrows_nothing<F: Future<Output = T> + Send + 'static, T>(future: F) -> F {
     future
 }
 
-/// Also where the key and the content are borrowed: no future holds on to them.
+/// Futures do not borrow the key or the content.
 #[test]
 fn every_future_is_send_and_borrows_nothing() {
     each_engine(|engine, dir| {
@@ -85,11 +85,11 @@ fn every_future_is_send_and_borrows_nothing() {
 
 #[test]
 fn every_change_works_on_every_runtime() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         for runtime in RUNTIMES {
             runtime.run(all_changes(&store));
-            assert_eq!(store.list("").unwrap().count(), 0, "{way:?} {runtime:?}");
+            assert_eq!(store.list("").unwrap().count(), 0, "{config:?} {runtime:?}");
         }
         assert!(temporaries(dir).is_empty());
     });
@@ -127,9 +127,9 @@ async fn all_changes(store: &Store) {
 
 #[test]
 fn a_thousand_puts_at_once_take_few_batches() {
-    each_way(|way, dir| {
+    each_config(|config, dir| {
         for runtime in RUNTIMES {
-            let store = way.open(dir);
+            let store = config.open(dir);
             let puts = (0..1000).map(|i| store.put_async(format!("d{}/{i}", i % 3), format!("{runtime:?}{i}")));
             let versions: Vec<Version> = match runtime {
                 Runtime::Multi => tokio_threads().block_on(async {
@@ -140,23 +140,23 @@ fn a_thousand_puts_at_once_take_few_batches() {
             };
             for (i, version) in versions.into_iter().enumerate() {
                 let found = store.get_versioned(format!("d{}/{i}", i % 3)).unwrap();
-                assert_eq!(found, (format!("{runtime:?}{i}").into(), Some(version)), "{way:?}");
+                assert_eq!(found, (format!("{runtime:?}{i}").into(), Some(version)), "{config:?}");
             }
             let stats = store.stats();
-            assert_eq!((stats.changes, stats.failed, stats.batched), (1000, 0, 1000), "{way:?} {runtime:?}");
-            assert!(stats.batches < 500, "{way:?} {runtime:?}: {} batches", stats.batches);
+            assert_eq!((stats.changes, stats.failed, stats.batched), (1000, 0, 1000), "{config:?} {runtime:?}");
+            assert!(stats.batches < 500, "{config:?} {runtime:?}: {} batches", stats.batches);
             assert_eq!((stats.queue.changes, stats.queue.bytes, stats.queue.in_line), (0, 0, 0));
             assert!(temporaries(dir).is_empty());
         }
     });
 }
 
-/// The change is made, and nobody is told.
+/// The change is made, although nobody receives the result.
 #[test]
 fn dropped_after_a_poll_it_is_done_all_the_same() {
-    each_way(|way, dir| {
+    each_config(|config, dir| {
         for round in 0..10 {
-            let store = way.open(dir);
+            let store = config.open(dir);
             for i in 0..10 {
                 let mut put = Box::pin(store.put_async(format!("d/{round}-{i}"), pattern(i * 1000)));
                 is_pending(&mut put);
@@ -166,16 +166,16 @@ fn dropped_after_a_poll_it_is_done_all_the_same() {
             let mut committed = Box::pin(async { batch.commit_async().await.into_result() });
             is_pending(&mut committed);
             drop(committed);
-            // The end of the store waits for all that was queued.
+            // Dropping the store waits for all queued changes.
             drop(store);
             let reader = Reader::open(dir).unwrap();
             for i in 1..10 {
-                assert_eq!(reader.get(format!("d/{round}-{i}")).unwrap(), pattern(i * 1000), "{way:?}");
+                assert_eq!(reader.get(format!("d/{round}-{i}")).unwrap(), pattern(i * 1000), "{config:?}");
             }
             assert!(reader.get(format!("d/{round}-0")).unwrap_err().is_not_found());
             assert_eq!(reader.get(format!("{round}")).unwrap(), "kept");
             assert!(temporaries(dir).is_empty());
-            // It was left in order.
+            // It was closed cleanly.
             assert!(dir.join(".ringbolt/clean").exists());
         }
     });
@@ -205,9 +205,9 @@ fn listed(dir: &Path) -> Vec<String> {
 
 #[test]
 fn more_than_the_queue_holds_gets_through() {
-    each_way(|way, dir| {
+    each_config(|config, dir| {
         for runtime in RUNTIMES {
-            let store = way.builder(dir).queue_changes(4).queue_bytes(1 << 20).open().unwrap();
+            let store = config.builder(dir).queue_changes(4).queue_bytes(1 << 20).open().unwrap();
             // Some of them are larger than the whole queue.
             let len = |i: usize| if i % 50 == 49 { (1 << 20) + i } else { i * 10 };
             let puts = (0..200).map(|i| store.put_async(format!("k{i}"), pattern(len(i))));
@@ -215,16 +215,16 @@ fn more_than_the_queue_holds_gets_through() {
                 done.unwrap();
             }
             for i in 0..200 {
-                assert!(store.get(format!("k{i}")).unwrap() == pattern(len(i)), "{way:?} {runtime:?} {i}");
+                assert!(store.get(format!("k{i}")).unwrap() == pattern(len(i)), "{config:?} {runtime:?} {i}");
             }
             let stats = store.stats();
-            assert!(stats.largest_batch <= 4, "{way:?}: {}", stats.largest_batch);
+            assert!(stats.largest_batch <= 4, "{config:?}: {}", stats.largest_batch);
             assert_eq!((stats.queue.changes, stats.queue.bytes, stats.queue.in_line), (0, 0, 0));
         }
     });
 }
 
-/// Blocking callers and tasks stand in one line.
+/// Blocking callers and tasks share one queue.
 #[test]
 fn threads_and_tasks_share_a_small_queue() {
     each_engine(|engine, dir| {
@@ -255,8 +255,8 @@ fn threads_and_tasks_share_a_small_queue() {
 
 #[test]
 fn of_two_puts_of_one_task_the_later_stays() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         for (round, runtime) in (0..60).zip(RUNTIMES.into_iter().cycle()) {
             let key = format!("d/{}", round % 2);
             let last = runtime.run(async {
@@ -264,21 +264,21 @@ fn of_two_puts_of_one_task_the_later_stays() {
                 assert_ne!(first.unwrap(), second.as_ref().copied().unwrap());
                 second.unwrap()
             });
-            assert_eq!(store.get_versioned(&key).unwrap(), ("second".into(), Some(last)), "{way:?} {round}");
+            assert_eq!(store.get_versioned(&key).unwrap(), ("second".into(), Some(last)), "{config:?} {round}");
             let many: FuturesOrdered<_> = (0..12).map(|i| store.put_async(&key, i.to_string())).collect();
             let versions: Vec<Version> = runtime.run(many.map(Result::unwrap).collect());
-            assert!(versions.is_sorted_by(|a, b| a < b), "{way:?}");
-            assert_eq!(store.get_versioned(&key).unwrap(), ("11".into(), Some(versions[11])), "{way:?} {round}");
+            assert!(versions.is_sorted_by(|a, b| a < b), "{config:?}");
+            assert_eq!(store.get_versioned(&key).unwrap(), ("11".into(), Some(versions[11])), "{config:?} {round}");
         }
         assert!(temporaries(dir).is_empty());
     });
 }
 
-/// Changes of different kinds, too: each finds what those before it have left.
+/// Changes of different kinds: each sees the effects of those before it.
 #[test]
 fn changes_of_one_task_are_made_in_order() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         for (round, runtime) in (0..12).zip(RUNTIMES.into_iter().cycle()) {
             let fresh = format!("fresh{round}");
             runtime.run(async {
@@ -299,11 +299,11 @@ fn changes_of_one_task_are_made_in_order() {
     });
 }
 
-/// On one thread that does nothing else: if a read waited for those puts, nobody would ever ask for their results.
+/// On a single thread: if a read waited for those puts, the thread would deadlock, because nothing would poll them.
 #[test]
 fn a_read_does_not_wait_for_writers() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         let version = store.put("read", "old").unwrap();
         Runtime::Current.run(async {
             let mut puts: Vec<_> = (0..1000).map(|i| Box::pin(store.put_async(format!("k{i}"), "x"))).collect();
@@ -319,13 +319,13 @@ fn a_read_does_not_wait_for_writers() {
     });
 }
 
-/// Futures keep the store open: they end well, and nobody else gets the lock before.
+/// Futures keep the store open and locked until they complete.
 #[test]
 fn futures_outlive_their_store() {
-    each_way(|way, dir| {
-        let again = || way.builder(dir).open();
+    each_config(|config, dir| {
+        let again = || config.builder(dir).open();
         for runtime in RUNTIMES {
-            let store = way.open(dir);
+            let store = config.open(dir);
             let mut puts: Vec<_> = (0..100).map(|i| Box::pin(store.put_async(format!("k{i}"), "x"))).collect();
             let last = puts.pop().unwrap();
             let rest = puts.split_off(50);
@@ -335,7 +335,7 @@ fn futures_outlive_their_store() {
             runtime.run(async {
                 join_all(puts.into_iter().chain(rest)).await.into_iter().for_each(|done| assert!(done.is_ok()));
             });
-            assert!(again().unwrap_err().is_locked(), "{way:?}: the last was not even polled");
+            assert!(again().unwrap_err().is_locked(), "{config:?}: the last was not even polled");
             runtime.run(last).unwrap();
             let store = again().unwrap();
             assert_eq!(store.list("k").unwrap().count(), 100);
@@ -345,7 +345,7 @@ fn futures_outlive_their_store() {
     });
 }
 
-/// A task that is aborted is a future that is dropped.
+/// Aborting a task drops its future.
 #[test]
 fn aborted_tasks_leave_whole_files_and_no_temporaries() {
     for engine in engines() {

@@ -1,4 +1,4 @@
-//! Batches: an answer for each change, groups in order, and what the store says about it all.
+//! Batches: a result for each change, ordered groups, and the statistics.
 
 use std::thread;
 
@@ -31,8 +31,8 @@ fn keys(store: &Store) -> Vec<String> {
 
 #[test]
 fn each_change_has_its_own_answer() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         let old = store.put("old", "1").unwrap();
         store.put("gone", "1").unwrap();
         store.put("from", "moved").unwrap();
@@ -40,22 +40,22 @@ fn each_change_has_its_own_answer() {
         batch
             .put("d/new", "2")
             .put_with("old", "3", PutOptions::new().expect_version(old))
-            .put_with("old", "4", PutOptions::new().expect_version(old)) // 2: the one before has another version
-            .put_with("old", "5", PutOptions::new().create_new(true)) // 3: is there
+            .put_with("old", "4", PutOptions::new().expect_version(old)) // 2: has another version by then
+            .put_with("old", "5", PutOptions::new().create_new(true)) // 3: exists
             .delete("gone")
-            .delete("gone") // 5: is gone
+            .delete("gone") // 5: does not exist
             .rename("from", "e/to")
-            .rename("from", "e/to") // 7: is gone
-            .delete_if("old", old) // 8: has another
-            .put("../k", "6") // 9: is no key
-            .put(".ringbolt/k", "6") // 10: neither
+            .rename("from", "e/to") // 7: does not exist
+            .delete_if("old", old) // 8: has another version
+            .put("../k", "6") // 9: not a valid key
+            .put(".ringbolt/k", "6") // 10: not a valid key
             .delete("/k") // 11
             .rename("e/to", "a//b") // 12
             .put_with("mode", "7", PutOptions::new().mode(0o640))
             .put("d", "8"); // 14: is a directory
         assert_eq!((batch.len(), batch.is_empty()), (15, false));
         let results = batch.commit().into_results();
-        assert_eq!(failed(&results), [2, 3, 5, 7, 8, 9, 10, 11, 12, 14], "{way:?} {results:?}");
+        assert_eq!(failed(&results), [2, 3, 5, 7, 8, 9, 10, 11, 12, 14], "{config:?} {results:?}");
         assert!([2, 8].iter().all(|i| error(&results, *i).is_version_mismatch()));
         assert!(error(&results, 3).is_already_exists());
         assert!([5, 7].iter().all(|i| error(&results, *i).is_not_found()));
@@ -80,7 +80,7 @@ fn an_empty_batch_does_nothing() {
         assert!(batch.is_empty());
         assert!(futures::executor::block_on(batch.commit_async()).into_result().unwrap().is_empty());
         assert_eq!((store.stats().batches, store.stats().changes), (0, 0));
-        // Groups without changes are none.
+        // Empty groups do not count.
         let mut batch = store.batch();
         batch.then().put("a", "1").then().then().put("b", "2").then();
         assert_eq!(batch.commit().into_result().unwrap().len(), 2);
@@ -104,7 +104,7 @@ fn a_batch_that_is_dropped_does_nothing_and_holds_the_lock() {
 /// Adds a change that fails.
 type Fail = fn(&mut Batch) -> &mut Batch;
 
-/// Whatever it is that fails among the data, the manifest stays as it is.
+/// If any data change fails, the manifest is unchanged.
 #[test]
 fn a_failed_group_leaves_the_next_alone() {
     let failures: [(&str, Fail); 6] = [
@@ -115,9 +115,9 @@ fn a_failed_group_leaves_the_next_alone() {
         ("a rename", |batch| batch.rename("missing", "data/2")),
         ("a file on the way", |batch| batch.put("clash/below", "2")),
     ];
-    each_way(|way, dir| {
+    each_config(|config, dir| {
         for (what, fail) in failures {
-            let store = way.open(dir);
+            let store = config.open(dir);
             store.put("clash", "1").unwrap();
             let manifest = store.put("MANIFEST", "old").unwrap();
             let mut batch = store.batch();
@@ -126,13 +126,13 @@ fn a_failed_group_leaves_the_next_alone() {
             batch.put("data/3", "3").then().put("MANIFEST", "new").delete("clash").rename("data/1", "data/4");
             batch.then().put("fresh/k", "4");
             let results = batch.commit().into_results();
-            assert_eq!(failed(&results), [1, 3, 4, 5, 6], "{way:?} {what}: {results:?}");
+            assert_eq!(failed(&results), [1, 3, 4, 5, 6], "{config:?} {what}: {results:?}");
             assert!(!error(&results, 1).is_not_attempted());
-            assert!((3..7).all(|i| error(&results, i).is_not_attempted()), "{way:?} {what}");
+            assert!((3..7).all(|i| error(&results, i).is_not_attempted()), "{config:?} {what}");
             assert_eq!(store.get_versioned("MANIFEST").unwrap(), ("old".into(), Some(manifest)));
             assert_eq!(keys(&store), ["MANIFEST", "clash", "data/1", "data/3"]);
             assert!(temporaries(dir).is_empty());
-            // Nobody else is affected.
+            // Other changes are not affected.
             let mut batch = store.batch();
             batch.put("data/1", "1").then().put("MANIFEST", "newer");
             batch.commit().into_result().unwrap();
@@ -141,11 +141,11 @@ fn a_failed_group_leaves_the_next_alone() {
     });
 }
 
-/// The second group finds what the first has left.
+/// The second group sees the effects of the first.
 #[test]
 fn groups_build_on_one_another() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         let mut batch = store.batch();
         batch.put("a", "1").then().rename("a", "b").then().put_with("a", "2", PutOptions::new().create_new(true));
         batch.then().delete("b").then().put("b", "3");
@@ -157,8 +157,8 @@ fn groups_build_on_one_another() {
             ),
             "{applied:?}"
         );
-        assert_eq!((store.get("a").unwrap(), store.get("b").unwrap()), ("2".into(), "3".into()), "{way:?}");
-        // A failure in the second does not reach back.
+        assert_eq!((store.get("a").unwrap(), store.get("b").unwrap()), ("2".into(), "3".into()), "{config:?}");
+        // A failure in the second group does not undo the first.
         let mut batch = store.batch();
         batch.put("c", "4").then().put_with("a", "5", PutOptions::new().create_new(true)).then().delete("c");
         assert_eq!(failed(batch.commit().results()), [1, 2]);
@@ -166,19 +166,19 @@ fn groups_build_on_one_another() {
     });
 }
 
-/// In order means in order, also where several threads write the files.
+/// Changes are applied in order even if several threads write the files.
 #[test]
 fn changes_of_a_large_batch_are_made_in_order() {
-    each_way(|way, dir| {
+    each_config(|config, dir| {
         for round in 0..8 {
-            let store = way.open(dir);
+            let store = config.open(dir);
             let mut batch = store.batch();
             for i in 0..40 {
                 let (from, to) = (format!("fresh{round}/{i}/k"), format!("moved{round}/{i}/k"));
                 batch.put(&from, "1").put(&from, "2").rename(&from, &to).delete(&to).put(&to, i.to_string());
             }
             let results = batch.commit().into_results();
-            assert_eq!(failed(&results), Vec::<usize>::new(), "{way:?} {round}: {results:?}");
+            assert_eq!(failed(&results), Vec::<usize>::new(), "{config:?} {round}: {results:?}");
             for i in 0..40 {
                 assert_eq!(store.get(format!("moved{round}/{i}/k")).unwrap(), i.to_string());
             }
@@ -189,8 +189,8 @@ fn changes_of_a_large_batch_are_made_in_order() {
 
 #[test]
 fn a_batch_larger_than_the_queue_goes_alone() {
-    each_way(|way, dir| {
-        let store = way.builder(dir).queue_changes(4).queue_bytes(1000).open().unwrap();
+    each_config(|config, dir| {
+        let store = config.builder(dir).queue_changes(4).queue_bytes(1000).open().unwrap();
         thread::scope(|scope| {
             for thread in 0..4 {
                 let store = &store;
@@ -202,7 +202,7 @@ fn a_batch_larger_than_the_queue_goes_alone() {
                 });
             }
         });
-        assert_eq!(keys(&store).len(), 1204, "{way:?}");
+        assert_eq!(keys(&store).len(), 1204, "{config:?}");
         let stats = store.stats();
         assert_eq!((stats.changes, stats.queue.changes, stats.queue.bytes), (1204, 0, 0));
         assert!(stats.largest_batch >= 300);
@@ -211,31 +211,31 @@ fn a_batch_larger_than_the_queue_goes_alone() {
 
 #[test]
 fn three_thousand_files_in_thirty_new_directories() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         let key = |i: usize| format!("new/{}/{i}", i % 30);
         let mut batch = store.batch();
         put_all(&mut batch, (0..3000).map(|i| (key(i), i.to_string().into())));
         batch.then().put("MANIFEST", "3000");
         let applied = batch.commit().into_result().unwrap();
         let versions: Vec<Version> = applied.into_iter().filter_map(Applied::version).collect();
-        assert!(versions.is_sorted_by(|a, b| a < b), "{way:?}");
+        assert!(versions.is_sorted_by(|a, b| a < b), "{config:?}");
         for i in (0..3000).step_by(7) {
             assert_eq!(store.get_versioned(key(i)).unwrap(), (i.to_string().into(), Some(versions[i])));
         }
         assert_eq!(keys(&store).len(), 3001);
         let stats = store.stats();
         assert_eq!((stats.batches, stats.batched, stats.largest_batch, stats.changes), (1, 3001, 3001, 3001));
-        assert!(stats.syncs.directories <= 31, "{way:?}: {:?}", stats.syncs);
+        assert!(stats.syncs.directories <= 31, "{config:?}: {:?}", stats.syncs);
         assert!(temporaries(dir).is_empty());
     });
 }
 
-/// Two batches that name the same keys: each change is in order with those of its own batch.
+/// Two batches with the same keys: the changes of each batch stay in order.
 #[test]
 fn batches_of_two_threads_meet() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         thread::scope(|scope| {
             for writer in ["one", "two"] {
                 let store = &store;
@@ -254,7 +254,7 @@ fn batches_of_two_threads_meet() {
                 });
             }
         });
-        assert_eq!(keys(&store).len(), 24, "{way:?}");
+        assert_eq!(keys(&store).len(), 24, "{config:?}");
         assert!(
             (0..20).all(
                 |i| ["one", "two"].contains(&&*String::from_utf8_lossy(&store.get(format!("shared/{i}")).unwrap()))
@@ -265,12 +265,12 @@ fn batches_of_two_threads_meet() {
 }
 
 #[test]
-fn what_the_store_says_of_itself_is_true() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+fn statistics_are_correct() {
+    each_config(|config, dir| {
+        let store = config.open(dir);
         let stats = store.stats();
         assert_eq!((stats.changes, stats.batches, stats.latency.change.count), (0, 0, 0));
-        assert_eq!((stats.barrier.configured, stats.barrier.last), (way.barrier, None));
+        assert_eq!((stats.barrier.configured, stats.barrier.last), (config.barrier, None));
         for round in 0..5 {
             let mut batch = store.batch();
             put_all(&mut batch, (0..10 + round).map(|i| (format!("d/{i}"), pattern(100))));
@@ -278,14 +278,14 @@ fn what_the_store_says_of_itself_is_true() {
             assert_eq!(batch.commit().into_results().into_iter().filter(Result::is_err).count(), 2);
         }
         let stats = store.stats();
-        assert_eq!((stats.changes, stats.failed, stats.bytes, stats.alone), (60, 10, 6000, 0), "{way:?}");
+        assert_eq!((stats.changes, stats.failed, stats.bytes, stats.alone), (60, 10, 6000, 0), "{config:?}");
         assert_eq!((stats.batches, stats.batched, stats.largest_batch, stats.fallbacks), (5, 70, 16, 0));
         let by_kind = [stats.barrier.per_file, stats.barrier.filesystem, stats.barrier.journal];
         assert_eq!(by_kind.iter().sum::<u64>(), 5);
         // Each file is covered by one sync of its own, or by one of the filesystem.
-        assert_eq!(stats.syncs.filesystems, stats.barrier.filesystem, "{way:?}");
+        assert_eq!(stats.syncs.filesystems, stats.barrier.filesystem, "{config:?}");
         assert_eq!(stats.syncs.directories, 5);
-        match way.barrier {
+        match config.barrier {
             Barrier::PerFile => assert_eq!((by_kind, stats.syncs.files, stats.syncs.ranges), ([5, 0, 0], 60, 0)),
             Barrier::Filesystem => assert_eq!((by_kind, stats.syncs.files, stats.syncs.ranges), ([0, 5, 0], 0, 0)),
             _ if stats.barrier.journal > 0 => assert_eq!((by_kind, stats.syncs.ranges), ([0, 0, 5], 60)),
@@ -295,7 +295,7 @@ fn what_the_store_says_of_itself_is_true() {
         assert!([BarrierKind::PerFile, BarrierKind::Filesystem, BarrierKind::Journal].contains(&last));
         assert!(!stats.barrier.reason.is_empty());
         let latency = stats.latency;
-        // A batch is one call.
+        // A batch counts as one call.
         assert_eq!(latency.change.count, 5);
         for part in [latency.change, latency.stage, latency.barrier, latency.publish, latency.sync_dirs] {
             assert!(
@@ -308,7 +308,8 @@ fn what_the_store_says_of_itself_is_true() {
     });
 }
 
-/// In the middle of a batch the device is full: those that had room are made, the others are told, and nothing is left.
+/// The device fills up in the middle of a batch: changes that fit are made, the others fail, and no temporary files are
+/// left.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_device_that_fills_up_in_the_middle_of_a_batch() {
@@ -317,7 +318,7 @@ fn a_device_that_fills_up_in_the_middle_of_a_batch() {
         for (large, barrier) in [1, 19, 40].into_iter().flat_map(|large| BARRIERS.map(|barrier| (large, barrier))) {
             with_mounts("a batch on a disk that fills up", |dir| {
                 let full = tmpfs(dir.join("t"), "size=2m");
-                let store = Way { engine, barrier }.open(&full);
+                let store = StoreConfig { engine, barrier }.open(&full);
                 (0..40).for_each(|i| assert!(store.put(format!("d/{i}"), "old").is_ok()));
                 let mut batch = store.batch();
                 let len = |i| if i == large { 3 << 20 } else { 4 << 10 };
@@ -330,7 +331,7 @@ fn a_device_that_fills_up_in_the_middle_of_a_batch() {
                     "{engine:?} {barrier:?} {failed:?}"
                 );
                 assert!(large == 40 || failed.contains(&large));
-                // Its own file may have found no room before.
+                // Its own file may not have fit.
                 let manifest = error(&results, 41);
                 assert!(manifest.is_not_attempted() || manifest.is_storage_full(), "{manifest}");
                 for (i, done) in results.iter().take(40).enumerate() {

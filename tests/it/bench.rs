@@ -1,4 +1,4 @@
-//! `ringbolt bench`: what it measures, what it says, what it leaves behind.
+//! `ringbolt bench`: its results, its messages, and that it cleans up.
 
 use std::fs;
 use std::path::Path;
@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::cli::*;
 use crate::help::*;
 
-/// A quick run with these arguments, which must succeed; its JSON.
+/// Runs `bench --quick` with these arguments, and returns the results.
 fn quick(dir: &Path, args: &[&str]) -> Results {
     let output = run(dir, &[&["bench", "--quick", "--json", "-"], args].concat());
     assert!(output.status.success(), "{output:?}");
     Results::from_json(&output.stdout).unwrap()
 }
 
-/// What is in a directory that a run was in.
+/// The directories that runs left in `dir`.
 fn left(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with("ringbolt-bench-")).collect()
@@ -62,16 +62,16 @@ fn every_output_has_every_series() {
     let dir = dir();
     let dir = dir.path();
     fs::write(dir.join("r.csv"), "longer than nothing, and in the way".repeat(1000)).unwrap();
-    // What a link names is replaced, and not the link.
+    // The target of a symbolic link is replaced, not the link.
     fs::write(dir.join("real.json"), "old").unwrap();
     std::os::unix::fs::symlink("real.json", dir.join("r.json")).unwrap();
     let args = ["bench", "--quick", "--json", "r.json", "--csv", "r.csv", "--markdown", "r.md", "--html", "r.html"];
     let output = run(dir, &args);
     assert!(output.status.success(), "{output:?}");
     let terminal = String::from_utf8(output.stdout).unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(fs::symlink_metadata(dir.join("r.json")).unwrap().is_symlink());
-    assert!(told.starts_with("ringbolt: bench: writing at most about ") && told.lines().count() == 1, "{told}");
+    assert!(stderr.starts_with("ringbolt: bench: writing at most about ") && stderr.lines().count() == 1, "{stderr}");
     for line in terminal.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -99,13 +99,13 @@ fn every_output_has_every_series() {
 }
 
 #[test]
-fn compare_tells_by_its_status() {
+fn compare_sets_the_exit_status() {
     let dir = dir();
     let dir = dir.path();
     let results = quick(dir, &[]);
     let write = |name: &str, change: &dyn Fn(&mut Results)| {
         let mut results = results.clone();
-        // As many rounds as it takes to tell.
+        // Enough rounds for a confidence interval.
         for series in &mut results.results {
             series.rounds_p50_us = vec![series.p50_us; 7];
         }
@@ -154,7 +154,7 @@ fn demands_decide_the_status() {
     let dir = dir.path();
     let bench = |args: &[&str]| run(dir, &[&["bench", "--quick"], args].concat());
     let output = bench(&["--assert", "replace.p50<1h", "--assert", "replace.max<100s"]);
-    assert_eq!(output.status.code(), Some(2), "an hour is no unit");
+    assert_eq!(output.status.code(), Some(2), "h is not a unit");
     let output = bench(&["--assert", "replace.max<100s", "--profile", "etcd", "--assert", "step/fsync.p50>0us"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("met: replace.max<100s (replace/portable.max is ") || !cfg!(feature = "portable"), "{text}");
@@ -166,7 +166,7 @@ fn demands_decide_the_status() {
     let output = bench(&["--assert", "replace.max<1us"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stdout).unwrap().contains("NOT MET: replace.max<1us"));
-    // Before anything is measured.
+    // These fail before anything is measured.
     for (args, says) in [
         (["--profile", "nope"], "no profile \"nope\": etcd and openshift are built in"),
         (["--assert", "replace.p99<5"], "a time needs a unit"),
@@ -189,7 +189,7 @@ fn demands_decide_the_status() {
 }
 
 #[test]
-fn what_is_no_directory_to_measure_in_is_told() {
+fn only_directories_with_free_space_are_accepted() {
     let dir = dir();
     let dir = dir.path();
     fs::write(dir.join("file"), "precious").unwrap();
@@ -205,7 +205,7 @@ fn what_is_no_directory_to_measure_in_is_told() {
     assert_eq!(fs::read(dir.join("file")).unwrap(), b"precious");
 }
 
-/// Ctrl-C: what was measured is shown and marked, and nothing is left behind.
+/// Ctrl-C: partial results are shown and marked, and the directory is removed.
 #[test]
 fn ctrl_c_shows_what_was_measured_so_far() {
     use std::io::{BufRead, BufReader, Read};
@@ -215,10 +215,10 @@ fn ctrl_c_shows_what_was_measured_so_far() {
     let mut command = ringbolt(dir.path());
     command.args(["bench", "--json", "-", "--html", "r.html"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // It says what it will write when all is set up and the first turn is next.
+    // It prints this when everything is set up, just before the first turn.
     let mut line = String::new();
-    let mut told = BufReader::new(child.stderr.take().unwrap());
-    told.read_line(&mut line).unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    stderr.read_line(&mut line).unwrap();
     assert!(line.contains("writing at most about"), "{line}");
     assert_eq!(left(dir.path()).len(), 1);
     kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
@@ -237,18 +237,18 @@ fn with_a_rate_it_begins_so_many_a_second() {
     let other = "ringbolt-bench-1-0";
     fs::create_dir(dir.path().join(other)).unwrap();
     let results = quick(dir.path(), &["--rate", "50", "--size", "100"]);
-    // What another run has there is left to it, and told.
+    // The directory of another run is left alone, with a warning.
     assert!(results.warnings.iter().any(|warning| warning.contains(other)), "{:?}", results.warnings);
     assert_eq!(left(dir.path()), [other]);
     assert_eq!((results.method.rate_per_s, results.method.size_bytes), (Some(50.0), 100));
     let series = results.get("floor/clean-fsync").unwrap();
-    // Five turns of 30 ms, with a start every 20 ms; which are 50 a second, however fast each is.
+    // Five turns of 30 ms with a start every 20 ms: two per turn, and 50 per second however fast each is.
     assert_eq!((series.n, series.ops_per_s.round()), (10, 50.0));
 }
 
-/// Who reads standard output is gone: the files are written, and the status is that of the demands.
+/// If standard output is closed, the files are still written and the exit status is still that of the demands.
 #[test]
-fn a_closed_pipe_keeps_neither_files_nor_verdicts_back() {
+fn a_closed_pipe_affects_neither_files_nor_status() {
     let dir = dir();
     for (demand, status) in [("replace.max<1us", 1), ("step/fsync.max<1000s", 0)] {
         let (reader, writer) = std::io::pipe().unwrap();

@@ -1,5 +1,5 @@
-//! `ringbolt bench` on ground of another kind: in memory, full, read-only, and where the system tells nothing of its devices; and
-//! what it does to the kernel while the clock runs.
+//! `ringbolt bench` in memory, on full and read-only filesystems, and without /sys; and the system calls that it makes
+//! while timing.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::help::*;
 use crate::mounts::{EXT4, disk, tmpfs, with_mounts};
 
 #[test]
-fn in_memory_it_runs_and_says_loudly_that_nothing_is_durable() {
+fn in_memory_it_runs_and_warns_that_nothing_is_durable() {
     with_mounts("a benchmark in memory", |dir| {
         let at = tmpfs(dir.join("t"), "size=256m");
         let output = run(&at, &["bench", "--quick", "--json", "r.json"]);
@@ -28,7 +28,7 @@ fn in_memory_it_runs_and_says_loudly_that_nothing_is_durable() {
 }
 
 #[test]
-fn a_full_or_read_only_disk_is_told_before_anything_is_measured() {
+fn a_full_or_read_only_disk_is_refused_before_measuring() {
     with_mounts("a benchmark on a full disk", |dir| {
         let at = tmpfs(dir.join("t"), "size=1m");
         File::create(at.join("ballast")).unwrap().write_all(&[1; 1 << 19]).unwrap();
@@ -41,9 +41,9 @@ fn a_full_or_read_only_disk_is_told_before_anything_is_measured() {
     });
 }
 
-/// A device of its own: every replace flushes it, and only replaces do. Without /sys nobody knows.
+/// On a separate device, only the benchmark causes flushes. Without /sys, flushes are unknown.
 #[test]
-fn flushes_are_counted_where_the_system_tells_them() {
+fn flushes_are_counted_if_the_kernel_reports_them() {
     with_mounts("a benchmark on a disk of its own", |dir| {
         let Some(at) = disk(dir, EXT4, "noatime") else { return };
         let quick = |hidden: bool| {
@@ -56,7 +56,8 @@ fn flushes_are_counted_where_the_system_tells_them() {
         };
         let results = quick(false);
         let flushes = |name: &str| results.get(name).unwrap().flushes_per_op.unwrap();
-        // Two commits of the journal, a flush before and a write through the cache (here: a flush) behind each.
+        // Two journal commits, each with a flush before it and a write through the cache (here: another flush) after
+        // it.
         assert!((3.5..4.5).contains(&flushes("replace/plain-calls")), "{}", flushes("replace/plain-calls"));
         assert!((0.9..2.1).contains(&flushes("floor/overwrite-fdatasync")));
         assert!(flushes("store/64xportable") < 1.5);
@@ -74,7 +75,7 @@ fn flushes_are_counted_where_the_system_tells_them() {
                     other.sync_data().unwrap();
                 }
             });
-            // Whatever becomes of it, the other one ends.
+            // Stop the other writer whatever the result.
             let noisy = std::panic::catch_unwind(|| quick(false));
             over.store(true, std::sync::atomic::Ordering::Relaxed);
             noisy.unwrap()
@@ -86,11 +87,11 @@ fn flushes_are_counted_where_the_system_tells_them() {
     });
 }
 
-/// Between two looks at the clock there are the calls that are measured and nothing else.
+/// Only the measured calls happen between two reads of the clock.
 #[test]
-fn while_the_clock_runs_there_is_nothing_but_the_measured_calls() {
+fn only_measured_calls_happen_while_timing() {
     if Command::new("strace").arg("-V").output().is_err() {
-        return skip("the calls of a benchmark", "there is no strace");
+        return skip("the calls of a benchmark", "strace is not installed");
     }
     let dir = dir();
     let log = dir.path().join("log");
@@ -104,7 +105,7 @@ fn while_the_clock_runs_there_is_nothing_but_the_measured_calls() {
     assert!(output.status.success(), "{output:?}");
     let calls = fs::read_to_string(log).unwrap();
     let calls: Vec<&str> = calls.lines().collect();
-    // Each replace by plain calls, and what comes between it and the next.
+    // The calls of each replace by plain calls, and of the gap to the next.
     let is_begin = |call: &&str| call.contains("\"temporary\", O_WRONLY|O_CREAT|O_EXCL");
     let begins: Vec<usize> = (0..calls.len()).filter(|at| is_begin(&calls[*at])).collect();
     assert!(begins.len() >= 6, "{}", begins.len());
@@ -116,7 +117,7 @@ fn while_the_clock_runs_there_is_nothing_but_the_measured_calls() {
         assert_eq!(names[..6], expected, "{:?}", &calls[pair[0]..pair[1]]);
         between += usize::from(names.len() > 6);
     }
-    // Only between turns is there more: of these there are six, with the one that warms up.
+    // More calls happen only between turns, of which there are six, including the warm-up.
     assert!(between <= 5, "{between} of {}", begins.len());
     assert!(is_clean(dir.path()));
 }
@@ -125,9 +126,9 @@ fn is_clean(dir: &Path) -> bool {
     fs::read_dir(dir).unwrap().all(|entry| entry.unwrap().file_name() == "log")
 }
 
-/// What fails in the middle is named, and leaves nothing.
+/// A series that fails during the run is named, and nothing is left behind.
 #[test]
-fn a_disk_that_gives_out_in_the_middle_is_told() {
+fn a_failure_during_the_run_is_reported() {
     with_mounts("a benchmark on a disk that gives out", |dir| {
         let at = tmpfs(dir.join("t"), "size=256m,nr_inodes=40");
         let output = run(&at, &["bench", "--quick"]);

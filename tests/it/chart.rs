@@ -1,4 +1,4 @@
-//! The chart of the load benchmark: well-formed, in proportion, and the one in `docs/` is drawn from the data beside it.
+//! The chart of the load benchmark: it is well-formed and in proportion, and the one in `docs/` matches its data file.
 
 use std::fs;
 use std::path::Path;
@@ -61,7 +61,7 @@ fn bars_are_in_proportion_and_nothing_is_clipped() {
         assert!((number(bar, "width") - wanted).abs() < 0.02, "{bar:?}: {wanted}");
         assert!(number(bar, "x") + number(bar, "width") < width && number(bar, "y") + number(bar, "height") < height);
     }
-    // The figures of a panel end before the next one begins, at some 6.5 pixels a character.
+    // The values of a panel end before the next panel begins, at about 6.5 pixels per character.
     let figures = with_class(&document, "figure");
     assert_eq!(figures.len(), 2 * 3 * SERIES.len());
     let panels: Vec<f64> = with_class(&document, "panel").into_iter().map(|panel| number(panel, "x")).collect();
@@ -81,7 +81,7 @@ fn a_peer_is_shown_with_the_threads_that_suit_it_best() {
     let svg = draw(&points).unwrap();
     assert_eq!(svg.matches(">9,000 (8 threads)<").count(), 1, "{svg}");
     assert!(!svg.contains(">4,000 (64 threads)<"));
-    // 64 threads of ringbolt, against those 8 of the peer.
+    // 64 threads of ringbolt against 8 of the peer.
     assert_eq!(svg.matches(">15,000 · 1.7×<").count(), 1, "{svg}");
 }
 

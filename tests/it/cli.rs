@@ -1,4 +1,4 @@
-//! The command: what it does, what it says, and the status it ends with.
+//! The command: its effects, its messages and its exit status.
 
 use std::fs;
 use std::io::Write;
@@ -25,7 +25,7 @@ pub(crate) fn ok(dir: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// That the command fails with this status and one line on stderr; the line.
+/// Asserts that the command fails with this status and one line on stderr. Returns that line.
 #[track_caller]
 pub(crate) fn fails(status: i32, output: Output) -> String {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
@@ -36,7 +36,7 @@ pub(crate) fn fails(status: i32, output: Output) -> String {
 
 fn feed(mut command: Command, input: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // The child may have ended without reading it all.
+    // The child may exit without reading all of it.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
@@ -74,16 +74,16 @@ fn put_get_ls_rm() {
 }
 
 #[test]
-fn what_fails_says_what_where_and_what_is_still_there() {
+fn errors_name_the_step_the_path_and_the_outcome() {
     let dir = dir();
     let dir = dir.path();
     fs::write(dir.join("in"), "x").unwrap();
     ok(dir, &["put", "s", "k", "in"]);
-    let unchanged = "nothing was changed; the old content, if any, is still there";
+    let unchanged = "nothing was changed, and any old content is still there";
     let text = fails(1, run(dir, &["put", "s", "k", "in", "--new"]));
     assert!(text.contains("put \"k\": rename failed on \"s/k\"") && text.contains(unchanged), "{text}");
     for key in ["", "..", "/k", ".ringbolt/lock", &"x".repeat(256)] {
-        // Told before anything is read or made.
+        // The key is checked before anything is read or created.
         for args in [&["put", "t", key, "in"][..], &["get", "t", key], &["rm", "t", key]] {
             assert!(fails(2, run(dir, args)).contains("invalid name"), "{key}");
         }
@@ -106,7 +106,7 @@ fn what_fails_says_what_where_and_what_is_still_there() {
     ok(dir, &["put", "s", "r2", "in"]);
     assert!(fails(1, run(dir, &["rm", "s", "r1", "no", "r2"])).contains("rm \"no\""));
     assert_eq!(ok(dir, &["ls", "s", "r"]), "");
-    // Only what writes makes the directory.
+    // Only successful writes create the directory.
     for args in [&["get", "t", "k"][..], &["ls", "t"], &["rm", "t", "k"], &["put", "t", "k", "missing"]] {
         fails(1, run(dir, args));
         assert!(!dir.join("t").exists(), "{args:?}");
@@ -121,7 +121,7 @@ fn what_fails_says_what_where_and_what_is_still_there() {
 }
 
 #[test]
-fn a_second_writer_is_told_who_is_the_first() {
+fn a_second_writer_gets_the_process_id_of_the_first() {
     let dir = dir();
     let store = ringbolt::Store::create(dir.path()).unwrap();
     let text = fails(1, run(dir.path(), &["put", ".", "k", "-"]));
@@ -156,7 +156,7 @@ fn ctrl_c_discards_what_is_not_complete() {
         command.args(["put", ".", "k", "--engine", &format!("{engine:?}").to_lowercase()]);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
-        // More than is put in one piece, so that a temporary file is there; the pipe stays open.
+        // More than fits in one call, so that a temporary file exists. The pipe stays open.
         input.write_all(&pattern(3 << 20)).unwrap();
         while temporaries(dir.path()).is_empty() {
             std::thread::yield_now();
@@ -168,14 +168,14 @@ fn ctrl_c_discards_what_is_not_complete() {
     }
 }
 
-/// A FIFO that nobody writes to must not make the command deaf.
+/// Opening a FIFO without a writer must not block Ctrl-C.
 #[test]
 fn ctrl_c_ends_a_wait_for_a_fifo() {
     use nix::sys::signal::{Signal, kill};
     let dir = dir();
     nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let mut child = ringbolt(dir.path()).args(["put", "s", "k", "fifo"]).stderr(Stdio::piped()).spawn().unwrap();
-    // Blocked (SIGHUP, SIGINT, SIGTERM, and SIGXFSZ from the start) it is pending until somebody waits: it will be noticed.
+    // Wait until the signals are blocked (SIGHUP, SIGINT, SIGTERM; and SIGXFSZ from the start): then none is lost.
     while !fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default().contains("1004003\n") {
         std::thread::yield_now();
     }
@@ -199,15 +199,15 @@ fn many_directories_need_few_descriptors() {
     assert_eq!(ok(dir, &["ls", "s"]).lines().count(), 200);
 }
 
-/// A limit of open files anywhere between none and enough: it works, or says in one line why not.
+/// With any limit of open files, it works or prints one line with the reason.
 #[test]
-fn too_few_descriptors_are_told() {
+fn too_few_descriptors_are_reported() {
     for engine in ["auto", "uring"] {
         let dir = dir();
         let dir = dir.path();
         fs::write(dir.join("in"), "new").unwrap();
         let mut refused = 0;
-        // A ring's file table counts against the limit before anything is in it.
+        // A ring's file table counts against the limit even when empty.
         for limit in (4..=24).chain(60..=80) {
             let script = format!("ulimit -n {limit}; exec \"$0\" put s a/k in --engine {engine}");
             let mut shell = Command::new("sh");
@@ -215,7 +215,7 @@ fn too_few_descriptors_are_told() {
             let output = shell.output().unwrap();
             if !output.status.success() {
                 refused += 1;
-                // The loader itself may be the first to run out.
+                // Even the dynamic loader may run out of descriptors.
                 let text = String::from_utf8_lossy(&output.stderr);
                 assert!(text.contains("open files") || text.contains("ulimit -n") || limit < 5, "{limit}: {text}");
             }
@@ -252,7 +252,7 @@ fn a_limit_of_file_sizes_is_an_error_and_not_the_end() {
 }
 
 #[test]
-fn cp_copies_trees_and_tells_what_it_leaves_out() {
+fn cp_copies_trees_and_reports_what_it_skips() {
     let dir = dir();
     let dir = dir.path();
     fs::create_dir_all(dir.join("tree/sub")).unwrap();
@@ -269,17 +269,17 @@ fn cp_copies_trees_and_tells_what_it_leaves_out() {
     for i in 0..50 {
         assert_eq!(fs::read(dir.join(format!("s/tree/sub/{i}"))).unwrap(), pattern(i * 1000));
     }
-    // One bad apple: the others are copied, the status says that something was not.
+    // If one file fails, the others are copied and the status is 1.
     symlink("large", dir.join("tree/link")).unwrap();
     let text = fails(1, run(dir, &["cp", "tree", "missing", "s2"]).clone_first_line());
     assert!(text.contains("not a regular file") || text.contains("No such file"), "{text}");
     assert_eq!(ok(dir, &["ls", "s2"]).lines().count(), 51);
-    // A file may be called like the word for standard input.
+    // A file may be named like the word for standard input.
     fs::write(dir.join("-"), "dash").unwrap();
     ok(dir, &["cp", "-", "s2"]);
     assert_eq!(ok(dir, &["get", "s2", "-"]), "dash");
     ok(dir, &["rm", "s2", "-"]);
-    // Of a store its keys are copied, and not what makes it one.
+    // Only the keys of a store are copied, not its internal files.
     ok(dir, &["cp", "s", "s4"]);
     assert_eq!(ok(dir, &["ls", "s4"]).lines().count(), 52);
     // Two sources for one key: nothing is copied.
@@ -297,7 +297,7 @@ trait FirstLine {
 }
 
 impl FirstLine for Output {
-    /// Of several lines, the first: `fails` wants one.
+    /// Keeps only the first line of stderr, because `fails` expects one.
     fn clone_first_line(mut self) -> Output {
         let end = self.stderr.iter().position(|byte| *byte == b'\n').map_or(self.stderr.len(), |at| at + 1);
         self.stderr.truncate(end);
@@ -315,12 +315,9 @@ fn help_manual_and_completions_are_there() {
         assert!(ok(dir, &["man", command]).contains(&format!(".TH ringbolt-{command}")));
         assert!(ok(dir, &["man"]).contains(command));
     }
-    for (command, says) in [
-        ("put", "Creates DIR if its parent exists"),
-        ("cp", "(rwx) are kept"),
-        ("ls", "--json"),
-        ("rm", "Empty directories stay"),
-    ] {
+    for (command, says) in
+        [("put", "Creates DIR"), ("cp", "bits (rwx) are kept"), ("ls", "--json"), ("rm", "Empty directories stay")]
+    {
         assert!(ok(dir, &["help", command]).contains(says));
         assert!(ok(dir, &["man", command]).contains(says.trim_start_matches('-')));
     }

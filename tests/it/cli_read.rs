@@ -1,4 +1,4 @@
-//! The commands that read: a part of a key, a part of a listing.
+//! The commands that read: ranges of a key, parts of a listing.
 
 use crate::cli::{fails, ok, run};
 use crate::help::*;
@@ -54,7 +54,7 @@ fn ls_a_part() {
     ] {
         let all = [&["ls", "s"], args].concat();
         assert_eq!(ok(dir, &all), expected, "{args:?}");
-        // The same keys, with more said of each.
+        // The same keys, with metadata.
         let long = ok(dir, &[&all[..], &["--long"]].concat());
         let keys: Vec<&str> = long.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
         assert_eq!(keys, expected.lines().collect::<Vec<_>>(), "{args:?}");

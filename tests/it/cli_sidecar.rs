@@ -1,4 +1,4 @@
-//! `ringbolt sidecar`: what it does, what it says, and the status it ends with.
+//! `ringbolt sidecar`: its effects, its messages and its exit status.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -62,7 +62,7 @@ fn a_sidecar_is_made_and_changed() {
     }
 }
 
-/// A node has the file open: nobody else changes it, and everybody can look at it.
+/// While a node has the file open, no other process can change it, but all can read it.
 #[test]
 fn a_running_node_is_not_disturbed() {
     let dir = dir();
@@ -105,7 +105,7 @@ fn show_keeps_the_wrapped_keys_to_itself() {
     fails(1, run(dir, &["sidecar", "show", "k"]));
 }
 
-/// The status is the answer: also where nobody reads the text.
+/// The exit status is correct even if nobody reads the output.
 #[test]
 fn check_answers_into_a_closed_pipe() {
     let dir = dir();
@@ -119,9 +119,9 @@ fn check_answers_into_a_closed_pipe() {
     }
 }
 
-/// A file of which nothing is known is neither valid nor damaged.
+/// A file that cannot be read is neither valid nor damaged.
 #[test]
-fn check_does_not_judge_what_it_cannot_see() {
+fn check_does_not_judge_an_unreadable_file() {
     let dir = dir();
     fs::write(dir.path().join("k"), FIXTURE).unwrap();
     let text = fails(4, run(dir.path(), &["sidecar", "check", "k/below"]));
@@ -129,7 +129,7 @@ fn check_does_not_judge_what_it_cannot_see() {
     assert_eq!(json(dir.path(), 4, &["sidecar", "check", "k/below", "--json"])["valid"], Value::Null);
 }
 
-/// Each kind of damage: one line that names the file and tells what to do.
+/// For each kind of damage, one line names the file and says what to do.
 #[test]
 fn check_explains_each_kind_of_damaged_file() {
     let dir = dir();
@@ -165,7 +165,7 @@ fn check_explains_each_kind_of_damaged_file() {
             replaced("\"305419896\"", "\"2596069104\""),
             "two keys have id 2596069104; keep the one that unwraps, or restore the file from a copy",
         ),
-        (replaced("\"raft\",", "\"wal\","), "an unknown purpose: \"wal\"; it must be \"storage\" or \"raft\""),
+        (replaced("\"raft\",", "\"wal\","), "unknown purpose: \"wal\"; it must be \"storage\" or \"raft\""),
         (
             replaced("AQIDBA==", "AQIDBA"),
             "is not standard padded base64: the padding is wrong; restore the file from a copy",
@@ -187,7 +187,7 @@ fn check_explains_each_kind_of_damaged_file() {
 }
 
 #[test]
-fn check_explains_what_is_no_private_file() {
+fn check_explains_a_file_that_is_not_private() {
     let dir = dir();
     let dir = dir.path();
     let check = |status: i32| fails(status, run(dir, &["sidecar", "check", "k"]));
@@ -202,7 +202,7 @@ fn check_explains_what_is_no_private_file() {
     fs::set_permissions(dir.join("k"), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(check(1).contains("has mode 0644, so other users may access it; run chmod 600 on it, or allow it"));
     assert_eq!(ok(dir, &["sidecar", "check", "k", "--allow-shared"]), valid);
-    // Written by hand, and left by a write that was cut short.
+    // A file written by hand, and a temporary file of an interrupted write.
     put(dir, format!("{FIXTURE}\n"));
     fs::write(dir.join("k.tmp"), "").unwrap();
     let text = ok(dir, &["sidecar", "check", "k"]);
@@ -211,13 +211,13 @@ fn check_explains_what_is_no_private_file() {
     let value = json(dir, 0, &["sidecar", "check", "k", "--json"]);
     assert_eq!((&value["canonical"], &value["temporary"]), (&false.into(), &true.into()));
     ok(dir, &["sidecar", "upgrade", "k"]);
-    // A command that changes nothing else puts that in order, too, as does a mode that is too wide.
+    // A command that changes nothing else still normalizes the file, and a mode that is too wide.
     for mode in [0o600, 0o644] {
         fs::set_permissions(dir.join("k"), fs::Permissions::from_mode(mode)).unwrap();
         ok(dir, &["sidecar", "set-active", "k", "raft", "2596069104", "--allow-shared"]);
         assert_eq!(ok(dir, &["sidecar", "check", "k"]), valid);
     }
-    // What is wrong with an active id can be put right.
+    // A wrong active id can be repaired.
     put(dir, FIXTURE.replacen("\"raft\": 2596069104", "\"raft\": 3", 1));
     assert!(check(1).contains("no such key; use the id of an existing key, or 0 for none"));
     ok(dir, &["sidecar", "set-active", "k", "raft", "2596069104"]);

@@ -1,4 +1,4 @@
-//! `ringbolt sidecar`: what its commands leave as it is, and what they keep to themselves.
+//! `ringbolt sidecar`: what its commands leave unchanged, and that they never print wrapped keys.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -14,7 +14,7 @@ use crate::cli_sidecar::{FIXTURE, json, put};
 use crate::help::*;
 use crate::sidecar_format::fixture;
 
-/// Every command on the file `k`; the first two only look.
+/// Every command on the file `k`; the first two only read.
 const ON_K: [&[&str]; 6] = [
     &["sidecar", "show", "k"],
     &["sidecar", "check", "k"],
@@ -24,7 +24,7 @@ const ON_K: [&[&str]; 6] = [
     &["sidecar", "init", "k"],
 ];
 
-/// The same as `run`, of a command that must not wait for anything.
+/// Like `run`, for a command that must not block.
 fn run_at_once(dir: &Path, args: &[&str]) -> Output {
     let mut child = ringbolt(dir).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let begin = Instant::now();
@@ -44,7 +44,7 @@ fn state(path: &Path) -> (u64, u32, i64, Vec<u8>) {
     (found.ino(), found.mode(), found.mtime_nsec(), fs::read(path).unwrap())
 }
 
-/// Also a file that a write would put in order is left alone, if it says so.
+/// A file that is already version 2 is not written, even if a write would normalize it.
 #[test]
 fn upgrade_leaves_version_2_alone() {
     let dir = dir();
@@ -65,7 +65,7 @@ fn upgrade_leaves_version_2_alone() {
         assert!(text.contains("storage cutover index 0 instead of 8; nothing was changed"), "{text}");
         assert!(state(&k) == before, "{mode:o} {content}");
     }
-    // Version 1 gets the index 0, if no other is asked for.
+    // Version 1 gets the index 0 by default.
     put(dir, fixture().to_json().unwrap());
     assert_eq!(ok(dir, &["sidecar", "upgrade", "k"]), "");
     assert_eq!(Sidecar::read(&k).unwrap(), Sidecar { storage_envelope_cutover_index: Some(0), ..fixture() });
@@ -76,7 +76,7 @@ fn upgrade_leaves_version_2_alone() {
     assert!(!dir.join("new").exists());
 }
 
-/// Whatever a command that writes refuses: the line says what is true now, and it is true.
+/// When a writing command fails, the message says that nothing was changed, and nothing was.
 #[test]
 fn what_writes_says_that_nothing_was_changed() {
     let dir = dir();
@@ -103,7 +103,7 @@ fn what_writes_says_that_nothing_was_changed() {
     }
 }
 
-/// What is no regular file is told, and waited for by no command.
+/// Every command rejects a file that is not regular, without blocking.
 #[test]
 fn no_command_waits_for_a_fifo() {
     let dir = dir();
@@ -114,7 +114,7 @@ fn no_command_waits_for_a_fifo() {
         assert!(text.contains("a FIFO, a socket or a device") || args[1] == "init", "{text}");
     }
     assert_eq!(json(dir, 1, &["sidecar", "check", "k", "--json"])["valid"], Value::from(false));
-    // A link is neither followed nor replaced.
+    // A symbolic link is neither followed nor replaced.
     fs::remove_file(dir.join("k")).unwrap();
     fs::write(dir.join("real"), FIXTURE).unwrap();
     symlink("real", dir.join("k")).unwrap();
@@ -124,9 +124,9 @@ fn no_command_waits_for_a_fifo() {
     assert!(dir.join("k").is_symlink() && fs::read(dir.join("real")).unwrap() == FIXTURE.as_bytes());
 }
 
-/// A wrapped key of 48 bytes is in no output of any command, neither whole nor in part, whatever is wrong with the file.
+/// No command prints any part of a wrapped key of 48 bytes, whatever is wrong with the file.
 #[test]
-fn no_command_tells_a_wrapped_key() {
+fn no_command_prints_a_wrapped_key() {
     let dir = dir();
     let dir = dir.path();
     let secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldC1zZWNyZXQt";

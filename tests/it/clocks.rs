@@ -1,5 +1,5 @@
-//! Versions never come again, however the last session ended, and also where the clock was set back: that is, where a store's
-//! last version lies ahead of the clock.
+//! Versions are never reused, however the last session ended, even if the clock was set back, so that the store's last
+//! version is ahead of the clock.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -24,7 +24,7 @@ const ENDS: [End; 2] = [End::Clean, End::Unclean];
 
 fn end(store: Store, how: End) {
     let own = store.path().join(".ringbolt");
-    // An orderly end lowers it.
+    // A clean close lowers it.
     let ceiling = fs::metadata(own.join("format")).unwrap().modified().unwrap();
     store.close().unwrap();
     if let End::Unclean = how {
@@ -38,11 +38,11 @@ fn set_hours_ahead(path: &Path, hours: u64) {
     File::open(path).unwrap().set_modified(time).unwrap();
 }
 
-/// A store whose last version lies an hour ahead of the clock, as after the clock was set back.
-fn from_the_future(way: Way, dir: &Path) -> (Store, Version) {
-    way.open(dir).close().unwrap();
+/// A store whose last version is an hour ahead of the clock, as after the clock was set back.
+fn from_the_future(config: StoreConfig, dir: &Path) -> (Store, Version) {
+    config.open(dir).close().unwrap();
     set_hours_ahead(&dir.join(".ringbolt/format"), 1);
-    let store = way.open(dir);
+    let store = config.open(dir);
     let first = store.put("first", "1").unwrap();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
     assert!(first.to_string().parse::<u128>().unwrap() > now + 3_500_000_000_000);
@@ -51,11 +51,11 @@ fn from_the_future(way: Way, dir: &Path) -> (Store, Version) {
 
 #[test]
 fn versions_survive_the_end_of_a_session() {
-    each_way(|way, dir| {
-        let mut last = way.open(dir).put("d/k", "0").unwrap();
+    each_config(|config, dir| {
+        let mut last = config.open(dir).put("d/k", "0").unwrap();
         for (round, how) in ENDS.into_iter().cycle().take(8).enumerate() {
-            let store = way.open(dir);
-            assert_eq!(store.metadata("d/k").unwrap().version, Some(last), "{way:?} {how:?}");
+            let store = config.open(dir);
+            assert_eq!(store.metadata("d/k").unwrap().version, Some(last), "{config:?} {how:?}");
             let next = store.put_if("d/k", last, round.to_string()).unwrap();
             assert!(next > last);
             assert!(unchanged(store.put_if("d/k", last, "x"), dir).is_version_mismatch());
@@ -68,56 +68,56 @@ fn versions_survive_the_end_of_a_session() {
 
 #[test]
 fn a_clean_end_keeps_the_last_version() {
-    each_way(|way, dir| {
-        let (store, first) = from_the_future(way, dir);
+    each_config(|config, dir| {
+        let (store, first) = from_the_future(config, dir);
         let mut last = first;
         for _ in 0..4 {
             let next = store.put("k", "1").unwrap();
-            assert!(next > last, "{way:?}");
+            assert!(next > last, "{config:?}");
             last = next;
         }
         store.delete("k").unwrap();
         store.delete("first").unwrap();
         store.close().unwrap();
-        let store = way.open(dir);
-        assert!(store.put("k", "2").unwrap() > last, "{way:?}");
+        let store = config.open(dir);
+        assert!(store.put("k", "2").unwrap() > last, "{config:?}");
     });
 }
 
-/// A file that another program gave a time in the future moves nothing: versions follow the ceiling alone.
+/// A file with a time in the future, set by another program, has no effect: only the ceiling counts.
 #[test]
 fn a_file_from_the_future_does_not_move_versions() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         store.put("d/e/k", "1").unwrap();
         end(store, End::Unclean);
         set_hours_ahead(&dir.join("d/e/k"), 2);
-        let store = way.open(dir);
+        let store = config.open(dir);
         let future = store.metadata("d/e/k").unwrap().version.unwrap();
-        assert!(store.put("l", "2").unwrap() < future, "{way:?}");
-        assert!(store.put_if("d/e/k", future, "2").unwrap() < future, "{way:?}");
+        assert!(store.put("l", "2").unwrap() < future, "{config:?}");
+        assert!(store.put_if("d/e/k", future, "2").unwrap() < future, "{config:?}");
     });
 }
 
-/// A session that ends uncleanly leaves its ceiling, and that is at most ten seconds ahead of what it gave.
+/// A session that ends uncleanly leaves its ceiling, at most ten seconds ahead of its last version.
 #[test]
 fn the_next_session_begins_at_the_ceiling() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         let last = store.put("k", "1").unwrap();
         let ceiling = fs::metadata(dir.join(".ringbolt/format")).unwrap().modified().unwrap();
         end(store, End::Unclean);
-        let next: u128 = way.open(dir).put("k", "2").unwrap().to_string().parse().unwrap();
+        let next: u128 = config.open(dir).put("k", "2").unwrap().to_string().parse().unwrap();
         let ceiling = ceiling.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
         let last: u128 = last.to_string().parse().unwrap();
-        assert!(last <= ceiling && ceiling <= last + 11_000_000_000, "{way:?}: {last} {ceiling}");
-        assert!(next > ceiling && next <= ceiling + 1_000_000_000, "{way:?}: {ceiling} {next}");
+        assert!(last <= ceiling && ceiling <= last + 11_000_000_000, "{config:?}: {last} {ceiling}");
+        assert!(next > ceiling && next <= ceiling + 1_000_000_000, "{config:?}: {ceiling} {next}");
     });
 }
 
 type Remove = fn(&Store, &str);
 
-/// A file that is not there any more cannot tell of its version, but its directory can.
+/// The version of a deleted file is not reused, although the file is gone.
 #[test]
 fn a_deleted_key_does_not_get_its_version_again() {
     let removals: [(&str, Remove); 5] = [
@@ -128,7 +128,7 @@ fn a_deleted_key_does_not_get_its_version_again() {
             batch.delete(key).delete("not/there");
             assert_eq!(batch.commit().into_results().into_iter().filter(Result::is_ok).count(), 1);
         }),
-        // What is replaced is gone, too, and what replaces it is older.
+        // A replaced file is gone, too, and its replacement is older.
         ("rename over it", |store, key| store.rename("old", key).unwrap()),
         ("rename over it in a batch", |store, key| {
             let mut batch = store.batch();
@@ -136,18 +136,18 @@ fn a_deleted_key_does_not_get_its_version_again() {
             batch.commit().into_result().unwrap();
         }),
     ];
-    each_way(|way, dir| {
+    each_config(|config, dir| {
         for key in ["k", "d/k"] {
             for (what, remove) in removals {
                 fs::remove_dir_all(dir).unwrap();
                 fs::create_dir(dir).unwrap();
-                let (store, _) = from_the_future(way, dir);
+                let (store, _) = from_the_future(config, dir);
                 store.put("old", "1").unwrap();
                 let gone = store.put(key, "1").unwrap();
                 remove(&store, key);
                 end(store, End::Unclean);
-                let store = way.open(dir);
-                assert!(store.put(key, "2").unwrap() > gone, "{way:?}: {what} of {key}");
+                let store = config.open(dir);
+                assert!(store.put(key, "2").unwrap() > gone, "{config:?}: {what} of {key}");
             }
         }
     });
@@ -155,7 +155,7 @@ fn a_deleted_key_does_not_get_its_version_again() {
 
 type Fail = fn(&Store);
 
-/// The same after something else has changed the directory: a put that failed, a guard that was dropped.
+/// The same after other changes of the directory: a failed put, a dropped guard.
 #[test]
 fn what_fails_in_the_directory_of_a_deleted_key_hides_nothing() {
     let failures: [(&str, Fail); 3] = [
@@ -166,23 +166,23 @@ fn what_fails_in_the_directory_of_a_deleted_key_hides_nothing() {
             assert!(store.put_if("d/old", stale, "2").unwrap_err().is_version_mismatch());
         }),
     ];
-    each_way(|way, dir| {
+    each_config(|config, dir| {
         for (what, fail) in failures {
             fs::remove_dir_all(dir).unwrap();
             fs::create_dir(dir).unwrap();
-            let (store, _) = from_the_future(way, dir);
+            let (store, _) = from_the_future(config, dir);
             store.put("d/old", "1").unwrap();
             let gone = (0..10).map(|_| store.put("d/k", "1").unwrap()).max().unwrap();
             store.delete("d/k").unwrap();
             fail(&store);
             end(store, End::Unclean);
-            let store = way.open(dir);
-            assert!(store.put("d/k", "2").unwrap() > gone, "{way:?}: {what}");
+            let store = config.open(dir);
+            assert!(store.put("d/k", "2").unwrap() > gone, "{config:?}: {what}");
         }
     });
 }
 
-/// The child: puts and deletes for ever, and tells each version.
+/// The child: puts and deletes forever, and prints each version.
 #[test]
 fn puts_to_kill() {
     let Some(dir) = std::env::var_os("RINGBOLT_TEST_VERSIONS") else { return };
@@ -200,7 +200,7 @@ fn puts_to_kill() {
     }
 }
 
-/// Killed at any moment, with versions far ahead of the clock: what comes afterwards is greater.
+/// Killed at any moment, with versions far ahead of the clock: later versions are greater.
 #[test]
 fn after_a_kill_versions_rise() {
     for engine in engines() {
@@ -220,7 +220,7 @@ fn after_a_kill_versions_rise() {
             let mut told: Vec<Version> = lines.by_ref().filter_map(told).take(round + 1).collect();
             child.kill().unwrap();
             child.wait().unwrap();
-            // The last line may be cut short.
+            // The last line may be incomplete.
             let rest: Vec<String> = lines.collect();
             told.extend(rest.into_iter().rev().skip(1).rev().filter_map(self::told));
             let first = told[0];

@@ -27,14 +27,14 @@ fn no_version_where_two_contents_could_share_it() {
             versions.extend(listed.filter_map(|entry| entry.unwrap().metadata.version));
             assert!(store.put_if("k", put, "no").unwrap_err().is_unsupported_version());
         }
-        // What a read returns belongs to one content. (Twenty puts take less than twenty seconds.)
+        // A read returns one content. (Twenty puts take less than twenty seconds.)
         assert_eq!(versions, []);
         let error = store.writer("k", PutOptions::new().expect_version("1".parse().unwrap())).map(drop).unwrap_err();
         assert!(error.is_unsupported_version(), "{error}");
         #[cfg(feature = "cli")]
         assert!(crate::cli::ok(&at, &["ls", ".", "--json"]).contains("\"version\":null"));
         drop(store);
-        // Nor after the writer is gone, in any state.
+        // The same after the writer is gone, however it ended.
         for _ in 0..3 {
             assert_eq!(Reader::open(&at).unwrap().metadata("k").unwrap().version, None);
             assert_eq!(
@@ -49,7 +49,7 @@ fn no_version_where_two_contents_could_share_it() {
 fn a_reader_finds_out_by_itself() {
     with_mounts("fine times", |dir| {
         let Some(at) = disk(dir, EXT4, "defaults") else { return };
-        // No store has been here.
+        // Not a store yet.
         assert!(Reader::open(&at).unwrap_err().is_not_a_store());
         let version = Store::builder(&at).create_if_missing(true).open().unwrap().put("k", "1").unwrap();
         for _ in 0..20 {
@@ -79,7 +79,7 @@ mod objects {
 
     use super::*;
 
-    /// Two contents within a second never share an entity tag: there is none.
+    /// Two contents within a second never share an entity tag, because there are no tags.
     #[test]
     fn no_entity_tag_where_two_contents_could_share_it() {
         with_mounts("coarse times", |dir| {
@@ -111,13 +111,13 @@ mod objects {
                 assert_eq!(upload.complete().await.unwrap().e_tag, None);
                 let attributes = Attributes::from_iter([(Attribute::ContentType, "text/plain")]);
                 assert_eq!(store.put_opts(&key, "new".into(), attributes.into()).await.unwrap().e_tag, None);
-                // No update, whatever it expects.
+                // Updates fail, whatever version they expect.
                 for e_tag in [None, Some("1".to_owned()), Some("nonsense".to_owned())] {
                     let options: PutOptions = PutMode::Update(UpdateVersion { e_tag, version: None }).into();
                     let error = store.put_opts(&key, "no".into(), options).await.unwrap_err();
                     assert!(matches!(error, Error::NotSupported { .. }), "{error:?}");
                 }
-                // No tag matches: nothing is "not modified", and nothing is as it was.
+                // No tag matches: no get is "not modified", and every precondition on a tag fails.
                 let mtime = std::fs::metadata(at.join("d/k")).unwrap().modified().unwrap();
                 let tag = mtime.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos().to_string();
                 let got = store.get_opts(&key, GetOptions::new().with_if_none_match(Some(tag.clone()))).await.unwrap();

@@ -1,4 +1,4 @@
-//! Content that the kernel copies from one file to another.
+//! Copies done by the kernel.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -27,7 +27,7 @@ fn a_copy_is_what_the_source_has_from_its_cursor_on() {
     assert!(fs::read(&to).unwrap() == whole);
 }
 
-/// A file in `/proc` has a length of 0 and content all the same; a sparse one has holes.
+/// Files in `/proc` have length 0 despite their content; sparse files have holes.
 #[test]
 fn files_of_any_kind_are_copied_whole() {
     let dir = dir();
@@ -47,7 +47,7 @@ fn files_of_any_kind_are_copied_whole() {
     }
 }
 
-/// Half a copy is never published, whoever forgets to look.
+/// An incomplete copy is never published, even if its error is ignored.
 #[test]
 fn what_could_not_be_copied_is_not_published() {
     let dir = dir();
@@ -66,7 +66,7 @@ fn what_could_not_be_copied_is_not_published() {
 }
 
 #[cfg(any(feature = "cli", feature = "object_store"))]
-/// That a child copies in the kernel, and writes no content itself.
+/// Asserts that a child copies in the kernel, and writes no content itself.
 #[cfg(target_os = "linux")]
 fn copies(child: std::process::Command, log: &std::path::Path) {
     let mut strace = std::process::Command::new("strace");
@@ -96,7 +96,7 @@ fn cp_lets_the_kernel_copy_large_files() {
     assert!(fs::read(dir.path().join("s/large")).unwrap() == pattern(3 << 20));
 }
 
-/// In several pieces, with a look for signals between them.
+/// The copy is done in pieces, with a check for signals in between.
 #[cfg(feature = "cli")]
 #[test]
 fn cp_copies_what_is_longer_than_a_piece() {

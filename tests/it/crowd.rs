@@ -1,4 +1,4 @@
-//! Many writers at once, and an end that comes without warning.
+//! Many concurrent writers, and kills.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -12,7 +12,7 @@ use crate::help::*;
 
 pub(crate) const BARRIERS: [Barrier; 3] = [Barrier::Auto, Barrier::PerFile, Barrier::Filesystem];
 
-/// A store with a barrier; none where the filesystem does not allow it.
+/// Opens a store with a barrier; `None` if the filesystem does not support it.
 pub(crate) fn open(dir: &Path, engine: Engine, barrier: Barrier) -> Option<Store> {
     match Store::builder(dir).create_if_missing(true).engine(engine).barrier(barrier).open() {
         Err(error) if error.is_unsupported_barrier() => {
@@ -23,7 +23,7 @@ pub(crate) fn open(dir: &Path, engine: Engine, barrier: Barrier) -> Option<Store
     }
 }
 
-/// Puts, guards, deletes and creators meet; each finds what it left, and nothing else is there.
+/// Concurrent puts, guards, deletes and create-only puts: each finds its own result, and nothing else exists.
 #[test]
 fn all_kinds_of_changes_meet() {
     for barrier in BARRIERS {
@@ -66,7 +66,7 @@ fn all_kinds_of_changes_meet() {
 
 const WRITERS: usize = 6;
 
-/// The child: writers that put ever higher numbers under their own keys, and tell of each when it is acknowledged.
+/// The child: writers that put increasing numbers under their own keys, and print each when it is acknowledged.
 #[test]
 fn writers_to_kill() {
     let Some(dir) = std::env::var_os("RINGBOLT_TEST_KILL") else { return };
@@ -80,7 +80,7 @@ fn writers_to_kill() {
             scope.spawn(move || {
                 for n in 0u64.. {
                     store.put(format!("d{}/{writer}", writer % 2), content(n)).unwrap();
-                    // The parent may have had enough of us.
+                    // The parent may have closed the pipe.
                     if writeln!(std::io::stdout(), "ack {writer} {n}").is_err() {
                         return;
                     }
@@ -90,14 +90,14 @@ fn writers_to_kill() {
     });
 }
 
-/// A number, and enough behind it that half of it would be noticed.
+/// A number, with padding so that a partial content would be noticed.
 pub(crate) fn content(n: u64) -> Vec<u8> {
     let mut content = n.to_le_bytes().repeat(600);
     content.truncate(4800 - (n % 700) as usize);
     content
 }
 
-/// Killed at any moment: what was acknowledged is there, or something newer; whole; and after the next open no temporary is.
+/// Killed at any moment: every acknowledged or newer content is there, complete. The next open removes temporary files.
 #[test]
 fn a_kill_at_any_moment_loses_nothing_acknowledged() {
     const ROUNDS: u64 = 35;
@@ -126,7 +126,8 @@ fn a_kill_at_any_moment_loses_nothing_acknowledged() {
     }
 }
 
-/// Runs the writers until they have acknowledged so many puts, and kills them; the last number of each that was told.
+/// Runs the writers until they have acknowledged this many puts, then kills them. Returns the last printed number of
+/// each.
 fn kill_after(acks: u64, dir: &Path, engine: Engine, barrier: Barrier) -> HashMap<usize, u64> {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["crowd::writers_to_kill", "--exact", "--nocapture"]).env("RINGBOLT_TEST_KILL", dir);
@@ -142,7 +143,7 @@ fn kill_after(acks: u64, dir: &Path, engine: Engine, barrier: Barrier) -> HashMa
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let mut acknowledged = HashMap::new();
     let mut note = |line: String| {
-        // What the harness says may stand in front of the first, and the last may be cut short.
+        // Output of the harness may precede the first line, and the last line may be incomplete.
         let words: Vec<&str> = line.rsplit("ack ").next().unwrap_or("").split(' ').collect();
         if let (true, [writer, n]) = (line.contains("ack "), &words[..]) {
             acknowledged.insert(writer.parse().unwrap(), n.parse().unwrap());
@@ -151,7 +152,7 @@ fn kill_after(acks: u64, dir: &Path, engine: Engine, barrier: Barrier) -> HashMa
     lines.by_ref().filter(|line| line.contains("ack ")).take(acks as usize + 1).for_each(&mut note);
     child.kill().unwrap();
     child.wait().unwrap();
-    // What was told before the kill counts, too; but not a line without its end.
+    // Lines printed before the kill count, except an incomplete one.
     let rest: Vec<String> = lines.collect();
     rest.into_iter().rev().skip(1).rev().for_each(note);
     acknowledged

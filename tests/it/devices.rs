@@ -1,4 +1,4 @@
-//! Devices that are full, or fail: in a mount namespace of the test's own, so that nothing is left behind.
+//! Full and failing devices, in a separate mount namespace, so that nothing is left behind.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,8 +12,8 @@ use ringbolt::{Barrier, PutOptions, Step, Store};
 use crate::help::*;
 use crate::mounts::{run, tmpfs, with_mounts};
 
-/// An ext4 on a loop device whose image lies on a tmpfs: what is written to it needs room on the tmpfs only when it is
-/// synced. The kernel detaches the device with the last mount.
+/// An ext4 on a loop device whose image is on a tmpfs. Writes need space on the tmpfs only when they are synced. The
+/// kernel detaches the device with the last mount.
 pub(crate) fn ext4(at: &Path, image: &Path, size: u64) -> PathBuf {
     File::create(image).unwrap().set_len(size).unwrap();
     run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image));
@@ -31,7 +31,7 @@ pub(crate) fn fill(dir: &Path) {
     }
 }
 
-/// No room for the temporary file's content: the write is short, and then fails.
+/// No space for the temporary file's content: the write is short, and the next one fails.
 #[test]
 fn a_disk_that_fills_up_in_the_middle_leaves_the_old_content() {
     for engine in engines() {
@@ -45,7 +45,7 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_old_content() {
 
             let mut file = store.writer("k", PutOptions::new()).unwrap();
             assert!(file.write_all(&pattern(2 << 20)).is_err());
-            // Whoever overlooks that error is stopped at the commit: half a file is never published.
+            // If the error is ignored, the commit fails: an incomplete file is never published.
             let error = unchanged(file.commit(), &full);
             assert!(error.is_storage_full(), "{error}");
             assert_eq!(store.get("k").unwrap(), "old");
@@ -54,7 +54,7 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_old_content() {
     }
 }
 
-/// No room for the temporary file itself.
+/// No space for the temporary file itself.
 #[test]
 fn a_disk_that_is_full_before_leaves_the_old_content() {
     for engine in engines() {
@@ -73,12 +73,12 @@ fn a_disk_that_is_full_before_leaves_the_old_content() {
     }
 }
 
-/// The device is full and the page cache is not: write succeeds and the sync fails. This is the test that a chain with a
-/// linked plain fsync does not pass: the kernel goes on to the rename, and the old file is replaced by lost data.
+/// The device is full but the page cache is not: the write succeeds and the sync fails. A chain with a linked plain
+/// fsync would fail this test: the kernel continues with the rename, which replaces the old file by lost data.
 #[test]
 fn a_sync_that_fails_leaves_the_old_content() {
     for engine in engines() {
-        // In one piece; too long for a chain of one write; with a mode to set; through a guard.
+        // A small content; one too long for a chain with one write; one with a mode; one through a guard.
         for way in 0..4 {
             with_mounts("a failing sync", |dir| {
                 let backing = tmpfs(dir.join("t"), "size=48m");
@@ -102,14 +102,15 @@ fn a_sync_that_fails_leaves_the_old_content() {
                 assert!(!disk.join("new").exists());
                 assert_eq!(error.outcome(), ringbolt::Outcome::Unchanged, "{error}");
                 assert_eq!(error.step(), Step::SyncFile, "{error}");
-                // The failing device may have become read-only; then the temporary is named and the sweep takes it.
+                // The device may have become read-only. Then the error names the temporary file, and a later open
+                // removes it.
                 assert!(error.leftover().is_some() || temporaries(&disk).is_empty(), "{error}");
             });
         }
     }
 }
 
-/// The same for a crowd that shares one syncfs: nobody is acknowledged, and nobody's old content is touched.
+/// The same for writers that share one syncfs: none is acknowledged, and no old content changes.
 #[test]
 fn a_shared_sync_that_fails_leaves_every_old_content() {
     for engine in engines() {
@@ -144,16 +145,16 @@ fn a_shared_sync_that_fails_leaves_every_old_content() {
     }
 }
 
-/// A read-only mount: nothing can be created, and that is told.
+/// On a read-only mount nothing can be created, and the error says so.
 #[test]
-fn a_read_only_mount_is_told() {
+fn a_read_only_mount_is_reported() {
     for engine in engines() {
         with_mounts("a read-only mount", |dir| {
             let at = tmpfs(dir.join("t"), "size=1m");
             let store = open(&at, engine);
             store.put("k", "old").unwrap();
             let remount = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-            // With the store open the filesystem is busy only for writers of files; directories may stay open.
+            // An open store does not prevent a read-only remount, because it holds only directories open.
             let lock_is_open = mount(None::<&str>, &at, None::<&str>, remount, None::<&str>);
             if lock_is_open.is_ok() {
                 let error = unchanged(store.put("k", "new"), &at);
@@ -168,7 +169,7 @@ fn a_read_only_mount_is_told() {
     }
 }
 
-/// The filesystems that storage nodes use, each as the kernel makes it.
+/// The filesystems that storage nodes use, with default options.
 #[test]
 fn every_common_filesystem_works() {
     for (make, args) in [("mkfs.ext4", ["-q", "-F"]), ("mkfs.xfs", ["-q", "-f"]), ("mkfs.btrfs", ["-q", "-f"])] {

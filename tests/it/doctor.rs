@@ -1,4 +1,4 @@
-//! What is told of a place: of real mounts, by the library and by the command.
+//! `Environment` and `ringbolt doctor` on real mounts.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -17,16 +17,17 @@ fn doctor(args: &[&str], dir: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ringbolt")).arg("doctor").args(args).arg(dir).output().unwrap()
 }
 
-/// What the command tells, by a report and by JSON; that is what the library tells. And what is said of barriers is so.
+/// Runs the command, as text and as JSON, and checks that both agree with the library and that the listed barriers
+/// work.
 #[track_caller]
 fn examined(dir: &Path, status: i32) -> (Environment, String) {
     let environment = Environment::of(dir);
     let json = doctor(&["--json"], dir);
     assert_eq!(json.status.code(), Some(status), "{json:?}");
-    let mut told: Environment = serde_json::from_slice(&json.stdout).unwrap();
-    // Others use the disk, too.
-    told.filesystem.free_bytes = environment.filesystem.free_bytes;
-    assert_eq!(told, environment);
+    let mut reported: Environment = serde_json::from_slice(&json.stdout).unwrap();
+    // Other processes use the disk, too.
+    reported.filesystem.free_bytes = environment.filesystem.free_bytes;
+    assert_eq!(reported, environment);
     let keys: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     for key in ["engine", "engine_reason", "io_uring", "filesystem", "device", "directory_fsync", "warnings"] {
         assert!(keys.get(key).is_some(), "{key}");
@@ -46,7 +47,7 @@ fn examined(dir: &Path, status: i32) -> (Environment, String) {
     if status == 0 {
         for (name, barrier) in [("filesystem", Barrier::Filesystem), ("journal", Barrier::Journal)] {
             let holds = Store::builder(dir).create_if_missing(true).barrier(barrier).open().is_ok();
-            assert_eq!(environment.barriers.iter().any(|told| told == name), holds, "{name}: {environment:?}");
+            assert_eq!(environment.barriers.iter().any(|reported| reported == name), holds, "{name}: {environment:?}");
         }
     }
     (environment, text)
@@ -58,7 +59,7 @@ fn warns(environment: &Environment, words: &str) {
 }
 
 #[test]
-fn the_disk_of_this_machine_is_told() {
+fn the_disk_of_this_machine_is_described() {
     let dir = dir();
     let before = fs::read_dir(dir.path()).unwrap().count();
     let environment = Environment::of(dir.path());
@@ -71,7 +72,7 @@ fn the_disk_of_this_machine_is_told() {
 }
 
 #[test]
-fn what_is_no_directory_is_told_in_one_line() {
+fn a_path_that_is_not_a_directory_is_an_error_in_one_line() {
     let dir = dir();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
@@ -105,7 +106,7 @@ fn a_tmpfs_forgets() {
         assert!(environment.device.is_empty() && found.options.contains(&"size=16384k".to_owned()), "{found:?}");
         warns(&environment, "nothing survives a power cut");
         warns(&environment, "almost full");
-        // Beneath it, by a path that is not its own.
+        // A subdirectory is on the same mount.
         fs::create_dir(memory.join("sub")).unwrap();
         assert_eq!(Environment::of(memory.join("sub")).filesystem.mount_point, Some(memory.clone()));
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
@@ -115,7 +116,7 @@ fn a_tmpfs_forgets() {
     });
 }
 
-/// A filesystem by its maker and options; what is to be found: journal, barriers, and the words of a warning.
+/// Filesystems: mkfs command, mount options, and the expected kind, journal, barriers and warning.
 const DISKS: [(&str, &str, &str, bool, bool, &str); 8] = [
     (EXT4, "rw", "ext4", true, true, ""),
     ("mkfs.ext4 -q -F -O ^has_journal", "rw", "ext4", false, true, "has no journal"),
@@ -128,7 +129,7 @@ const DISKS: [(&str, &str, &str, bool, bool, &str); 8] = [
 ];
 
 #[test]
-fn disks_are_told() {
+fn disks_are_described() {
     for (make, options, kind, journal, barriers, words) in DISKS {
         with_mounts("doctor on disks", |dir| {
             let Some(disk) = disk(dir, make, options) else { return };
@@ -145,7 +146,7 @@ fn disks_are_told() {
             let device = &environment.device[0];
             assert_eq!((&*device.kind, device.size_bytes), ("loop", Some(512 << 20)));
             assert!(device.scheduler.is_some() && device.write_cache.is_some() && device.fua.is_some());
-            // It lies on a tmpfs, and so do all that it keeps.
+            // Its file is on a tmpfs, so the filesystem on it is volatile.
             assert_eq!(device.backing_file.as_deref(), Some(&*dir.join("backing/image")));
             assert_eq!(device.backing_filesystem.as_ref().unwrap().kind, "tmpfs");
             assert!(found.volatile && environment.device.len() == 1, "{text}");
@@ -233,7 +234,7 @@ fn without_sys_the_devices_are_not_known() {
 }
 
 #[test]
-fn who_may_not_write_is_told() {
+fn a_missing_write_permission_is_reported() {
     if !nix::unistd::geteuid().is_root() {
         return skip("doctor as another user", "needs root");
     }
@@ -241,7 +242,7 @@ fn who_may_not_write_is_told() {
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     let environment = thread::scope(|scope| {
         let look = || {
-            // The filesystem's idea of who we are, for this thread alone.
+            // Changes the user for file access, for this thread only.
             nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
             Environment::of(dir.path())
         };
@@ -254,7 +255,7 @@ fn who_may_not_write_is_told() {
 
 #[test]
 #[cfg(feature = "uring")]
-fn a_refused_io_uring_is_told() {
+fn a_refused_io_uring_is_reported() {
     use nix::libc;
     crate::refusals::refusing(libc::SYS_io_uring_setup, libc::EPERM, || {
         let environment = Environment::of(dir().path());

@@ -1,4 +1,4 @@
-//! Directories that deletes have emptied: they do not keep a key from having their name.
+//! Directories emptied by deletes: a key can take their name.
 
 use std::fs;
 use std::io::Write;
@@ -12,15 +12,15 @@ use crate::help::*;
 
 #[test]
 fn a_key_takes_the_place_of_an_emptied_directory() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         for round in 0..4 {
             store.put("a/b/c", "1").unwrap();
             store.put("a/d", "2").unwrap();
             store.delete("a/d").unwrap();
-            // Not while there is a key beneath it.
-            assert!(unchanged(store.put("a", "3"), dir).is_a_directory(), "{way:?}");
-            assert!(unchanged(store.put_new("a", "3"), dir).is_a_directory(), "{way:?}");
+            // Not while it contains a key.
+            assert!(unchanged(store.put("a", "3"), dir).is_a_directory(), "{config:?}");
+            assert!(unchanged(store.put_new("a", "3"), dir).is_a_directory(), "{config:?}");
             assert_eq!(store.get("a/b/c").unwrap(), "1");
             store.delete("a/b/c").unwrap();
             match round {
@@ -36,21 +36,21 @@ fn a_key_takes_the_place_of_an_emptied_directory() {
                     store.rename("x", "a").unwrap();
                 }
             }
-            assert_eq!(store.get("a").unwrap(), "3", "{way:?}");
-            assert!(unchanged(store.put("a/b/c", "4"), dir).is_not_a_directory(), "{way:?}");
-            assert!(unchanged(store.put_new("a", "4"), dir).is_already_exists(), "{way:?}");
+            assert_eq!(store.get("a").unwrap(), "3", "{config:?}");
+            assert!(unchanged(store.put("a/b/c", "4"), dir).is_not_a_directory(), "{config:?}");
+            assert!(unchanged(store.put_new("a", "4"), dir).is_already_exists(), "{config:?}");
             store.delete("a").unwrap();
-            // The directories that were held open are not used again.
+            // Cached descriptors of the removed directories are not used again.
             store.put("a/b/c", "5").unwrap();
             store.delete("a/b/c").unwrap();
         }
-        // By a batch of which the put depends on the deletes before it; by a guard, whose content waits for it.
+        // With a batch, whose put depends on its earlier deletes; and with a guard.
         store.put("a/b/c", "1").unwrap();
         let mut batch = store.batch();
         batch.delete("a/b/c").put("a", "2").then().delete("a");
         batch.commit().into_result().unwrap();
         store.put("a/e", "3").unwrap();
-        assert_eq!(store.get("a/e").unwrap(), "3", "{way:?}");
+        assert_eq!(store.get("a/e").unwrap(), "3", "{config:?}");
         let guard = store.writer("a", PutOptions::new()).unwrap();
         let guard = guard.commit().unwrap_err().into_value().unwrap();
         store.delete("a/e").unwrap();
@@ -59,9 +59,9 @@ fn a_key_takes_the_place_of_an_emptied_directory() {
     });
 }
 
-/// What is in the way and is not the store's stays.
+/// Files that do not belong to the store are not removed.
 #[test]
-fn what_is_no_empty_directory_stays() {
+fn a_directory_that_is_not_empty_stays() {
     each_engine(|engine, dir| {
         let store = open(dir, engine);
         for path in ["a/b/foreign\u{e9}", "a/.ringbolt/lock"] {
@@ -73,14 +73,14 @@ fn what_is_no_empty_directory_stays() {
             assert!(path.exists() && dir.join("a/empty").exists());
             fs::remove_dir_all(dir.join("a")).unwrap();
         }
-        // A single write knows nothing of stores.
+        // A single write does not know about stores.
         fs::create_dir(dir.join("d")).unwrap();
         let options = ringbolt::WriteOptions::new().engine(engine);
         assert!(unchanged(options.write(dir.join("d"), "1"), dir).is_a_directory());
     });
 }
 
-/// Puts into the directory and puts in its place, at the same time: each that is acknowledged is there until the next change.
+/// Concurrent puts into the directory and in its place: each acknowledged put is there until the next change.
 #[test]
 fn puts_into_it_and_in_its_place_exclude_one_another() {
     each_engine(|engine, dir| {

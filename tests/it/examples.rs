@@ -1,4 +1,4 @@
-//! The examples, as programs: what they print, and that they go on where an earlier run has ended.
+//! Runs the examples, and checks their output and that they continue after an earlier run.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -18,7 +18,7 @@ fn example(name: &str) -> Command {
     Command::new(path)
 }
 
-/// What it prints.
+/// The output of an example.
 fn run(name: &str, args: &[&str]) -> String {
     let output = example(name).args(args).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -90,7 +90,7 @@ fn ingest() {
     assert!(!output.status.success() && !output.stderr.is_empty());
 }
 
-/// Ended by a signal in the middle: every file that has its name is whole, and the next run goes on.
+/// Killed by a signal: every file under its final name is complete, and the next run continues.
 #[test]
 fn ingest_interrupted() {
     let dir = dir();
@@ -98,7 +98,7 @@ fn ingest_interrupted() {
     let mut child = command.args(["1000000"]).arg(dir.path()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains(" durable, ")));
-    // Not SIGINT, which a shell ignores for what it runs in the background; the end is the same.
+    // Not SIGINT, which shells ignore for background processes; the effect is the same.
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     assert!(!child.wait().unwrap().success());
     assert!(whole_files(dir.path()) >= 5000);
@@ -106,7 +106,7 @@ fn ingest_interrupted() {
     assert!(temporaries(dir.path()).is_empty());
 }
 
-/// How many files there are, each of which holds what it should.
+/// The number of files, after checking the content of each.
 fn whole_files(dir: &Path) -> usize {
     let reader = ringbolt::Reader::open(dir).unwrap();
     let keys = reader.list("").unwrap().map(Result::unwrap);

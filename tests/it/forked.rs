@@ -1,4 +1,4 @@
-//! Children that were forked with a store open: they read, and nothing else, and their parent does not notice them.
+//! Children forked with a store open: they can only read, and do not affect their parent.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use ringbolt::{AtomicFile, ErrorKind, PutOptions, Store};
 
 use crate::help::*;
 
-/// Forks, and waits until the child has done `act`.
+/// Forks a child that runs `act`, and waits for it.
 fn in_child(act: impl FnOnce()) {
     match fork().unwrap() {
         Fork::Child => {
@@ -23,7 +23,7 @@ fn in_child(act: impl FnOnce()) {
     }
 }
 
-/// Every way to change something is refused, by one kind.
+/// Asserts that every change fails with the same error kind.
 fn refused(store: &Store, version: ringbolt::Version) {
     let kinds = [
         store.put("k", "child").map(drop),
@@ -49,7 +49,7 @@ fn a_child_reads_and_changes_nothing() {
     each_engine(|engine, dir| {
         let store = open(dir, engine);
         let version = store.put("k", "parent").unwrap();
-        // With all of its threads: the committing one, those that stage and sync, that of the ring.
+        // Start all threads of the store first: commit, stage, sync and ring.
         crowd(&store);
         let mut guard = store.writer("guard", PutOptions::new()).unwrap();
         guard.write_all(b"parent").unwrap();
@@ -62,7 +62,7 @@ fn a_child_reads_and_changes_nothing() {
             refused(&store, version);
             assert_eq!(store.clone().close().unwrap_err().kind(), ErrorKind::Forked);
         });
-        // Dropping everything neither hangs, nor unlocks, nor removes what the parent still writes.
+        // Dropping everything neither hangs, nor unlocks, nor removes temporary files of the parent.
         let mut all = Some((store, guard, single));
         in_child(|| drop(all.take()));
         let (store, guard, single) = all.unwrap();
@@ -81,7 +81,7 @@ fn a_child_reads_and_changes_nothing() {
     });
 }
 
-/// What a child opens itself is none of its parent's business.
+/// A child can use what it opens itself.
 #[test]
 fn a_single_write_of_a_child_is_its_own() {
     let dir = dir();

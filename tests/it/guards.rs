@@ -1,4 +1,4 @@
-//! Content written piece by piece: what becomes of it when it is not published.
+//! Content written in pieces: it disappears if it is not committed.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Shared code of the tests.
 
 use std::fs;
 use std::io::Write;
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use ringbolt::{Engine, Store};
 use tempfile::TempDir;
 
-/// A fresh directory on the disk of the target directory: the system's temporary directory is often a tmpfs.
+/// A fresh directory on the disk of the target directory, because the system's temporary directory is often a tmpfs.
 pub(crate) fn dir() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// Says in one line what is not tested here, and why. Not captured, unlike what a test prints.
+/// Prints in one line which test is skipped and why. Bypasses output capture.
 pub(crate) fn skip(what: &str, why: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "skipped {what}: {why}");
 }
 
-/// Runs a test on every engine that this build has and this machine allows, each in a fresh directory.
+/// Runs a test with every available engine, each in a fresh directory.
 pub(crate) fn each_engine(test: impl Fn(Engine, &Path)) {
     for engine in engines() {
         test(engine, dir().path());
@@ -43,7 +43,7 @@ pub(crate) fn open(dir: &Path, engine: Engine) -> Store {
     Store::builder(dir).create_if_missing(true).engine(engine).open().unwrap()
 }
 
-/// Every temporary file beneath a directory.
+/// All temporary files below a directory.
 pub(crate) fn temporaries(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
@@ -56,7 +56,7 @@ pub(crate) fn temporaries(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// That a call failed and left everything as it was.
+/// Asserts that a call failed and changed nothing. Returns the error.
 #[track_caller]
 pub(crate) fn unchanged<T, E>(result: std::result::Result<T, E>, dir: &Path) -> ringbolt::Error
 where
@@ -70,7 +70,7 @@ where
     error
 }
 
-/// Content that tells its length and shows every displaced byte.
+/// Content in which every displaced byte is noticed.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect()
 }

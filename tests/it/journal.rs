@@ -1,4 +1,4 @@
-//! The journal barrier: where it holds it is used, and everywhere else it is refused with the reason.
+//! The journal barrier: it is used where it holds, and refused with a reason everywhere else.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ fn open(dir: &Path, engine: Engine, barrier: Barrier) -> ringbolt::Result<Store>
     Store::builder(dir).create_if_missing(true).engine(engine).barrier(barrier).open()
 }
 
-/// Where it holds, with which options.
+/// Filesystems and mount options where it holds.
 const HOLDS: [(&str, &str); 4] =
     [(EXT4, "rw"), (EXT4, "data=ordered,barrier=1,noatime"), (XFS, "rw"), (XFS, "noatime,logbufs=8")];
 
@@ -34,7 +34,7 @@ fn it_holds_on_ext4_and_xfs() {
                     assert!(stats.barrier.journal > 0 && stats.barrier.journal == stats.batches);
                     assert_eq!((stats.barrier.per_file, stats.barrier.filesystem, stats.syncs.filesystems), (0, 0, 0));
                     store.close().unwrap();
-                    // What one barrier has left is good for any other.
+                    // A store can be reopened with any other barrier.
                     let store = open(&disk, engine, Barrier::PerFile).unwrap();
                     assert_eq!(store.get("batch/9").unwrap(), pattern(9000));
                 });
@@ -43,7 +43,7 @@ fn it_holds_on_ext4_and_xfs() {
     }
 }
 
-/// Puts alone, in a batch, from many threads, through guards; each file is written out once, and none is synced by itself.
+/// Puts alone, in a batch, from many threads and through guards: no file is synced individually.
 fn all_ways(store: &Store, disk: &Path) {
     let first = store.put("d/k", "1").unwrap();
     store.put_if("d/k", first, pattern(3 << 20)).unwrap();
@@ -89,7 +89,7 @@ fn all_ways(store: &Store, disk: &Path) {
     assert_eq!(temporaries(disk), Vec::<PathBuf>::new());
 }
 
-/// A filesystem on which it does not hold: by its maker, its options, and a word of the reason.
+/// Filesystems on which it does not hold: mkfs command, mount options, and a word of the reason.
 const REFUSED: [(&str, &str, &str); 9] = [
     (EXT4, "nobarrier", "without barriers"),
     (EXT4, "barrier=0", "without barriers"),
@@ -120,7 +120,7 @@ fn it_is_refused_on_tmpfs_and_overlay() {
         with_mounts("what the journal barrier does not hold on", |dir| {
             let memory = tmpfs(dir.join("t"), "size=16m");
             refused(&memory, engine, "this is tmpfs");
-            // Also where what is beneath is an ext4 on which it holds.
+            // Even if the filesystem beneath is an ext4 on which it holds.
             let Some(disk) = disk(dir, EXT4, "rw") else { return };
             for name in ["lower", "upper", "work"] {
                 fs::create_dir(disk.join(name)).unwrap();
@@ -135,7 +135,7 @@ fn it_is_refused_on_tmpfs_and_overlay() {
     }
 }
 
-/// Nothing was created by the refusal; and what takes another instead works.
+/// The refusal created nothing; and `JournalOrAuto` falls back to another barrier.
 fn refused(disk: &Path, engine: Engine, why: &str) {
     let error = open(disk, engine, Barrier::Journal).unwrap_err();
     assert!(error.is_unsupported_barrier() && error.to_string().contains(why), "{error}, not {why}");
@@ -154,7 +154,7 @@ fn refused(disk: &Path, engine: Engine, why: &str) {
     store.close().unwrap();
 }
 
-/// An external log has a device of its own to flush.
+/// An external log is on another device, which needs its own flush.
 #[test]
 fn it_is_refused_on_an_xfs_with_an_external_log() {
     for engine in engines() {
@@ -169,14 +169,14 @@ fn it_is_refused_on_an_xfs_with_an_external_log() {
             let found = Command::new("losetup").args(["--find", "--show"]).arg(&log).output().unwrap();
             let device = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
             run(Command::new("mount").args(["-o", &format!("loop,{}", logdev(&device))]).arg(&image).arg(&at));
-            // It goes when the mount does.
+            // It is detached with the mount.
             run(Command::new("losetup").arg("--detach").arg(&device));
             refused(&at, engine, "external log");
         });
     }
 }
 
-/// The barrier is for the root's filesystem: files on another, mounted within, are synced one by one.
+/// The barrier covers the store's filesystem. Files on another filesystem mounted inside are synced individually.
 #[test]
 fn files_on_another_filesystem_within_are_synced_by_themselves() {
     for engine in engines() {

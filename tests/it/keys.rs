@@ -13,7 +13,7 @@ fn listed(store: &Store, prefix: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_is_no_key_is_refused_everywhere() {
+fn invalid_keys_are_refused_everywhere() {
     each_engine(|engine, dir| {
         let store = open(dir, engine);
         let long = "x".repeat(256);
@@ -57,7 +57,7 @@ fn a_list_is_in_the_order_of_bytes() {
     let mut keys = ["a", "a.b", "a0", "a/b", "ab/c/d", "ab/c.d", "ab/c", "b/é", "b/z", "\u{10ffff}", "B"];
     for key in keys {
         match store.put(key, "") {
-            // One of `a` and `a/b`, or of `ab/c` and `ab/c/d`, is in the way of the other.
+            // `a` and `a/b`, or `ab/c` and `ab/c/d`, cannot exist together.
             Err(error) if error.is_not_a_directory() || error.is_a_directory() => {}
             result => _ = result.unwrap(),
         }

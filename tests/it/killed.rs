@@ -1,4 +1,4 @@
-//! An end at any moment: of batches with groups, of deletes and renames, of a sidecar's epochs. For puts see `crowd`.
+//! Kills at any moment: during batches with groups, deletes, renames, and a sidecar's epochs. For puts, see `crowd`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
@@ -13,18 +13,18 @@ use ringbolt::{Barrier, Engine, Store};
 use crate::crowd::{BARRIERS, content, open};
 use crate::help::*;
 
-/// Threads that commit batches, and as many that put, rename and delete.
+/// The number of threads that commit batches, and of threads that put, rename and delete.
 const WRITERS: usize = 3;
 
 const ROUNDS: u64 = 6;
 
-/// Acknowledgements before the end.
+/// The number of acknowledgements before the kill.
 const ACKS_MAX: u64 = 80;
 
 /// The groups of a batch, in their order.
 const GROUPS: [&[&str]; 3] = [&["x", "y", "z"], &["manifest"], &["current"]];
 
-/// The child: changes everything without an end, and tells of each change when it is acknowledged.
+/// The child: makes changes forever, and prints each when it is acknowledged.
 #[test]
 fn changes_to_kill() {
     let Some(dir) = std::env::var_os("RINGBOLT_TEST_KILLED") else { return };
@@ -54,7 +54,7 @@ fn changes_to_kill() {
     });
 }
 
-/// `false` if the parent has had enough.
+/// Prints an acknowledgement; `false` if the parent closed the pipe.
 fn say(what: &str, who: usize, n: u64) -> bool {
     writeln!(std::io::stdout(), "ack {what} {who} {n}").is_ok()
 }
@@ -76,8 +76,8 @@ fn keys(round: impl Display, writer: usize) -> (String, String) {
     (format!("{round}/a{writer}/k"), format!("{round}/b{writer}/k"))
 }
 
-/// Step `n`: every third is a put, a rename of that to another directory, a delete of what it has replaced; but every
-/// other delete is left out, so that renames replace.
+/// Step `n`: a put, a rename to another directory, or a delete of the renamed file, in turn. Every other delete is
+/// skipped, so that renames replace files.
 fn step(store: &Store, round: &str, writer: usize, n: u64) {
     let (a, b) = keys(round, writer);
     match n % 3 {
@@ -88,7 +88,7 @@ fn step(store: &Store, round: &str, writer: usize, n: u64) {
     }
 }
 
-/// What the two keys hold after so many steps.
+/// The contents of the two keys after this many steps.
 fn state(steps: u64) -> [Option<u64>; 2] {
     (1..=steps).fold([None; 2], |[a, b], n| match n % 3 {
         1 => [Some(n), b],
@@ -98,7 +98,7 @@ fn state(steps: u64) -> [Option<u64>; 2] {
     })
 }
 
-/// The number under a key, whole; `None` if the key is not there.
+/// The number under a key, checked for completeness; `None` if the key does not exist.
 fn number(store: &Store, key: &str, what: &str) -> Option<u64> {
     let found = match store.get(key) {
         Err(error) if error.is_not_found() => return None,
@@ -109,16 +109,16 @@ fn number(store: &Store, key: &str, what: &str) -> Option<u64> {
     Some(n)
 }
 
-/// What was acknowledged before the end.
+/// What was acknowledged before the kill.
 #[derive(Default)]
-struct Told {
+struct Acknowledged {
     last: HashMap<(String, usize), u64>,
     epochs: Vec<u64>,
 }
 
-impl Told {
+impl Acknowledged {
     fn note(&mut self, line: &str) {
-        // What the harness says may stand in front of the first.
+        // Output of the harness may precede the first line.
         let words: Vec<&str> = line.split("ack ").nth(1).unwrap_or("").split(' ').collect();
         let [what, who, n] = words[..] else { return };
         let n = n.parse().unwrap();
@@ -133,8 +133,8 @@ impl Told {
     }
 }
 
-/// Killed at any moment: of each batch a group is there only if all before it are whole; each key is what it was after the
-/// last step that was told, or the one behind; and no epoch is given twice.
+/// Killed at any moment: a group of a batch is there only if all groups before it are complete; each key has its state
+/// after the last acknowledged step or the next; and no epoch is returned twice.
 #[test]
 fn a_kill_at_any_moment_keeps_every_order() {
     let seed = std::env::var("RINGBOLT_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -180,7 +180,10 @@ fn check_batches(store: &Store, round: u64, writer: usize, acknowledged: u64, wh
         let found: Vec<u64> = group.iter().map(find).collect();
         let (least, most) = (found.iter().min().unwrap(), found.iter().max().unwrap());
         assert!(*least >= acknowledged, "{what}: batch {acknowledged} of {writer} was lost: {found:?}");
-        assert!(*most <= acknowledged + 1, "{what}: batch {most} of {writer}, and only {acknowledged} was told");
+        assert!(
+            *most <= acknowledged + 1,
+            "{what}: batch {most} of {writer}, but only {acknowledged} was acknowledged"
+        );
         assert!(earlier.is_none_or(|earlier| *most <= earlier), "{what}: {group:?} came before what is before it");
         earlier = Some(*least);
     }
@@ -196,8 +199,8 @@ fn check_steps(store: &Store, round: u64, writer: usize, acknowledged: u64, what
     );
 }
 
-/// Runs the child until it has acknowledged so much, and kills it.
-fn kill_after(acks: u64, dir: &Path, engine: Engine, barrier: Barrier, round: u64) -> Told {
+/// Runs the child until it has acknowledged enough, then kills it.
+fn kill_after(acks: u64, dir: &Path, engine: Engine, barrier: Barrier, round: u64) -> Acknowledged {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["killed::changes_to_kill", "--exact", "--nocapture"])
         .env("RINGBOLT_TEST_KILLED", dir)
@@ -208,11 +211,11 @@ fn kill_after(acks: u64, dir: &Path, engine: Engine, barrier: Barrier, round: u6
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut told = Told::default();
+    let mut told = Acknowledged::default();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut left = acks + 1;
     let mut line = String::new();
-    // A line without its end was cut short.
+    // Ignore an incomplete line.
     while output.read_line(&mut line).unwrap() > 0 && line.ends_with('\n') {
         told.note(line.trim_end());
         if line.contains("ack ") && left > 0 {
@@ -228,7 +231,7 @@ fn kill_after(acks: u64, dir: &Path, engine: Engine, barrier: Barrier, round: u6
     told
 }
 
-/// A sidecar of one key, whose epoch is given out.
+/// A sidecar with one key, whose epoch is incremented.
 #[cfg(feature = "sidecar")]
 mod epochs {
     use std::path::Path;

@@ -1,4 +1,4 @@
-//! A process that may not write large files (`RLIMIT_FSIZE`).
+//! A process with a file size limit (`RLIMIT_FSIZE`).
 
 use std::path::Path;
 use std::process::Command;
@@ -10,11 +10,11 @@ use crate::help::*;
 
 const LIMIT: usize = 64 << 10;
 
-/// The child, whose limit it is.
+/// The child, which sets the limit.
 #[test]
 fn writer_with_a_limit() {
     let Some(dir) = std::env::var_os("RINGBOLT_TEST_LIMIT") else { return };
-    // Its default would end the process. Threads inherit it from the one that starts them.
+    // The default action of SIGXFSZ ends the process. Threads inherit the mask.
     SigSet::from_iter([Signal::SIGXFSZ]).thread_block().unwrap();
     for engine in engines() {
         let dir = Path::new(&dir).join(format!("{engine:?}"));
@@ -53,6 +53,6 @@ fn a_file_beyond_the_limit_leaves_the_old_content() {
     let output = child.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}\n{stderr}", output.status);
-    // The child did something.
+    // The child ran its part.
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), engines().len());
 }

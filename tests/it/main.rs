@@ -1,4 +1,4 @@
-//! One suite for every engine, on real files.
+//! The integration tests: one suite for all engines, on real files.
 
 mod async_store;
 mod barriers;

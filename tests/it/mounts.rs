@@ -1,4 +1,4 @@
-//! Filesystems of a test's own, in a mount namespace of its own, so that nothing is left behind.
+//! Filesystems for single tests, in separate mount namespaces, so that nothing is left behind.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::help::*;
 
-/// Runs `test` on a thread with mounts of its own; they go when it ends.
+/// Runs `test` on a thread with its own mount namespace. The mounts end with the thread.
 pub(crate) fn with_mounts(what: &str, test: impl FnOnce(&Path) + Send) {
     let here = dir();
     thread::scope(|scope| {
@@ -32,8 +32,9 @@ pub(crate) fn tmpfs(at: PathBuf, options: &str) -> PathBuf {
     at
 }
 
-/// A fresh filesystem of 512 MiB at most on a loop device, made by a command (`mkfs.ext4 -q -F`) and mounted with options. Its
-/// image lies on a tmpfs; the kernel detaches the device with the last mount. `None` where the command is not installed.
+/// A fresh filesystem of at most 512 MiB on a loop device, made by a command such as `mkfs.ext4 -q -F` and mounted with
+/// options. Its image is on a tmpfs. The kernel detaches the device with the last mount. `None` if the command is not
+/// installed.
 pub(crate) fn disk(dir: &Path, make: &str, options: &str) -> Option<PathBuf> {
     let mut words = make.split(' ');
     let mut command = Command::new(words.next().unwrap());
@@ -59,8 +60,8 @@ pub(crate) fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A filesystem that stands still: whoever would change something on it waits until this is dropped. To be made after the
-/// store, so that it is dropped first: an end of the store waits, too.
+/// A frozen filesystem: every change on it blocks until this is dropped. Create it after the store, so that it is
+/// dropped first: closing the store would block, too.
 #[must_use]
 pub(crate) struct Frozen<'a>(&'a Path);
 

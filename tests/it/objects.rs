@@ -1,4 +1,4 @@
-//! The crate object_store's own conformance functions, on every engine; and what the trait leaves open.
+//! The conformance tests of the crate object_store, on every engine; and behaviour that the trait leaves open.
 
 use std::path::Path as FsPath;
 
@@ -23,7 +23,7 @@ fn open(dir: &FsPath, engine: Engine) -> RingboltStore {
     Store::builder(dir).create_if_missing(true).engine(engine).open().unwrap().into()
 }
 
-/// A fresh store for each engine and each test, on a runtime of its own.
+/// Runs a test with a fresh store and runtime for each engine.
 fn each(test: impl AsyncFn(RingboltStore, &FsPath)) {
     each_engine(|engine, dir| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -47,7 +47,7 @@ macro_rules! conformance {
     };
 }
 
-// Of those functions there are more, for what this store is not: see docs/object-store.md.
+// The other conformance functions do not apply to this store: see docs/object-store.md.
 conformance! {
     put_get_delete_list: store => integration::put_get_delete_list(&store);
     put_get_attributes: store => integration::put_get_attributes(&store);
@@ -81,7 +81,8 @@ fn many() -> Attributes {
     Attributes::from_iter([(Attribute::Metadata("large".into()), large)])
 }
 
-/// What the trait allows and a filesystem does not is refused in the trait's own words, with our error as the source.
+/// Paths that the trait allows but a filesystem cannot hold fail with an error of the trait, with our error as the
+/// source.
 #[test]
 fn paths_that_a_filesystem_cannot_hold() {
     each(async |store, dir| {
@@ -92,10 +93,11 @@ fn paths_that_a_filesystem_cannot_hold() {
             let error = store.put(&Path::from(path), "new".into()).await.unwrap_err();
             assert!(matches!(error, Error::NotSupported { .. }), "{path}: {error:?}");
             let error = store.put_multipart(&Path::from(path)).await.map(drop);
-            // A directory is noticed when the file is to take its place.
+            // A directory in the way is noticed at the rename.
             assert!(matches!(error, Err(Error::NotSupported { .. })) || path == "d", "{path}: {error:?}");
         }
-        // A directory is no object: who creates is not told that there is one, and who renames it that there is none.
+        // A directory is not an object: a create does not report an existing object, and a rename reports a missing
+        // one.
         let mut attributes = PutOptions::from(Attributes::from_iter([(Attribute::ContentType, "text/plain")]));
         attributes.mode = PutMode::Create;
         for options in [PutMode::Create.into(), attributes] {
@@ -114,7 +116,7 @@ fn paths_that_a_filesystem_cannot_hold() {
             let missing = matches!(error, Error::NotFound { .. });
             assert!(missing || path == long, "{path}: {error:?}");
         }
-        // Nothing is beneath what cannot be a directory; and a path may be longer than the system takes at once.
+        // Nothing is below a path that cannot be a directory. A path may be longer than one system call accepts.
         for prefix in ["a", "a/b", long.as_str(), ".ringbolt", "nowhere"] {
             let prefix = Path::from(prefix);
             assert_eq!(store.list(Some(&prefix)).count().await, 0, "{prefix}");
@@ -180,7 +182,7 @@ fn attributes_are_kept_or_refused() {
         for path in ["a", "c"] {
             assert_eq!(store.get(&Path::from(path)).await.unwrap().attributes, attributes);
         }
-        // By every mode, and only if the mode allows it.
+        // With every mode, and only if the mode's condition holds.
         let with = |mode: PutMode| PutOptions { mode, ..PutOptions::from(attributes.clone()) };
         let error = store.put_opts(&Path::from("a"), "no".into(), with(PutMode::Create)).await.unwrap_err();
         assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
@@ -193,7 +195,7 @@ fn attributes_are_kept_or_refused() {
         let missing = store.put_opts(&Path::from("z"), "no".into(), with(expected(second.e_tag))).await.unwrap_err();
         assert!(matches!(missing, Error::Precondition { .. }), "{missing:?}");
         assert_eq!(content(&store, "a").await, b"two");
-        // A put without attributes has none: nothing is left of those before.
+        // A put without attributes removes the earlier ones.
         store.put(&Path::from("a"), "two".into()).await.unwrap();
         assert!(store.get(&Path::from("a")).await.unwrap().attributes.is_empty());
 
@@ -240,13 +242,13 @@ fn deletes_are_answered_in_the_order_of_their_input() {
             }
         }
         assert_eq!(store.list(None).count().await, 0);
-        // They shared commits.
+        // The deletes shared commits.
         let stats = store.store().stats();
         assert!(stats.syncs.directories < 300 + 100, "{:?}", stats.syncs);
     });
 }
 
-/// Sorted, in pages, without what is no object.
+/// A listing is sorted, paged, and contains only objects.
 #[test]
 fn listings() {
     each(async |store, dir| {
@@ -289,7 +291,7 @@ fn puts_at_once_share_commits() {
     });
 }
 
-/// Without a tokio runtime the calling thread does what blocks.
+/// Without a tokio runtime, blocking work runs on the calling thread.
 #[test]
 fn it_runs_on_any_runtime() {
     each_engine(|engine, dir| {

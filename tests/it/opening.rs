@@ -1,4 +1,4 @@
-//! What a directory must be to be opened, and what it takes to become a store.
+//! Which directories can be opened, and how a directory becomes a store.
 
 use std::error::Error as _;
 use std::fs::{self, File};
@@ -35,7 +35,7 @@ fn a_store_is_created_once() {
     assert_eq!(Store::create(&at).unwrap_err().kind(), ErrorKind::AlreadyExists);
     Store::open(&at).unwrap().close().unwrap();
     Store::builder(&at).create_if_missing(true).open().unwrap().close().unwrap();
-    // One whose creation was cut short never held anything, and is completed.
+    // A store whose creation was interrupted is empty; creating it again completes it.
     fs::remove_file(at.join(".ringbolt/format")).unwrap();
     assert_eq!(Store::open(&at).unwrap_err().kind(), ErrorKind::NotAStore);
     assert_eq!(Reader::open(&at).unwrap_err().kind(), ErrorKind::NotAStore);
@@ -43,7 +43,7 @@ fn a_store_is_created_once() {
     assert_eq!(Reader::open(&at).unwrap().list("").unwrap().count(), 0);
 }
 
-/// Of several that create at the same time one does, and the others are told that it is there, or in use.
+/// Of several concurrent creations one succeeds; the others fail because the store exists or is locked.
 #[test]
 fn of_several_that_create_one_does() {
     let dir = dir();
@@ -69,7 +69,7 @@ fn a_directory_that_is_open_already_will_do() {
     fs::create_dir(&at).unwrap();
     let directory = File::open(&at).unwrap();
     let store = Store::builder_at(&directory).unwrap().create().unwrap();
-    // Not its path, which can come to mean another.
+    // By descriptor, not by path, which may refer to another directory later.
     fs::rename(&at, dir.path().join("moved")).unwrap();
     store.put("d/k", "1").unwrap();
     assert_eq!(Reader::open_at(&directory).unwrap().get("d/k").unwrap(), "1");
@@ -80,7 +80,7 @@ fn a_directory_that_is_open_already_will_do() {
     assert_eq!(Store::builder_at(&file).unwrap_err().kind(), ErrorKind::NotADirectory);
 }
 
-/// A walk through the sources of an error finds the error of the system.
+/// The source chain of an error contains the I/O error.
 #[test]
 fn an_error_has_its_source() {
     let dir = dir();
@@ -92,7 +92,7 @@ fn an_error_has_its_source() {
     assert_eq!(io::Error::from(store.put("../k", "x").unwrap_err()).kind(), io::ErrorKind::InvalidInput);
 }
 
-/// After a close the filesystem can be unmounted, also if a `syncfs` was tried just before.
+/// After a close, the filesystem can be unmounted, even if a `syncfs` was tried just before.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_closed_store_holds_no_descriptor() {

@@ -9,7 +9,7 @@ use ringbolt::{Payload, PutOptions, WriteOptions};
 
 use crate::help::*;
 
-/// However the content is cut, and by whichever way it is put, it is what is found.
+/// Content split into any chunks, and put by any method, is read back unchanged.
 #[test]
 fn any_chunks_are_one_content() {
     for engine in engines() {
@@ -36,7 +36,7 @@ fn any_chunks_are_one_content() {
     }
 }
 
-/// More chunks than one call takes.
+/// More chunks than one system call accepts.
 #[test]
 fn chunks_without_number_are_one_content() {
     each_engine(|engine, dir| {
@@ -71,7 +71,7 @@ fn chunks_are_one_content_on_a_runtime_of_tokio_uring() {
     }
 }
 
-/// Chunks of these lengths, which show every displaced byte.
+/// Chunks of these lengths, in which every displaced byte is noticed.
 fn cut(lens: &[usize]) -> Vec<Bytes> {
     let mut whole = Bytes::from(pattern(lens.iter().sum()));
     lens.iter().map(|len| whole.split_to(*len)).collect()

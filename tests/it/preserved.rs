@@ -1,4 +1,4 @@
-//! What a write keeps of the file that it replaces, and where it goes through a symbolic link.
+//! `preserve` and `follow_symlink`: what a write keeps of the old file, and writes through symbolic links.
 
 use std::ffi::CStr;
 use std::fs;
@@ -43,8 +43,8 @@ fn get(path: &Path, name: &CStr) -> Option<Vec<u8>> {
     Some(value)
 }
 
-/// By one write, or piece by piece.
-fn each_way(test: impl Fn(&dyn Fn(&WriteOptions, &Path) -> ringbolt::Result<()>, Engine, &Path)) {
+/// Writes in one call, or in pieces.
+fn each_config(test: impl Fn(&dyn Fn(&WriteOptions, &Path) -> ringbolt::Result<()>, Engine, &Path)) {
     let streamed = |options: &WriteOptions, path: &Path| {
         let mut file = options.create(path)?;
         file.write_all(b"new").unwrap();
@@ -58,10 +58,10 @@ fn each_way(test: impl Fn(&dyn Fn(&WriteOptions, &Path) -> ringbolt::Result<()>,
 
 #[test]
 fn mode_and_attributes_are_kept() {
-    each_way(|write, engine, dir| {
+    each_config(|write, engine, dir| {
         let path = dir.join("f");
         let options = preserving(engine);
-        // Where there is none, the defaults.
+        // Without an old file, the defaults apply.
         write(&options, &path).unwrap();
         assert_eq!(mode(&path), 0o600);
         for old in [0o644, 0o400, 0o6755] {
@@ -73,7 +73,7 @@ fn mode_and_attributes_are_kept() {
         }
         write(&options.clone().mode(0o640), &path).unwrap();
         assert_eq!((mode(&path), get(&path, NOTE).as_deref()), (0o640, Some(&b"kept"[..])));
-        // Only if it is asked for.
+        // Only with the option.
         write(&WriteOptions::new().engine(engine), &path).unwrap();
         assert_eq!((mode(&path), get(&path, NOTE)), (0o600, None));
         assert_eq!(fs::read(&path).unwrap(), b"new");
@@ -86,18 +86,19 @@ fn the_owner_is_kept_by_who_may_keep_it() {
     if !nix::unistd::geteuid().is_root() {
         return skip("files of another user", "needs root");
     }
-    each_way(|write, engine, dir| {
+    each_config(|write, engine, dir| {
         let path = dir.join("f");
         fs::write(&path, "old").unwrap();
         chown(&path, Some(12), Some(34)).unwrap();
         set_mode(&path, 0o6750);
         write(&preserving(engine), &path).unwrap();
-        // A change of owner takes set-id bits off, and a write does: the mode is set after both.
+        // A change of owner and a write clear set-id bits, so the mode must be set after both.
         assert_eq!((owner(&path), mode(&path)), ((12, 34), 0o6750));
     });
 }
 
-/// Who may not give files away is told so, and has changed nothing; who owns the file keeps its group, if it is one of his.
+/// A process that may not change owners gets an error, and nothing is changed. The owner of the file keeps its group,
+/// if he is a member of it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_never_gets_another_owner_silently() {
@@ -116,7 +117,7 @@ fn a_file_never_gets_another_owner_silently() {
         chown(path, Some(uid), Some(gid)).unwrap();
         set_mode(path, 0o2664);
     }
-    // These are of one thread, which ends with it.
+    // These apply to this thread only.
     let as_another = || {
         let (uid, gid) = (Uid::from_raw(56), Gid::from_raw(56));
         set_thread_groups(&[Gid::from_raw(78)]).unwrap();
@@ -134,7 +135,8 @@ fn a_file_never_gets_another_owner_silently() {
     std::thread::scope(|scope| scope.spawn(as_another).join()).unwrap();
 }
 
-/// The old file's list of access rights is the new one's; and where it had none, the directory gives none to the new one.
+/// The new file has the access control list of the old one. If that had none, the directory's default list is not
+/// applied.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_access_control_list_is_kept_and_none_is_made() {
@@ -147,7 +149,7 @@ fn an_access_control_list_is_kept_and_none_is_made() {
         };
         [&2_u32.to_le_bytes()[..], &entries.map(entry).concat()].concat()
     };
-    each_way(|write, engine, dir| {
+    each_config(|write, engine, dir| {
         let (with, without) = (dir.join("with"), dir.join("without"));
         for path in [&with, &without] {
             fs::write(path, "old").unwrap();
@@ -162,21 +164,21 @@ fn an_access_control_list_is_kept_and_none_is_made() {
         }
         assert_eq!((get(&with, LIST), mode(&with)), (Some(list(4)), 0o660));
         assert_eq!((get(&without, LIST), mode(&without)), (None, 0o640));
-        // This is what the directory gives to a file.
+        // The default list, which the directory gives to new files.
         fs::write(dir.join("plain"), "").unwrap();
         assert!(get(&dir.join("plain"), LIST).is_some());
     });
 }
 
-/// A capability is taken off by every write and change of owner: it is set after them.
+/// Writes and changes of owner clear capabilities, so they must be set afterwards.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_capability_is_kept_by_who_may_set_it() {
     const CAPABILITY: &CStr = c"security.capability";
-    each_way(|write, engine, dir| {
+    each_config(|write, engine, dir| {
         let path = dir.join("f");
         fs::write(&path, "old").unwrap();
-        // So that the new file changes hands, too.
+        // So that the new file needs a change of owner, too.
         if let Err(error) = chown(&path, Some(12), None) {
             return skip("capabilities of files", error);
         }
@@ -192,7 +194,7 @@ fn a_capability_is_kept_by_who_may_set_it() {
 
 #[test]
 fn a_link_is_followed_if_it_is_asked_for() {
-    each_way(|write, engine, dir| {
+    each_config(|write, engine, dir| {
         let options = preserving(engine).follow_symlink(true);
         let (real, other) = (dir.join("real"), dir.join("other"));
         fs::create_dir(&real).unwrap();
@@ -202,7 +204,7 @@ fn a_link_is_followed_if_it_is_asked_for() {
         symlink(real.join("last"), other.join("middle")).unwrap();
         symlink("f", real.join("last")).unwrap();
         let links = [real.join("last"), other.join("middle"), real.join("first")];
-        // A link to nothing creates its target.
+        // A dangling link: the write creates its target.
         write(&options, &links[2]).unwrap();
         assert_eq!((fs::read(&target).unwrap(), mode(&target)), (b"new".to_vec(), 0o600));
         for link in &links {
@@ -214,11 +216,11 @@ fn a_link_is_followed_if_it_is_asked_for() {
         }
         let error = unchanged(write(&options.clone().create_new(true), &links[1]), dir);
         assert!(error.is_already_exists(), "{error}");
-        // The temporary file is beside the target.
+        // The temporary file is next to the target.
         let file = options.create(&links[1]).unwrap();
         assert_eq!((temporaries(&real).len(), temporaries(&other).len()), (1, 0));
         file.discard().unwrap();
-        // Without a link, it is a write as any.
+        // Without a link, it is an ordinary write.
         write(&options, &target).unwrap();
         assert!(target.is_file() && !target.is_symlink());
     });
@@ -226,7 +228,7 @@ fn a_link_is_followed_if_it_is_asked_for() {
 
 #[test]
 fn what_is_no_regular_file_is_refused() {
-    each_way(|write, engine, dir| {
+    each_config(|write, engine, dir| {
         let (follow, preserve) = (WriteOptions::new().engine(engine).follow_symlink(true), preserving(engine));
         let at = |name: &str| dir.join(name);
         fs::create_dir(at("d")).unwrap();
@@ -262,7 +264,7 @@ fn a_strangers_link_in_a_shared_directory_is_not_followed() {
     if !nix::unistd::geteuid().is_root() {
         return skip("links of another user", "needs root");
     }
-    each_way(|write, engine, dir| {
+    each_config(|write, engine, dir| {
         let follow = WriteOptions::new().engine(engine).follow_symlink(true);
         let (shared, target, link) = (dir.join("shared"), dir.join("target"), dir.join("shared/link"));
         fs::create_dir(&shared).unwrap();

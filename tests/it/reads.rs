@@ -1,4 +1,4 @@
-//! Reading: ranges, what exists, listings with options and metadata, and all of that as futures.
+//! Reads: ranges, existence, listings with options and metadata; also as futures.
 
 use std::fs;
 use std::ops::Bound;
@@ -33,13 +33,13 @@ fn ranges_are_cut_at_the_end() {
         ((Unbounded, Included(0)), all(0, 1)),
         ((Included(5), Unbounded), all(5, 100_000)),
         ((Unbounded, Unbounded), all(0, 100_000)),
-        // Beyond the end, by as much as there is: no more is allocated than the file holds.
+        // A range beyond the end allocates no more than the file's length.
         ((Included(99_999), Included(u64::MAX)), all(99_999, 100_000)),
         ((Unbounded, Excluded(u64::MAX)), all(0, 100_000)),
         ((Included(100_000), Excluded(100_001)), &[]),
         ((Included(u64::MAX), Unbounded), &[]),
         ((Excluded(u64::MAX), Included(u64::MAX)), &[]),
-        // Backwards.
+        // Start after end.
         ((Included(9), Excluded(7)), &[]),
         ((Excluded(u64::MAX), Excluded(0)), &[]),
         ((Included(9), Excluded(9)), &[]),
@@ -56,7 +56,7 @@ fn ranges_are_cut_at_the_end() {
     assert!(reader.get_range("../k", ..).unwrap_err().is_invalid_key());
 }
 
-/// A sparse file of many times the memory: only what is asked for is read.
+/// A sparse file much larger than memory: only the requested range is read.
 #[test]
 fn a_range_of_a_huge_file_is_read_alone() {
     let dir = dir();
@@ -79,7 +79,7 @@ fn only_regular_files_exist() {
     symlink("k", dir.path().join("link")).unwrap();
     symlink("d", dir.path().join("dirlink")).unwrap();
     nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    // Whether it may be read is another question.
+    // Existence does not depend on read permission.
     fs::set_permissions(dir.path().join("k"), fs::Permissions::from_mode(0o000)).unwrap();
     let reader = Reader::open(dir.path()).unwrap();
     for (key, there) in [
@@ -127,7 +127,7 @@ fn a_listing_has_the_metadata_of_every_key() {
         let reader = Reader::open(dir).unwrap();
         let read: Vec<_> = reader.list("").unwrap().with_metadata().map(Result::unwrap).collect();
         assert_eq!(read, listed);
-        // Page by page, it is the same.
+        // The same result, page by page.
         let mut paged = Vec::new();
         let mut options = ListOptions::new().limit(7);
         loop {
@@ -171,13 +171,13 @@ fn futures_read_what_calls_read() {
         assert!(store.get_async("none").await.unwrap_err().is_not_found());
         assert!(store.get_async("../k").await.unwrap_err().is_invalid_key());
         assert!(store.metadata_async("d").await.unwrap_err().is_a_directory());
-        // Many more than there are threads, from many tasks.
+        // Many more reads than threads, from many tasks.
         let reads = (0..500).map(|n| tokio::spawn(store.get_range_async("d/k", n % 10..)));
         for (n, read) in join_all(reads).await.into_iter().enumerate() {
             assert_eq!(read.unwrap().unwrap(), "0123456789"[n % 10..]);
         }
     });
-    // They need neither the store nor the reader.
+    // The futures need neither the store nor the reader.
     let reader = store.reader();
     let (a, b) = (store.get_async("d/k"), reader.get_async("d/k"));
     drop((store, reader));
@@ -198,7 +198,8 @@ fn a_future_that_is_not_polled_does_nothing() {
     assert_eq!(block_on(read).unwrap(), "later");
 }
 
-/// On a thread that may not make a system call, the call fails and the future does not: it is another thread that reads.
+/// On a thread where a system call is refused, the blocking read fails but the future does not, because another thread
+/// reads.
 #[test]
 #[cfg(target_os = "linux")]
 fn no_future_reads_on_the_thread_that_polls_it() {
@@ -208,7 +209,7 @@ fn no_future_reads_on_the_thread_that_polls_it() {
     store.put("d/k", "x").unwrap();
     store.put("large", pattern(1 << 20)).unwrap();
     let reader = Reader::open(dir.path()).unwrap();
-    // A thread that is started later inherits the filter: so start some before, and try until one of those does it.
+    // New threads inherit the filter. So start some before, and retry until one of them does the read.
     let warm_up = |reader: &Reader| {
         for read in block_on(join_all((0..64).map(|_| reader.get_range_async("large", ..)))) {
             read.unwrap();
@@ -229,7 +230,7 @@ fn no_future_reads_on_the_thread_that_polls_it() {
     check(SYS_openat2, &|| reader.exists("d/k").is_err(), &|| ok(reader.exists_async("d/k")));
     let all = ListOptions::new;
     check(SYS_openat2, &|| reader.list_with(all()).is_err(), &|| ok(reader.list_page_async(all())));
-    // The futures of a store are those of its reader.
+    // The store's futures use the same threads as its reader's.
     warm_up(&store.reader());
     let reader = &store;
     check(SYS_read, &|| reader.get("d/k").is_err(), &|| ok(reader.get_async("d/k")));
@@ -257,7 +258,7 @@ fn a_listing_opens_directories_only() {
     });
 }
 
-/// A directory that may not be read is one error, and hides no other's keys. `lost+found` is no error.
+/// An unreadable directory gives one error, and hides only its own keys. `lost+found` is skipped silently.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_directory_that_may_not_be_read_hides_its_own_keys_only() {

@@ -1,4 +1,4 @@
-//! Systems that refuse something: io_uring, a system call, a directory sync.
+//! Systems that refuse io_uring, a system call, or a directory sync.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -10,7 +10,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use crate::help::*;
 use crate::mounts::{EXT4, disk, run, with_mounts};
 
-/// Runs `test` on a thread for which this system call fails with this errno. The filter dies with the thread.
+/// Runs `test` on a thread where a system call fails with this errno. The filter ends with the thread.
 pub(crate) fn refusing<T: Send>(call: i64, errno: i32, test: impl FnOnce() -> T + Send) -> T {
     let rules = BTreeMap::from([(call, Vec::new())]);
     let (allow, refuse) = (SeccompAction::Allow, SeccompAction::Errno(errno as u32));
@@ -27,7 +27,7 @@ pub(crate) fn refusing<T: Send>(call: i64, errno: i32, test: impl FnOnce() -> T 
 
 #[test]
 #[cfg(feature = "uring")]
-fn io_uring_refused_by_seccomp_is_told_in_words() {
+fn io_uring_refused_by_seccomp_is_explained() {
     for errno in [libc::EPERM, libc::ENOSYS] {
         let dir = dir();
         refusing(libc::SYS_io_uring_setup, errno, || {
@@ -58,7 +58,7 @@ fn a_failure_that_is_no_refusal_is_an_error() {
     });
 }
 
-/// Older seccomp profiles refuse openat2; paths are then walked, and still lead nowhere else.
+/// Older seccomp profiles refuse openat2. Then paths are walked one component at a time, still without following links.
 #[test]
 fn without_openat2_no_link_is_followed_either() {
     for errno in [libc::ENOSYS, libc::EPERM] {
@@ -79,7 +79,7 @@ fn without_openat2_no_link_is_followed_either() {
     }
 }
 
-/// procfs cannot sync a directory; neither can many network and FUSE filesystems.
+/// procfs cannot sync a directory, like many network and FUSE filesystems.
 #[test]
 fn a_filesystem_that_cannot_sync_directories_is_refused() {
     let error = Store::builder("/proc").adopt(true).create().unwrap_err();
@@ -88,7 +88,7 @@ fn a_filesystem_that_cannot_sync_directories_is_refused() {
     assert!(error.to_string().contains("cannot make a directory durable"), "{error}");
 }
 
-/// The kernel takes the set-id bits off a file that is written to, unless one has CAP_FSETID.
+/// Without CAP_FSETID, the kernel clears set-id bits on a write.
 #[test]
 fn set_id_bits_survive_the_write() {
     if !nix::unistd::geteuid().is_root() {
@@ -116,7 +116,7 @@ fn set_id_bits_survive_the_write() {
 
 /// Without permission to write, nothing is created and nothing is lost.
 #[test]
-fn a_read_only_directory_is_told() {
+fn a_read_only_directory_is_reported() {
     if !nix::unistd::geteuid().is_root() {
         return skip("read-only directories of another user", "needs root");
     }
@@ -125,7 +125,7 @@ fn a_read_only_directory_is_told() {
         let store = (engine == Engine::Portable).then(|| open(dir, engine));
         let results = thread::scope(|scope| {
             let attempt = || {
-                // The filesystem's idea of who we are, for this thread alone. A ring has its owner's.
+                // Changes the user for file access, for this thread only. A ring uses the user of its creator.
                 nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
                 let reopened = Store::builder(dir).create_if_missing(true).engine(engine).open().map(drop);
                 let put = |store: &Store| ["k", "new/k"].map(|key| store.put(key, "new").map(drop));
@@ -163,7 +163,7 @@ fn ext2_is_not_taken_for_ext4() {
     });
 }
 
-/// A directory that may be searched and written but not read cannot be opened to sync what is made in it.
+/// A directory with search and write but no read permission cannot be opened to sync new names in it.
 #[test]
 fn the_name_of_a_store_is_durable_or_refused() {
     use std::os::unix::fs::PermissionsExt;
@@ -174,7 +174,7 @@ fn the_name_of_a_store_is_durable_or_refused() {
         with_mounts(what, |dir| {
             let at = match make {
                 Some(make) => disk(dir, make, "rw").unwrap(),
-                // The magic of ramfs is on no list.
+                // ramfs is an unknown filesystem.
                 None => {
                     let at = dir.join("ramfs");
                     std::fs::create_dir(&at).unwrap();

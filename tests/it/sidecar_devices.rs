@@ -1,4 +1,4 @@
-//! A sidecar on a disk that is full, or that nobody may write.
+//! A sidecar on a full disk or in a read-only directory.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use crate::mounts::{tmpfs, with_mounts};
 use crate::sidecar_file::failed;
 use crate::sidecar_format::{fixture, id, key};
 
-/// Before, in the middle and at the sync: the old content stays, and no temporary file.
+/// The disk is full before the write, during it, or at the sync: the old content stays, and no temporary file.
 #[test]
 fn a_full_disk_leaves_the_old_file() {
     for engine in engines() {
@@ -31,7 +31,7 @@ fn a_full_disk_leaves_the_old_file() {
             let error = failed(store.bump_local_epoch(id(305_419_896)), &full, &["a", "b", "keys.json"]);
             assert!(error.is_storage_full() && error.step() == Step::CreateTemp, "{error}");
             assert_eq!((options.read(&path).unwrap(), &*store.get()), (fixture(), &fixture()));
-            // When there is room again, the store goes on.
+            // When there is space again, the store continues.
             fs::remove_file(full.join("a")).unwrap();
             assert_eq!(store.bump_local_epoch(id(305_419_896)).unwrap(), 8);
         });
@@ -51,14 +51,14 @@ fn a_read_only_directory_leaves_the_old_file() {
             let error = failed(options.write(&path, &Sidecar::default()), &at, &["keys.json"]);
             assert!(error.is_read_only(), "{error}");
             assert_eq!(options.read(&path).unwrap(), fixture());
-            // A node is told when it starts, and not with its first change.
+            // The open fails, not just the first change.
             let error = failed(options.open(&path), &at, &["keys.json"]);
             assert!(error.is_read_only(), "{error}");
         });
         if !nix::unistd::geteuid().is_root() {
             return skip("a directory of another user under a sidecar", "needs root");
         }
-        // The filesystem's idea of who we are, for this thread and what it starts.
+        // Changes the user for file access, for this thread and threads that it starts.
         let dir = dir();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let path = dir.path().join("keys.json");

@@ -1,4 +1,4 @@
-//! The file of a sidecar: how it is written and read, and who may write it, on every engine.
+//! The file of a sidecar: reading, writing and locking, on every engine.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -10,7 +10,7 @@ use ringbolt::{Outcome, Step};
 use crate::help::*;
 use crate::sidecar_format::fixture;
 
-/// Runs a test on every engine, with a path to write.
+/// Runs a test with every engine, with a path to write to.
 pub(crate) fn each(test: impl Fn(SidecarOptions, &Path, &Path)) {
     each_engine(|engine, dir| test(SidecarOptions::new().engine(engine), dir, &dir.join("keys.json")));
 }
@@ -19,7 +19,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
-/// What is in a directory, but for the lock.
+/// The entries of a directory, without the lock.
 pub(crate) fn names(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter(|name| name != ".ringbolt-sidecar.lock").collect();
@@ -27,7 +27,7 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// That a write failed in the file's directory, and left nothing there but what `stays`.
+/// Asserts that a write failed, and that the directory contains only `stays`.
 #[track_caller]
 pub(crate) fn failed<T: std::fmt::Debug>(
     result: Result<T, SidecarError>,
@@ -67,14 +67,14 @@ fn what_an_interrupted_writer_left_passes_nothing_on() {
         fs::set_permissions(&stale, fs::Permissions::from_mode(0o666)).unwrap();
         options.write(path, &fixture()).unwrap();
         assert_eq!((names(dir), mode(path)), (vec!["keys.json".to_owned()], 0o600));
-        // A link is not written through.
+        // A symbolic link is not followed.
         fs::write(dir.join("precious"), "precious").unwrap();
         symlink("precious", &stale).unwrap();
         options.write(path, &Sidecar::default()).unwrap();
         assert_eq!(names(dir), ["keys.json", "precious"]);
         assert_eq!(fs::read_to_string(dir.join("precious")).unwrap(), "precious");
         assert_eq!(options.read(path).unwrap(), Sidecar::default());
-        // A directory is in the way, and is not ours to take away.
+        // A directory with that name is not removed.
         fs::create_dir(&stale).unwrap();
         let error = failed(options.write(path, &fixture()), dir, &["keys.json", "keys.json.tmp", "precious"]);
         assert_eq!((error.step(), error.path()), (Step::CreateTemp, &*stale));
@@ -100,7 +100,7 @@ fn a_link_in_its_place_is_replaced_by_a_write_and_refused_by_a_read() {
 }
 
 #[test]
-fn what_is_no_private_file_is_refused() {
+fn a_file_that_is_not_private_is_refused() {
     let dir = dir();
     let path = dir.path().join("keys.json");
     let text = |error: SidecarError| error.to_string();
@@ -115,7 +115,7 @@ fn what_is_no_private_file_is_refused() {
         format!("{path:?} is a directory, not a regular file; give the path of a regular file")
     );
     fs::remove_dir(&path).unwrap();
-    // Nobody writes to it: a reader that waits would wait for ever.
+    // The FIFO has no writer: a blocking open would wait forever.
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let fifo = format!("{path:?} is a FIFO, a socket or a device, not a regular file; give the path of a regular file");
     assert_eq!(text(Sidecar::read(&path).unwrap_err()), fifo);
@@ -135,7 +135,7 @@ fn what_is_no_private_file_is_refused() {
                 Err(error) => panic!("{error}"),
             }
         }
-        // A store that was let in makes it private with its first write.
+        // With `allow_shared`, the first write makes it private.
         shared.open(&path).unwrap().update(|sidecar| sidecar.raft_applied_index += 1).unwrap();
         assert_eq!(self::mode(&path), 0o600);
     }
@@ -159,13 +159,13 @@ fn what_is_no_private_file_is_refused() {
 }
 
 #[test]
-fn a_missing_or_unwritable_directory_is_told() {
+fn a_missing_or_unwritable_directory_is_reported() {
     each(|options, dir, path| {
         let error = failed(options.write(dir.join("no/keys.json"), &fixture()), dir, &[]);
         assert!(error.is_not_found(), "{error}");
         let error = failed(options.create(dir.join("no/keys.json"), fixture()), dir, &[]);
         assert!(error.is_not_found(), "{error}");
-        // The rename fails: a directory has the name.
+        // The rename fails, because a directory has the name.
         fs::create_dir(path).unwrap();
         let error = failed(options.write(path, &fixture()), dir, &["keys.json"]);
         assert!(error.is_a_directory() && error.step() == Step::Rename, "{error}");
@@ -193,7 +193,7 @@ fn one_writer_a_directory() {
     });
 }
 
-/// procfs cannot be synced: nothing is written there, and nothing believed to be durable.
+/// procfs cannot be synced, so nothing is written there.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_filesystem_that_cannot_sync_directories_is_refused() {
@@ -209,7 +209,7 @@ fn a_filesystem_that_cannot_sync_directories_is_refused() {
     }
 }
 
-/// What root would write in another user's place, that user could not read any more.
+/// If root replaced the file of another user, that user could no longer read it.
 #[test]
 fn a_file_of_another_user_is_not_taken_over() {
     if !nix::unistd::geteuid().is_root() {

@@ -1,4 +1,4 @@
-//! The format of keys.json: the bytes that are written, and what is refused, at which line and column, in which words.
+//! The format of keys.json: the exact bytes written, and the exact errors for invalid files, with line and column.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ pub(crate) fn key(purpose: Purpose, wrapped: &[u8], created: &str, local_epoch: 
     SidecarKey { purpose, wrapped: wrapped.into(), created: created.into(), local_epoch }
 }
 
-/// The value of the fixture of version 1.
+/// The value of the version 1 fixture.
 pub(crate) fn fixture() -> Sidecar {
     let created = "2026-04-29T10:00:00Z";
     Sidecar {
@@ -86,14 +86,14 @@ fn the_bytes_are_those_of_the_go_program() {
     assert_eq!(String::from_utf8(read.to_json().unwrap()).unwrap(), written);
 }
 
-/// The fixture of version 2, with one piece of its text replaced.
+/// The version 2 fixture, with one piece of its text replaced.
 fn damaged(from: &str, to: &str) -> Vec<u8> {
     let text = std::str::from_utf8(data!("v2_fixture")).unwrap();
     assert_eq!(text.matches(from).count(), 1, "{from}");
     text.replacen(from, to, 1).into_bytes()
 }
 
-/// That a text is refused, with these words.
+/// Asserts that a text is refused with this error.
 #[track_caller]
 fn refused(json: &[u8], says: &str) {
     let error = Sidecar::from_json(json).unwrap_err();
@@ -102,7 +102,7 @@ fn refused(json: &[u8], says: &str) {
     assert_eq!(error.outcome(), ringbolt::Outcome::Unchanged);
 }
 
-/// Every row of the table of what is refused, as it is read.
+/// Parses each case of the table of refused texts.
 #[test]
 fn what_breaks_a_rule_is_refused_by_line_and_column() {
     let cases = include_str!("../data/sidecar/refused.txt");
@@ -117,7 +117,7 @@ fn what_breaks_a_rule_is_refused_by_line_and_column() {
 }
 
 #[test]
-fn what_is_no_json_text_is_told_as_what_it_is() {
+fn texts_that_are_not_json_have_specific_errors() {
     let whole = data!("v1_fixture");
     let with = |before: &[u8], after: &[u8]| [before, whole, after].concat();
     for (json, says) in [
@@ -159,9 +159,9 @@ fn what_is_no_json_text_is_told_as_what_it_is() {
     assert!(Sidecar::from_json(&with(b"", &vec![b'\n'; FILE_MAX - whole.len()])).is_ok());
 }
 
-/// Where serde_json stops is not always where the mistake is, nor between two characters.
+/// The position where serde_json stops is not always that of the error, nor on a character boundary.
 #[test]
-fn what_is_no_json_is_found_where_it_is() {
+fn syntax_errors_have_exact_positions() {
     let zeros = "zero bytes, as after a power cut; restore the file from a copy";
     let control =
         "not JSON: control character (\\u0000-\\u001F) found while parsing a string; restore the file from a copy";
@@ -184,7 +184,7 @@ fn what_is_no_json_is_found_where_it_is() {
     }
 }
 
-/// What types cannot prevent is refused before anything is written; what they prevent cannot be said.
+/// Invalid values that the types allow are refused before anything is written.
 #[test]
 fn what_breaks_a_rule_is_not_written() {
     let dir = dir();
@@ -241,7 +241,7 @@ fn the_version_follows_from_the_data_and_no_write_changes_the_value() {
         assert_eq!(sidecar, before);
         assert_eq!(sidecar.version(), version);
         assert!(fs::read_to_string(&path).unwrap().starts_with(&format!("{{\n  \"version\": {version},\n")));
-        // Read and written back, it keeps its version.
+        // Reading and writing keeps the version.
         let again = Sidecar::read(&path).unwrap();
         assert_eq!(again, sidecar);
         sidecar.upgrade(5);
@@ -251,7 +251,7 @@ fn the_version_follows_from_the_data_and_no_write_changes_the_value() {
 }
 
 fn strings() -> impl Strategy<Value = String> {
-    // Go before 1.22 writes two control characters in another way.
+    // Go before 1.22 escapes two control characters differently.
     let c = prop_oneof![
         any::<char>(),
         prop::sample::select("<>&\u{2028}\u{2029}\"\\/\0\n\u{7f}\u{feff}😀".chars().collect::<Vec<_>>())
@@ -259,7 +259,7 @@ fn strings() -> impl Strategy<Value = String> {
     prop::collection::vec(c, 0..12).prop_map(|c| c.into_iter().filter(|c| !['\u{8}', '\u{c}'].contains(c)).collect())
 }
 
-/// Any value at all, valid or not: most are.
+/// Arbitrary values; most are valid.
 pub(crate) fn sidecars() -> impl Strategy<Value = Sidecar> {
     let ids = || prop_oneof![(1_u32..20), any::<u32>().prop_map(|id| id.max(1))].prop_map(id);
     let purposes = || prop::sample::select(Purpose::ALL.to_vec());
@@ -305,8 +305,8 @@ proptest! {
     }
 }
 
-/// Every truncation, every byte that is lost and every byte that is another: it is refused, or it says something else, and then
-/// says all of it; only white space makes no difference.
+/// Every truncation, every lost byte and every changed byte is either refused, or read completely as a different value;
+/// only white space makes no difference.
 #[test]
 fn no_damaged_file_is_taken_for_another() {
     let value = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).unwrap();
@@ -345,13 +345,13 @@ fn no_damaged_file_is_taken_for_another() {
     }
 }
 
-/// The values that no golden file has, against the original: what we write, Go reads and writes in the same bytes.
+/// Checks values without a golden file against Go: it reads what we write, and writes the same bytes.
 #[test]
 fn go_agrees() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     if Command::new("go").arg("version").output().is_err() {
-        return skip("the comparison with Go", "there is no go command");
+        return skip("the comparison with Go", "the go command is not installed");
     }
     let dir = dir();
     let mut runner = TestRunner::deterministic();

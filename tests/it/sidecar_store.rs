@@ -1,4 +1,4 @@
-//! The one writer of a sidecar: changes, what they may not take back, and what others do meanwhile; on every engine.
+//! The store of a sidecar: changes, values that may not decrease, and changes by other programs; on every engine.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -51,7 +51,7 @@ fn what_only_moves_forward_is_not_taken_back() {
         );
         assert!(matches!(store.update(|sidecar| sidecar.keys.remove(&raft)), Err(SidecarError::ActiveMissing { .. })));
         assert!(matches!(store.bump_local_epoch(id(7)), Err(SidecarError::NoSuchKey { .. })));
-        // An error of the caller's own, and a panic, change nothing, and what comes after works.
+        // An error or a panic in `change` changes nothing, and later changes work.
         let mine = store.try_update(|sidecar| {
             sidecar.raft_applied_index += 1;
             Err::<(), Box<dyn std::error::Error>>("no".into())
@@ -62,7 +62,7 @@ fn what_only_moves_forward_is_not_taken_back() {
             assert!(panics.join().is_err());
         });
         assert_eq!((fs::read(path).unwrap(), &*store.get()), (before, &fixture()));
-        // The last epoch there is.
+        // The maximum epoch.
         store.update(|sidecar| sidecar.keys.get_mut(&storage).unwrap().local_epoch = 65_534).unwrap();
         assert_eq!(store.bump_local_epoch(storage).unwrap(), 65_535);
         assert_eq!(options.read(path).unwrap().keys[&storage].local_epoch, 65_535);
@@ -93,7 +93,7 @@ fn a_rotation_is_one_write() {
         }
         assert_eq!(store.get().keys.len(), 3);
         assert_eq!(store.get().active.raft, Some(ids[1]));
-        // An id from elsewhere; and not twice.
+        // An id chosen by the caller, which cannot be used twice.
         store.rotate_to(id(9), Purpose::Raft, [1_u8; 4].as_slice()).unwrap();
         assert!(matches!(store.rotate_to(id(9), Purpose::Raft, vec![]), Err(SidecarError::KeyExists { .. })));
         assert_eq!(options.read(path).unwrap().active.raft, Some(id(9)));
@@ -105,7 +105,7 @@ fn a_rotation_is_one_write() {
     });
 }
 
-/// What changes nothing writes nothing.
+/// A change without effect writes nothing.
 #[test]
 fn no_change_is_no_write() {
     each(|options, _, path| {
@@ -117,7 +117,7 @@ fn no_change_is_no_write() {
     });
 }
 
-/// A nil slice of Go's is an empty key; the first change writes it as one, also a change that changes nothing.
+/// Go's nil slice is read as an empty key. The first change, even one without effect, writes it back as one.
 #[test]
 fn a_nil_slice_is_written_back_as_an_empty_one() {
     each(|options, _, path| {
@@ -133,7 +133,7 @@ fn a_nil_slice_is_written_back_as_an_empty_one() {
 }
 
 #[test]
-fn a_snapshot_stays_what_it_was() {
+fn a_snapshot_does_not_change() {
     let dir = dir();
     let store = SidecarStore::create(dir.path().join("keys.json"), fixture()).unwrap();
     let before = store.get();
@@ -143,7 +143,7 @@ fn a_snapshot_stays_what_it_was() {
     assert_eq!(store.path(), dir.path().join("keys.json"));
 }
 
-/// A key that comes back must not begin its epochs again; nor may it change sides, or the file its version.
+/// A key that returns must not restart its epochs or change its purpose; the file must not lower its version.
 #[test]
 fn what_was_given_once_is_not_given_again() {
     each(|options, _, path| {
@@ -170,9 +170,9 @@ fn what_was_given_once_is_not_given_again() {
     });
 }
 
-/// In spite of the lock: a restored copy under a running node is not overwritten with what the node remembers.
+/// If another program replaces the file despite the lock, a running node does not overwrite it.
 #[test]
-fn what_somebody_else_has_put_there_is_left_alone() {
+fn a_file_changed_by_another_program_is_not_overwritten() {
     each(|options, dir, path| {
         let store = options.create(path, fixture()).unwrap();
         store.bump_local_epoch(id(305_419_896)).unwrap();
@@ -191,7 +191,7 @@ fn what_somebody_else_has_put_there_is_left_alone() {
     });
 }
 
-/// To set right what cannot be read.
+/// `allow_bad_active` allows repairs.
 #[test]
 fn bad_active_ids_can_be_put_right() {
     each(|options, _, path| {

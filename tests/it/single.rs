@@ -81,7 +81,7 @@ fn a_path_that_names_no_file_is_refused() {
     assert!(error.is_a_directory(), "{error}");
 }
 
-/// A bare name has no parent to open but the current directory; which belongs to the whole process, so a child does it.
+/// A bare name is in the current directory. That is global to the process, so a child runs this.
 #[test]
 fn a_bare_name_is_in_the_current_directory() {
     const ME: &str = "single::a_bare_name_is_in_the_current_directory";

@@ -1,4 +1,4 @@
-//! What waits, on a filesystem that stands still: nothing is timed here, the first change waits until it is let go.
+//! Queueing, on a frozen filesystem: the first change blocks until it is thawed, so no test depends on timing.
 
 use std::future::Future;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// A store on an ext4 of its own, for each engine and barrier.
+/// Runs a test with a store on a separate ext4, for each engine and barrier.
 fn each_disk(limit: usize, test: impl Fn(Store, &Path) + Sync) {
     for engine in engines() {
         for barrier in [Barrier::Auto, Barrier::PerFile, Barrier::Filesystem, Barrier::Journal] {
@@ -59,7 +59,7 @@ fn what_is_dropped_in_line_is_not_done() {
         drop(second);
         drop(batch);
         assert_eq!(in_line(&store), (1, 1));
-        // Under way it is another matter.
+        // A change that is already running cannot be cancelled.
         drop(first);
         assert_eq!(in_line(&store), (1, 1));
         drop(frozen);
@@ -71,7 +71,8 @@ fn what_is_dropped_in_line_is_not_done() {
     });
 }
 
-/// In the order in which they were first polled; one that would fit does not overtake one that does not.
+/// Changes are admitted in the order of their first poll. A smaller one does not overtake a larger one that does not
+/// fit.
 #[test]
 fn the_line_is_first_come_first_served() {
     each_disk(2, |store, disk| {
@@ -95,7 +96,7 @@ fn the_line_is_first_come_first_served() {
     });
 }
 
-/// What was read before is still read while every writer waits; and it is what was acknowledged.
+/// Reads work while all writers block, and return the acknowledged content.
 #[test]
 fn reads_go_on_while_writers_wait() {
     each_disk(16, |store, disk| {
@@ -116,7 +117,7 @@ fn reads_go_on_while_writers_wait() {
     });
 }
 
-/// The end of the store waits for what was queued by tasks that nobody polls any more, and for what they dropped.
+/// Closing the store waits for queued changes, even if their futures are no longer polled or were dropped.
 #[test]
 fn the_end_of_a_store_commits_what_is_queued() {
     each_disk(64, |store, disk| {
@@ -136,11 +137,11 @@ fn the_end_of_a_store_commits_what_is_queued() {
     });
 }
 
-/// Of many that meet, those behind the first are one batch: with one sync of each directory for all.
+/// Changes that queue up behind the first become one batch, with one sync per directory.
 #[test]
 fn what_has_queued_up_is_one_batch() {
     each_disk(1024, |store, disk| {
-        // After a batch, the next change is expected in company: the thread may see it before the others are there.
+        // After a batch, the committing thread handles the next change, and may take it before the others are queued.
         let mut batch = store.batch();
         batch.put("a/k", "").put("b/k", "").put("a/l", "").put("b/l", "");
         batch.commit().into_result().unwrap();
@@ -156,7 +157,7 @@ fn what_has_queued_up_is_one_batch() {
         }
         let after = store.stats();
         assert_eq!((after.changes - before.changes, after.batched - before.batched), (101, 101));
-        // The first may have gone alone; what came while it was written is with it.
+        // The first may have been committed alone; those queued meanwhile form the batch.
         assert!(after.batches - before.batches <= 2, "{after:?}");
         assert!(after.syncs.directories - before.syncs.directories <= 4, "{after:?}");
         let files = after.syncs.files - before.syncs.files;

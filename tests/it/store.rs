@@ -1,4 +1,4 @@
-//! The store: what goes in comes out, and what cannot be done leaves everything as it was.
+//! The store: puts are read back, and failures change nothing.
 
 use std::fs;
 use std::io::Write;
@@ -25,7 +25,7 @@ fn what_is_put_is_got() {
     });
 }
 
-/// More than one write can take: Linux stops at 0x7ffff000 bytes, and ringbolt at 1 GiB.
+/// More than fits in one write: Linux stops at 0x7ffff000 bytes, and ringbolt at 1 GiB.
 #[test]
 fn more_than_two_gib_is_put_whole() {
     let len = (2 << 30) + 4097;
@@ -122,7 +122,7 @@ fn a_delete_and_a_rename_move_names_and_nothing_else() {
         assert!(unchanged(store.delete("x"), dir).is_a_directory());
         assert!(unchanged(store.rename("x", "z"), dir).is_a_directory());
         store.put("a", "3").unwrap();
-        store.rename("a", "x").unwrap(); // the directories beneath it are empty
+        store.rename("a", "x").unwrap(); // the directories in it are empty
         store.rename("x", "a").unwrap();
         assert!(unchanged(store.delete("a/b"), dir).is_not_found());
         assert_eq!(store.get("a").unwrap(), "3");
@@ -130,7 +130,7 @@ fn a_delete_and_a_rename_move_names_and_nothing_else() {
 }
 
 #[test]
-fn what_stands_in_the_way_is_told() {
+fn obstacles_are_reported() {
     each_engine(|engine, dir| {
         let store = open(dir, engine);
         store.put("file", "old").unwrap();
@@ -157,7 +157,7 @@ fn what_stands_in_the_way_is_told() {
         }
         assert_eq!(fs::read_dir(dir.join("elsewhere")).unwrap().count(), 0);
 
-        // A link at the target is replaced, not followed, and never read through.
+        // A symbolic link at the target is replaced, and never followed.
         symlink("file", dir.join("alias")).unwrap();
         assert!(store.get("alias").unwrap_err().is_symlink());
         store.put("alias", "new").unwrap();
@@ -166,7 +166,7 @@ fn what_stands_in_the_way_is_told() {
 }
 
 #[test]
-fn special_files_are_no_keys() {
+fn special_files_are_not_keys() {
     let dir = dir();
     let store = open(dir.path(), Engine::Auto);
     nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -184,7 +184,7 @@ fn modes_are_what_was_asked_for() {
         let mode = |key: &str| fs::metadata(dir.join(key)).unwrap().mode() & 0o7777;
         store.put("default", "x").unwrap();
         assert_eq!(mode("default"), 0o600);
-        // Exact: no umask takes from it.
+        // The mode is exact; the umask is not applied.
         for wanted in [0o666, 0o777, 0o400, 0o640, 0] {
             store.put_with("k", "x", PutOptions::new().mode(wanted)).unwrap();
             assert_eq!(mode("k"), wanted, "{engine:?}");
@@ -195,8 +195,8 @@ fn modes_are_what_was_asked_for() {
     });
 }
 
-/// Leaves a store as a killed process does: without a word. (Its lock goes with its descriptors; here they stay open, so
-/// another store must be opened by way of a fresh lock file.)
+/// Leaves a store as a killed process does. (A kill would close the descriptors and release the lock; here they stay
+/// open, so opening the store again needs a fresh lock file.)
 fn killed(store: ringbolt::Store, act: impl FnOnce(&Store)) {
     act(&store);
     let lock = store.path().join(".ringbolt/lock");
@@ -204,7 +204,7 @@ fn killed(store: ringbolt::Store, act: impl FnOnce(&Store)) {
     fs::remove_file(lock).unwrap();
 }
 
-/// Temporaries of single writes, and of stores within the store, may be in use.
+/// Temporary files of single writes, and of stores inside the store, may be in use, so they are kept.
 #[test]
 fn a_sweep_spares_what_others_are_writing() {
     each_engine(|engine, dir| {
@@ -223,7 +223,7 @@ fn a_sweep_spares_what_others_are_writing() {
     });
 }
 
-/// After a clean close nothing is walked; after anything else everything is.
+/// After a clean close, an open walks no directory; otherwise, all of them.
 #[test]
 fn only_an_untidy_store_is_swept() {
     each_engine(|engine, dir| {
@@ -238,7 +238,7 @@ fn only_an_untidy_store_is_swept() {
     });
 }
 
-/// A rename between two names of one file does nothing, says POSIX; above all it takes nothing away.
+/// In POSIX, a rename between two names of one file does nothing. In particular, it removes nothing.
 #[test]
 fn a_rename_onto_another_name_of_the_same_file() {
     each_engine(|engine, dir| {
@@ -251,7 +251,7 @@ fn a_rename_onto_another_name_of_the_same_file() {
     });
 }
 
-/// Whatever is done in a directory that was held open and is gone, or is another by now.
+/// Operations in a cached directory that was removed or replaced.
 #[test]
 fn a_directory_that_was_replaced_is_found_again() {
     each_engine(|engine, dir| {
@@ -288,7 +288,7 @@ fn a_stale_temporary_is_swept_and_passes_nothing_on() {
             fs::write(&stale, "half").unwrap();
             fs::set_permissions(&stale, fs::Permissions::from_mode(0o666)).unwrap();
         }
-        // Names that only resemble ours are not touched.
+        // Similar names are not touched.
         fs::write(dir.join(".ringbolt-notes.tmp"), "mine").unwrap();
         let store = open(dir, engine);
         assert_eq!(temporaries(dir), [dir.join(".ringbolt-notes.tmp")]);
@@ -308,7 +308,7 @@ fn a_store_has_one_writer_and_many_readers() {
     let reader = Reader::open(dir.path()).unwrap();
     assert_eq!(reader.get("k").unwrap(), "1");
 
-    // A file that is still being written keeps the store locked: its temporary must not be swept.
+    // An unfinished file keeps the store locked, so that its temporary file is not removed.
     let file = store.writer("k", PutOptions::new()).unwrap();
     let clone = store.clone();
     let rejected = store.close().unwrap_err();
@@ -319,7 +319,7 @@ fn a_store_has_one_writer_and_many_readers() {
     assert!(Store::open(dir.path()).unwrap_err().is_locked());
     file.commit().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    // A future that was polled to its end, or never, holds it no longer than it lives.
+    // A completed or unpolled future keeps the lock only until it is dropped.
     let unpolled = store.put_async("k", "2");
     let store = store.close().unwrap_err().into_value().unwrap();
     drop(unpolled);
@@ -329,17 +329,17 @@ fn a_store_has_one_writer_and_many_readers() {
 }
 
 #[test]
-fn a_directory_that_vanishes_is_told() {
+fn a_vanished_directory_is_reported() {
     each_engine(|engine, dir| {
         let root = dir.join("root");
         let builder = || Store::builder(&root).engine(engine).create_if_missing(true);
         let store = builder().open().unwrap();
         store.put("d/e/k", "1").unwrap();
-        // A directory within is made again.
+        // A subdirectory is created again.
         fs::remove_dir_all(root.join("d")).unwrap();
         store.put("d/e/k", "2").unwrap();
         assert_eq!(store.get("d/e/k").unwrap(), "2");
-        // The store itself is not.
+        // The store's own directory is not.
         let begun = store.writer("k", PutOptions::new()).unwrap();
         fs::remove_dir_all(&root).unwrap();
         assert!(store.put("k", "3").unwrap_err().is_directory_removed());

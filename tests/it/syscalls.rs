@@ -1,4 +1,4 @@
-//! What a put costs in system calls: those of the protocol, and none besides.
+//! The system calls of a put: those of the protocol, and no others.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use ringbolt::{Engine, Payload, Store};
 
 use crate::help::*;
 
-/// The child: opens a store and puts as often as it is told.
+/// The child: opens a store and puts a given number of times.
 #[test]
 fn puts_for_strace() {
     let Some(puts) = std::env::var_os("RINGBOLT_TEST_PUTS") else { return };
@@ -24,7 +24,7 @@ fn puts_for_strace() {
     }
 }
 
-/// How often each system call was made by a child that puts this often.
+/// The number of each system call made by a child with this many puts.
 fn trace(engine: Engine, dir: &Path, puts: u32) -> BTreeMap<String, i64> {
     let log = dir.join("strace");
     let mut strace = Command::new("strace");
@@ -48,14 +48,14 @@ fn a_put_makes_no_call_that_the_protocol_does_not_need() {
     each_engine(|engine, dir| {
         Store::builder(dir.join("store")).create_if_missing(true).open().unwrap().put("a/k", "before").unwrap();
         let (few, many) = (trace(engine, dir, 100), trace(engine, dir, 1100));
-        // What a thousand more puts add, without what only a thread does to wait for another.
+        // The calls added by a thousand more puts, without those for waiting between threads.
         let added: BTreeMap<&str, i64> = many
             .iter()
             .map(|(name, calls)| (name.as_str(), calls - few.get(name).unwrap_or(&0)))
             .filter(|(name, calls)| *calls != 0 && *name != "futex" && *name != "sched_yield")
             .collect();
         let expected = match engine {
-            // The syncs, with what is chained to them.
+            // The syncs, with the calls chained to them.
             Engine::Uring => {
                 BTreeMap::from([("openat", 1000), ("pwrite64", 1000), ("utimensat", 1000), ("io_uring_enter", 2000)])
             }
@@ -68,14 +68,14 @@ fn a_put_makes_no_call_that_the_protocol_does_not_need() {
                 ("renameat", 1000),
             ]),
         };
-        // Memory is the allocator's business; a thousand puts must not make it ask the kernel often.
+        // Allocation is up to the allocator, but a thousand puts must not need many calls for it.
         let (memory, calls): (BTreeMap<_, _>, BTreeMap<_, _>) =
             added.into_iter().partition(|(name, _)| ["brk", "mmap", "munmap", "madvise", "mprotect"].contains(name));
-        // Whether this is a forked child.
+        // The check for a forked child.
         let (process, calls): (BTreeMap<_, _>, BTreeMap<_, _>) =
             calls.into_iter().partition(|(name, _)| *name == "getpid");
         assert!(process.values().sum::<i64>() <= 1000, "{engine:?}: {process:?}");
-        // Now and then the ceiling of versions is raised: open, stamp, sync and close of one file.
+        // The version ceiling is raised occasionally: open, stamp, sync and close of one file.
         let raised = calls["utimensat"] - 1000;
         assert!((0..=100).contains(&raised), "{engine:?}: {calls:?}");
         let of_a_raise = |name: &str| name != "pwrite64" && name != "renameat";
@@ -86,7 +86,7 @@ fn a_put_makes_no_call_that_the_protocol_does_not_need() {
     });
 }
 
-/// The child: puts three chunks, through the store and through the trait of object_store.
+/// The child: puts three chunks, through the store and through the object_store trait.
 #[test]
 fn chunks_for_strace() {
     let Some(dir) = std::env::var_os("RINGBOLT_TEST_CHUNKS") else { return };
@@ -118,7 +118,7 @@ fn put_object(store: Store) {
     store.put("o", three().collect::<Payload>()).unwrap();
 }
 
-/// Three chunks are three slices of one call: nobody makes one buffer of them.
+/// Three chunks are written with one call, without copying them into one buffer.
 #[test]
 fn chunks_are_written_by_one_call() {
     if Command::new("strace").arg("-V").output().is_err() {

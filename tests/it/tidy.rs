@@ -1,4 +1,4 @@
-//! Rules of the house that no compiler checks.
+//! Project rules that the compiler does not check.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,12 +29,12 @@ fn one_file_is_unsafe_and_none_is_long() {
     for path in files {
         let text = fs::read_to_string(&path).unwrap();
         let name = path.strip_prefix(root).unwrap().display().to_string();
-        assert!(text.lines().count() <= 400, "{name} is long: does it still hold one noun?");
+        assert!(text.lines().count() <= 400, "{name} is too long: split it");
         assert!(
             text.starts_with("//!") || text.starts_with("#![doc") || name.ends_with("_tests.rs"),
-            "{name} says nothing"
+            "{name} has no module documentation"
         );
-        // One file holds unsafe code; another declares a foreign function that is safe to call.
+        // One file contains unsafe code; another declares a foreign function that is safe to call.
         let opens = text.contains(&["allow(", "unsafe_code)"].concat());
         assert_eq!(opens, ["src/engine/uring/ring.rs", "src/fs/sys/range.rs"].contains(&&*name), "{name}");
         assert_eq!(text.contains(&["unsafe", " {"].concat()), name == "src/engine/uring/ring.rs", "{name}");
@@ -48,19 +48,19 @@ fn pages() -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|end| end == "md")).collect()
 }
 
-/// A page without the code in it, which has brackets of its own.
+/// A page without its code, which may contain brackets.
 fn prose(page: &str) -> String {
     let parts = page.split("```").step_by(2);
     parts.flat_map(|part| part.split('`').step_by(2)).collect::<Vec<_>>().join("code")
 }
 
-/// What the links and images of a page point to.
+/// The targets of the links and images of a page.
 fn targets(page: &str) -> Vec<String> {
     let text = prose(page);
     text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(str::to_owned).collect()
 }
 
-/// The fragments by which GitHub finds the headings of a page.
+/// The fragments that GitHub generates for the headings of a page.
 fn fragments(page: &str) -> Vec<String> {
     let slug = |heading: &str| {
         let kept = heading.trim().to_lowercase().replace(' ', "-");
@@ -80,7 +80,7 @@ fn every_link_leads_somewhere() {
         for target in targets(&text).iter().filter(|target| !target.contains("://")) {
             let (path, fragment) = target.split_once('#').unwrap_or((target, ""));
             let file = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
-            assert!(file.exists(), "{page:?} links to {target}, which is not there");
+            assert!(file.exists(), "{page:?} links to {target}, which does not exist");
             if !fragment.is_empty() {
                 let headings = fragments(&fs::read_to_string(&file).unwrap());
                 assert!(

@@ -1,4 +1,4 @@
-//! Single writes on a runtime of tokio-uring.
+//! Single writes on a tokio-uring runtime.
 
 use std::fs;
 use std::future::{Future, poll_fn};
@@ -17,7 +17,7 @@ use crate::help::*;
 use crate::mounts::{tmpfs, with_mounts};
 use crate::refusals::refusing;
 
-/// Runs `test` in a fresh directory, on a runtime of its own; or says why there can be none.
+/// Runs `test` in a fresh directory and on a new runtime, or prints why that is not possible.
 fn on_ring<F: Future<Output = ()>>(test: impl FnOnce(PathBuf) -> F) {
     let dir = dir();
     match start(test(dir.path().to_owned())) {
@@ -62,13 +62,13 @@ fn many_at_once_are_each_whole() {
     });
 }
 
-/// A task of the runtime that is under way.
+/// A running task of the runtime.
 fn ringbolt_task<T: 'static>(task: impl Future<Output = T> + 'static) -> tokio::task::JoinHandle<T> {
     tokio::task::spawn_local(task)
 }
 
 #[test]
-fn a_failure_is_told_and_leaves_nothing() {
+fn a_failure_is_reported_and_leaves_nothing() {
     on_ring(|dir| async move {
         let at = |name: &str| PathBuf::from(format!("{}/{name}", dir.display()));
         for path in [at(""), at("f/"), at("nul\0"), at(&"x".repeat(256)), at(".ringbolt-x"), "".into(), "..".into()] {
@@ -112,7 +112,7 @@ fn a_bare_name_is_in_the_current_directory() {
     });
 }
 
-/// All steps are in the directory that was opened first.
+/// All steps use the directory that was opened first.
 #[test]
 fn a_directory_may_be_renamed_or_removed_meanwhile() {
     on_ring(|dir| async move {
@@ -142,7 +142,7 @@ fn a_directory_may_be_renamed_or_removed_meanwhile() {
     });
 }
 
-/// Polls until the future has been pending once more than so often; what it gave, if it came to that.
+/// Polls until the future was pending more than this many times. Returns its result, if it completed.
 async fn pending_so_often<F: Future + Unpin>(mut future: F, mut polls: usize) -> Option<F::Output> {
     poll_fn(|context| match pin!(&mut future).poll(context) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -155,7 +155,7 @@ async fn pending_so_often<F: Future + Unpin>(mut future: F, mut polls: usize) ->
     .await
 }
 
-/// At each await in turn: the target is whole, and nothing stays behind.
+/// Drops the future at each await in turn: the target is complete, and no temporary file stays behind.
 #[test]
 fn a_future_that_is_dropped_leaves_the_old_content_or_the_new() {
     on_ring(|dir| async move {
@@ -175,7 +175,7 @@ fn a_future_that_is_dropped_leaves_the_old_content_or_the_new() {
                 assert!(found == new && polls >= 6 && kept >= 4, "{polls} {kept}");
                 break;
             }
-            // What was under way comes to its end while others go on; then there is nothing but whole files.
+            // Pending requests complete while other futures run; then there are only complete files.
             for _ in 0..3 {
                 write(dir.join("other"), "x").await.unwrap();
             }
@@ -190,7 +190,7 @@ fn a_future_that_is_dropped_leaves_the_old_content_or_the_new() {
     });
 }
 
-/// The runtime ends under it: whole or untouched, and no temporary but an empty one.
+/// The runtime ends during the write: the target is complete or unchanged, and only an empty temporary file may remain.
 #[test]
 fn a_runtime_that_ends_leaves_the_old_content_or_the_new() {
     for polls in 0..8 {
@@ -204,21 +204,21 @@ fn a_runtime_that_ends_leaves_the_old_content_or_the_new() {
                 let name = temporary.file_name().unwrap().to_str().unwrap();
                 assert!(name.starts_with(".ringbolt-w"), "{name}");
             }
-            // A store there sees only the file.
+            // A store there lists only the file.
             let store = ringbolt::Store::builder(&dir).adopt(true).create_if_missing(true).open().unwrap();
             assert_eq!(store.list("").unwrap().map(Result::unwrap).collect::<Vec<_>>(), ["f"]);
         });
     }
 }
 
-/// A runtime of another thread, which ends with its future.
+/// A runtime on another thread, which ends with its future.
 fn start_elsewhere(path: PathBuf, polls: usize) -> bool {
     let run = move || start(pending_so_often(Box::pin(write(path, pattern(7000))), polls)).is_ok();
     std::thread::spawn(run).join().unwrap()
 }
 
 #[test]
-fn io_uring_refused_by_seccomp_is_told_in_words() {
+fn io_uring_refused_by_seccomp_is_explained() {
     for errno in [libc::EPERM, libc::ENOSYS] {
         refusing(libc::SYS_io_uring_setup, errno, || {
             let error = start(async {}).unwrap_err();
@@ -232,7 +232,7 @@ fn io_uring_refused_by_seccomp_is_told_in_words() {
     });
 }
 
-/// No room for the content: the write is short, is gone on with, and then fails.
+/// No space for the content: the write is short, is continued, and then fails.
 #[test]
 fn a_disk_that_fills_up_in_the_middle_leaves_the_old_content() {
     with_mounts("a disk that fills up under tokio-uring", |dir| {
@@ -252,7 +252,7 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_old_content() {
     });
 }
 
-/// The device is full and the page cache is not: the writes succeed and the sync fails. Nothing may be renamed then.
+/// The device is full but the page cache is not: the writes succeed and the sync fails. Then nothing may be renamed.
 #[test]
 fn a_sync_that_fails_leaves_the_old_content() {
     with_mounts("a failing sync under tokio-uring", |dir| {
@@ -272,7 +272,7 @@ fn a_sync_that_fails_leaves_the_old_content() {
 
 /// procfs cannot sync a directory, nor hold a file.
 #[test]
-fn a_filesystem_that_holds_no_files_is_told() {
+fn a_filesystem_without_files_is_reported() {
     on_ring(|dir| async move {
         let error = unchanged(write("/proc/self/f", "x").await, &dir);
         assert_eq!(error.step(), Step::CreateTemp, "{error}");

@@ -1,4 +1,4 @@
-//! The events that a subscriber of `tracing` gets.
+//! The `tracing` events of the crate.
 
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
@@ -9,9 +9,9 @@ use tracing::{Event, Metadata, Subscriber};
 
 use crate::help::*;
 
-/// Keeps the text of every event of this crate.
+/// A subscriber that records the text of every event of this crate.
 #[derive(Clone, Default)]
-struct Listener(Arc<Mutex<Vec<String>>>);
+struct Recorder(Arc<Mutex<Vec<String>>>);
 
 struct Text(String);
 
@@ -21,7 +21,7 @@ impl Visit for Text {
     }
 }
 
-impl Subscriber for Listener {
+impl Subscriber for Recorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("ringbolt")
     }
@@ -46,9 +46,9 @@ impl Subscriber for Listener {
 }
 
 #[test]
-fn a_subscriber_hears_of_opening_and_of_failures() {
+fn opening_and_failures_emit_events() {
     each_engine(|engine, dir| {
-        let listener = Listener::default();
+        let listener = Recorder::default();
         tracing::subscriber::with_default(listener.clone(), || {
             let store = open(dir, engine);
             store.put("k", "1").unwrap();

@@ -1,4 +1,4 @@
-//! Versions: each put has one of its own, and what is compared with it.
+//! Versions: each put gets a new one, and conditional changes compare it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,8 +15,8 @@ use crate::help::*;
 
 #[test]
 fn every_put_has_a_version_of_its_own() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         let mut all: Vec<Version> = (0..200).map(|_| store.put("k", "alone").unwrap()).collect();
         assert!(all.is_sorted_by(|a, b| a < b));
         thread::scope(|scope| {
@@ -28,12 +28,12 @@ fn every_put_has_a_version_of_its_own() {
                 .collect();
             for thread in threads {
                 let versions = thread.join().unwrap();
-                // One caller after another: they rise.
-                assert!(versions.is_sorted_by(|a, b| a < b), "{way:?}");
+                // For consecutive puts they increase.
+                assert!(versions.is_sorted_by(|a, b| a < b), "{config:?}");
                 all.extend(versions);
             }
         });
-        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 2200, "{way:?}");
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 2200, "{config:?}");
         let (content, version) = store.get_versioned("k").unwrap();
         assert!(all.contains(&version.unwrap()) && !content.is_empty());
     });
@@ -53,11 +53,11 @@ fn put_any_way(store: &Store, way: usize) -> Version {
 
 #[test]
 fn what_a_put_returns_is_what_the_file_says() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         let agree = |key: &str, version: Version| {
             let metadata = store.metadata(key).unwrap();
-            assert_eq!(metadata.version, Some(version), "{way:?}");
+            assert_eq!(metadata.version, Some(version), "{config:?}");
             assert_eq!(store.get_versioned(key).unwrap().1, Some(version));
             assert_eq!(store.reader().get_versioned(key).unwrap(), store.get_versioned(key).unwrap());
             assert_eq!(fs::metadata(dir.join(key)).unwrap().modified().unwrap(), metadata.modified);
@@ -91,15 +91,15 @@ fn what_a_put_returns_is_what_the_file_says() {
 
 #[test]
 fn a_version_is_good_for_one_put() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
-        for in_company in [false, true] {
-            // While something else is under way, changes go through a batch.
-            let beside = |i: usize| in_company.then(|| Box::pin(store.put_async(format!("beside/{i}"), "x")));
+    each_config(|config, dir| {
+        let store = config.open(dir);
+        for concurrent in [false, true] {
+            // While another change is running, changes go through a batch.
+            let other = |i: usize| concurrent.then(|| Box::pin(store.put_async(format!("other/{i}"), "x")));
             let put_if = |key: &str, version, bytes: &'static str| {
-                let (beside, done) = (beside(0), store.put_if_async(key.to_owned(), version, bytes));
-                match beside {
-                    Some(beside) => futures::executor::block_on(async { futures::join!(beside, done).1 }),
+                let (other, done) = (other(0), store.put_if_async(key.to_owned(), version, bytes));
+                match other {
+                    Some(other) => futures::executor::block_on(async { futures::join!(other, done).1 }),
                     None => store.put_if(key, version, bytes),
                 }
             };
@@ -107,8 +107,8 @@ fn a_version_is_good_for_one_put() {
             let second = put_if("d/k", first, "2").unwrap();
             assert!(second > first);
             assert!(unchanged(put_if("d/k", first, "3"), dir).is_version_mismatch());
-            assert_eq!(store.get_versioned("d/k").unwrap(), ("2".into(), Some(second)), "{way:?}");
-            // What is not there has no version, nor has a directory.
+            assert_eq!(store.get_versioned("d/k").unwrap(), ("2".into(), Some(second)), "{config:?}");
+            // A missing key has no version; nor has a directory.
             assert!(unchanged(put_if("d/none", second, "4"), dir).is_version_mismatch());
             assert!(unchanged(store.delete_if("d/none", second), dir).is_version_mismatch());
             let error = unchanged(put_if("d", second, "5"), dir);
@@ -123,11 +123,11 @@ fn a_version_is_good_for_one_put() {
     });
 }
 
-/// No directory is made for what is not there: it would stay, and be in the way of a key of its name.
+/// A failed conditional change creates no directory, which would stay and block a key of that name.
 #[test]
 fn where_there_is_no_directory_there_is_no_version() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         let first = store.put("file", "1").unwrap();
         let expecting = PutOptions::new().expect_version(first);
         for key in ["d/k", "d/e/k", "file/k"] {
@@ -139,11 +139,11 @@ fn where_there_is_no_directory_there_is_no_version() {
             assert!(store.delete(key).unwrap_err().is_not_found());
         }
         store.put("d", "a file").unwrap();
-        // But one that a change before it in a batch makes is there.
+        // But it uses a directory created by an earlier change in the same batch.
         let mut batch = store.batch();
         batch.rename("file", "new/file").put_if("new/file", first, "2").put_if("new/none", first, "2");
         for i in 0..64 {
-            batch.put(format!("beside/{i}"), "x");
+            batch.put(format!("other/{i}"), "x");
         }
         let results = batch.commit().into_results();
         assert!(results[..2].iter().all(Result::is_ok), "{results:?}");
@@ -152,7 +152,7 @@ fn where_there_is_no_directory_there_is_no_version() {
     });
 }
 
-/// A put of another content with the same version in mind, a delete and a put of the same bytes: nothing but the version counts.
+/// Only the version counts: equal content from a later put does not match.
 #[test]
 fn equal_content_is_not_an_equal_version() {
     each_engine(|engine, dir| {
@@ -170,8 +170,8 @@ fn equal_content_is_not_an_equal_version() {
 
 #[test]
 fn a_guard_is_committed_only_on_its_version() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         let first = store.put("k", "old").unwrap();
         let begin = |text: &str| {
             let mut file = store.writer("k", PutOptions::new().mode(0o640).expect_version(first)).unwrap();
@@ -189,24 +189,24 @@ fn a_guard_is_committed_only_on_its_version() {
         assert!(missing.commit().unwrap_err().error().is_version_mismatch());
         assert!(temporaries(dir).is_empty());
         assert!(!dir.join("none").exists());
-        // Of many at once, one.
+        // Of many concurrent ones, one succeeds.
         let now = store.metadata("k").unwrap().version.unwrap();
         let files: Vec<_> = (0..8).map(|_| store.writer("k", PutOptions::new().expect_version(now)).unwrap()).collect();
         let done: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> = files.into_iter().map(|file| scope.spawn(|| file.commit())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1, "{way:?}");
+        assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1, "{config:?}");
         assert!(done.into_iter().filter_map(Result::err).all(|rejected| rejected.error().is_version_mismatch()));
         assert!(temporaries(dir).is_empty());
     });
 }
 
-/// Read, add one, put if nobody else has: no increment is lost.
+/// Tasks read a counter, add one, and put it conditionally: no increment is lost.
 #[test]
 fn counters_count() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         store.put("counter", "0").unwrap();
         thread::scope(|scope| {
             for _ in 0..16 {
@@ -217,7 +217,7 @@ fn counters_count() {
                 });
             }
         });
-        assert_eq!(store.get("counter").unwrap(), "800", "{way:?}");
+        assert_eq!(store.get("counter").unwrap(), "800", "{config:?}");
         assert!(temporaries(dir).is_empty());
     });
 }
@@ -269,8 +269,8 @@ fn once(store: &Store, put: impl Fn(Version, String) -> ringbolt::Result<Version
 
 #[test]
 fn a_rename_takes_the_version_along() {
-    each_way(|way, dir| {
-        let store = way.open(dir);
+    each_config(|config, dir| {
+        let store = config.open(dir);
         let first = store.put("a", "1").unwrap();
         let replaced = store.put("b", "2").unwrap();
         store.rename("a", "b").unwrap();

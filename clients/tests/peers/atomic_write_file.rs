@@ -1,4 +1,4 @@
-//! `atomic_write_file::AtomicWriteFile`, as it comes.
+//! `atomic_write_file::AtomicWriteFile`, with its defaults.
 
 use std::fs;
 use std::io::{ErrorKind, Write};

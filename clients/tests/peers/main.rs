@@ -1,9 +1,7 @@
-//! What other crates that replace files ask of the kernel, and ringbolt beside them: the evidence for
-//! `docs/comparison.md`.
+//! The system calls that ringbolt and other crates make to replace files: the evidence for `docs/comparison.md`.
 //!
-//! A call is written as `sync d/k`, where the path is beneath a directory of the test's own (`.` is that directory
-//! itself) and `TEMP` is a name that the crate has chosen. The lists are complete: a version that asks for more, or for
-//! less, fails.
+//! A call is written as `sync d/k`. The path is relative to the test's directory (`.` is that directory itself), and
+//! `TEMP` is a name chosen by the crate. The lists are complete: a test fails if a version makes more or fewer calls.
 
 mod atomic_write_file;
 mod atomicwrites;

@@ -1,4 +1,4 @@
-//! `object_store::local::LocalFileSystem`, as it comes and `with_fsync(true)`.
+//! `object_store::local::LocalFileSystem`, with its defaults and `with_fsync(true)`.
 
 use futures::executor::block_on;
 use object_store::local::LocalFileSystem;
@@ -159,7 +159,7 @@ fn with_fsync_a_multipart_upload_is_durable_on_complete() {
     seen.is(&["create k#1", "write k#1", "sync k#1", "rename k#1 k", "sync ."], &["k: partpart"]);
 }
 
-/// The place of the part that was given up is filled with zeros.
+/// The place of the dropped part is filled with zeros.
 #[test]
 fn an_upload_that_lacks_a_part_is_published() {
     let seen = traced(|case| {
@@ -208,7 +208,7 @@ fn a_write_that_fails_leaves_the_old_content() {
     seen.is(&[calls, calls].concat(), &["k: old"]);
 }
 
-/// Every later store walks round it, and no listing shows it.
+/// Later stores ignore it, and no listing shows it.
 #[test]
 fn what_a_crash_leaves_stays() {
     let seen = traced(|case| {
@@ -240,7 +240,7 @@ fn a_file_that_cannot_be_synced_is_not_published() {
     seen.is(&["create k#1", "write k#1", "sync k#1: EIO", "unlink k#1"], &["k: old"]);
 }
 
-/// The error calls it a failed rename, but the new content is there; and nothing is refused afterwards.
+/// The error says that the rename failed, but the new content is there. Later writes are not refused.
 #[test]
 fn a_directory_that_cannot_be_synced_stops_nothing() {
     let fault = Fault { inject: "fsync:error=EIO:when=2", on: None };
@@ -271,7 +271,7 @@ fn puts_at_once_share_no_syncs() {
     seen.count("sync ", 128..=128);
 }
 
-/// Whoever finds the directory takes it for durable, while its maker still syncs the one above it.
+/// A second put finds the directory and treats it as durable, while the first is still syncing the parent.
 #[test]
 fn a_put_does_not_wait_for_the_directory_that_another_makes() {
     let fault = Fault { inject: "fsync:delay_enter=8000000", on: Some(".") };

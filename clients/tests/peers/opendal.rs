@@ -1,4 +1,4 @@
-//! OpenDAL's service `fs`, as it comes and with `atomic_write_dir`.
+//! OpenDAL's service `fs`, with its defaults and with `atomic_write_dir`.
 
 use std::fs;
 
@@ -80,7 +80,7 @@ fn by_default_a_create_only_write_shows_a_part() {
     seen.is(&["create k", "write k", "sync k"], &["k: new"]);
 }
 
-/// It looks whether there is a file before it writes, and then renames over whatever is there.
+/// It checks for an existing file before writing, but the rename then replaces whatever is there.
 #[test]
 fn with_a_directory_a_create_only_write_replaces_what_came_between() {
     let seen = traced(|case| {
@@ -140,7 +140,7 @@ fn a_multipart_write_is_synced_and_its_name_is_not() {
     seen.is(&[&first[..], &FILE, &["rename tmp/TEMP k2"]].concat(), &files);
 }
 
-/// Attributes come after the sync, and after the new name.
+/// Attributes are set after the sync and after the rename.
 #[test]
 fn attributes_are_kept_but_not_with_the_content() {
     let seen = traced(|case| {

@@ -1,4 +1,4 @@
-//! `ringbolt::write` and `ringbolt::Store`, on the engine whose calls strace can see.
+//! `ringbolt::write` and `ringbolt::Store`, with the portable engine, whose calls strace can see.
 
 use std::path::Path;
 
@@ -133,7 +133,7 @@ fn a_file_that_cannot_be_synced_is_not_published() {
 /// Until it is reopened.
 #[test]
 fn a_directory_that_cannot_be_synced_stops_further_writes() {
-    // What makes a directory syncs it first; the second sync of `d` is that of the put.
+    // Creating the directory syncs it first; the second sync of `d` is that of the put.
     let fault = Fault { inject: "fsync:error=EIO:when=2", on: Some("d") };
     let seen = faulty(fault, |case| {
         let store = open(&case.dir);

@@ -1,4 +1,4 @@
-//! `ringbolt::object_store::RingboltStore`, on the engine whose calls strace can see.
+//! `ringbolt::object_store::RingboltStore`, with the portable engine, whose calls strace can see.
 
 use futures::executor::block_on;
 use object_store::path::Path;
@@ -20,7 +20,7 @@ fn k() -> Path {
 }
 
 const FILE: [&str; 3] = ["create TEMP", "write TEMP", "sync TEMP"];
-/// Of the committing thread: it has the file written out first, so that files of one commit share the journal's.
+/// The calls of the committing thread. It starts writeback first, so that files of one commit share a journal commit.
 const QUEUED: [&str; 5] = ["create TEMP", "write TEMP", "sync_file_range TEMP", "sync_file_range TEMP", "sync TEMP"];
 const NAME: [&str; 2] = ["rename TEMP k", "sync ."];
 
@@ -82,7 +82,7 @@ fn deletes_and_renames_are_durable() {
     seen.is(&calls, &["d/", "e/k2: old"]);
 }
 
-/// A copy of the bytes where the other store makes a link.
+/// Copies the bytes, where the other store makes a hard link.
 #[test]
 fn a_create_only_rename_copies() {
     let seen = traced(|case| {

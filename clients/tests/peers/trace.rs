@@ -1,4 +1,4 @@
-//! What a case asked of the kernel: each test runs itself again beneath strace, and reads what was said there.
+//! Records the system calls of a test case: each test runs itself again under strace, and parses the output.
 
 use std::any::type_name_of_val;
 use std::collections::HashMap;
@@ -17,18 +17,18 @@ const CALLS: &str = "trace=openat,write,pwrite64,copy_file_range,fsync,fdatasync
                      link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat,setxattr,lsetxattr,fsetxattr,io_uring_enter";
 const DIR: &str = "RINGBOLT_TEST_PEER";
 const MODE: u32 = 0o604;
-/// Names that the cases give. Any other is a temporary one.
+/// The names used by the cases. Any other name is temporary.
 const NAMES: [&str; 9] = ["k", "k2", "k#1", "k2#1", "d", "e", "tmp", "tmpfile.tmp", ".ringbolt"];
-/// The largest file that a limited case may write.
+/// The file size limit of a limited case.
 pub const LIMIT: usize = 64 << 10;
 
-/// Says in one line what is not tested here, and why. Not captured, unlike what a test prints.
+/// Prints in one line which test is skipped and why. Bypasses output capture.
 fn skip(what: &str, why: impl std::fmt::Display) -> Seen {
     let _ = writeln!(std::io::stderr(), "skipped {what}: {why}");
     Seen(None)
 }
 
-/// The child's end of a case: the directory that it has for itself.
+/// A case as the child sees it: its own directory.
 pub struct Case {
     pub dir: PathBuf,
 }
@@ -38,14 +38,14 @@ impl Case {
         self.dir.join(name)
     }
 
-    /// A file that was there before, not made by the crate that is looked at, with a mode that none makes.
+    /// Creates a file beforehand, without the tested crate, with a mode that no crate uses.
     pub fn old(&self, name: &str) {
         fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
         fs::write(self.path(name), "old").unwrap();
         fs::set_permissions(self.path(name), PermissionsExt::from_mode(MODE)).unwrap();
     }
 
-    /// Only what is done between this and [`end`](Case::end), or the end of the process, counts.
+    /// Starts recording. Only calls between this and [`end`](Case::end), or the end of the process, count.
     pub fn begin(&self) {
         assert!(fs::File::open(self.path("begin")).is_err());
     }
@@ -54,31 +54,31 @@ impl Case {
         assert!(fs::File::open(self.path("end")).is_err());
     }
 
-    /// From now on a file cannot grow beyond [`LIMIT`].
+    /// Limits file sizes to [`LIMIT`] from now on.
     pub fn limit(&self) {
-        // Its default would end the process. Threads inherit it from the one that starts them.
+        // The default action of SIGXFSZ ends the process. Threads inherit the mask.
         SigSet::from_iter([Signal::SIGXFSZ]).thread_block().unwrap();
         let hard = getrlimit(Resource::RLIMIT_FSIZE).unwrap().1;
         setrlimit(Resource::RLIMIT_FSIZE, LIMIT as u64, hard).unwrap();
     }
 
-    /// Ends the process at once: nothing is dropped.
+    /// Ends the process at once, without dropping anything.
     pub fn crash<T>(&self, _alive: T) -> ! {
         self.end();
         std::process::exit(0)
     }
 }
 
-/// What is to be looked at, and what is to fail.
+/// Which calls should fail.
 #[derive(Default)]
 pub struct Fault {
-    /// As strace has it: `fsync:error=EIO:when=1`.
+    /// In the syntax of strace: `fsync:error=EIO:when=1`.
     pub inject: &'static str,
-    /// Only calls on this name, or all.
+    /// Fail only calls on this name; `None` for all calls.
     pub on: Option<&'static str>,
 }
 
-/// What became of a case; nothing in the child, and where there is no strace.
+/// The result of a case; `None` in the child, and if strace is missing.
 pub struct Seen(Option<(TempDir, Vec<String>)>);
 
 /// Runs a case in a child.
@@ -86,9 +86,9 @@ pub fn traced(case: impl FnOnce(&Case)) -> Seen {
     faulty(Fault::default(), case)
 }
 
-/// Runs a case in a child whose system calls fail as is told.
+/// Runs a case in a child whose system calls fail as specified.
 pub fn faulty(fault: Fault, case: impl FnOnce(&Case)) -> Seen {
-    // `peers::module::test::{{closure}}`: the child runs that test alone.
+    // `peers::module::test::{{closure}}`: the child runs only that test.
     let name = type_name_of_val(&case).to_owned();
     let name = name.split_once("::").unwrap().1.trim_end_matches("::{{closure}}");
     if let Some(dir) = std::env::var_os(DIR) {
@@ -119,7 +119,7 @@ pub fn faulty(fault: Fault, case: impl FnOnce(&Case)) -> Seen {
 }
 
 impl Seen {
-    /// These calls in this order and no others, and then these files and no others.
+    /// Asserts exactly these calls, in this order, and exactly these files afterwards.
     #[track_caller]
     pub fn is<C: AsRef<str> + Debug>(self, calls: &[C], files: &[&str]) -> Seen {
         if let Some((_, seen)) = &self.0 {
@@ -129,7 +129,7 @@ impl Seen {
         self.leaves(files)
     }
 
-    /// These files and no others: `name: content`.
+    /// Asserts exactly these files, as `name: content`.
     #[track_caller]
     pub fn leaves(self, files: &[&str]) -> Seen {
         if let Some((dir, _)) = &self.0 {
@@ -150,7 +150,7 @@ impl Seen {
         })
     }
 
-    /// How many of the calls begin like that.
+    /// The number of calls that start with this text.
     #[track_caller]
     pub fn count(self, start: &str, expected: std::ops::RangeInclusive<usize>) -> Seen {
         if let Some((_, seen)) = &self.0 {
@@ -160,7 +160,7 @@ impl Seen {
         self
     }
 
-    /// What is done later, in this process.
+    /// Runs `act` afterwards, in this process.
     #[track_caller]
     pub fn then(self, later: impl FnOnce(&Path)) -> Seen {
         if let Some((dir, _)) = &self.0 {
@@ -170,7 +170,7 @@ impl Seen {
     }
 }
 
-/// What can be seen, but not in a store's own directory.
+/// The visible files, without a store's own directory.
 fn look(dir: &Path, root: &Path, found: &mut Vec<String>) {
     let entries: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     for path in entries.iter().filter(|path| !path.ends_with(".ringbolt")) {
@@ -190,7 +190,7 @@ fn look(dir: &Path, root: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// The calls between the marks, each in a few words; of several writes to a file that follow one another, one.
+/// The calls between the marks, abbreviated. Consecutive writes to a file are merged.
 fn between(log: &str, root: &Path) -> Vec<String> {
     let (mut calls, mut began, mut unfinished) = (Vec::new(), false, HashMap::new());
     for line in log.lines() {
@@ -218,7 +218,7 @@ fn between(log: &str, root: &Path) -> Vec<String> {
     calls
 }
 
-/// `fsync(5</dir/k>) = 0` is "sync k", where that is in the directory that matters.
+/// Abbreviates `fsync(5</dir/k>) = 0` to "sync k", if the path is in the test's directory.
 fn words(line: &str, root: &Path) -> Option<String> {
     let (name, rest) = line.split_once('(')?;
     let (arguments, result) = rest.rsplit_once(" = ")?;
@@ -256,13 +256,13 @@ fn words(line: &str, root: &Path) -> Option<String> {
     };
     match result.strip_prefix("-1 ").and_then(|error| error.split(' ').next()) {
         None => Some(call),
-        // Is it there already? Must a directory be made? That changes nothing.
+        // Skip lookups and failed calls, which change nothing.
         Some("ENOENT" | "EEXIST") if ["openat", "mkdir", "mkdirat"].contains(&name) => None,
         Some(error) => Some(format!("{call}: {error}")),
     }
 }
 
-/// A path beneath the directory, with the same word for any temporary name.
+/// A path relative to the directory, with temporary names replaced by `TEMP`.
 fn short(path: &Path, root: &Path) -> Option<String> {
     let parts = path.strip_prefix(root).ok()?.iter().map(|part| part.to_str().unwrap());
     let parts: Vec<&str> = parts.map(|part| if NAMES.contains(&part) { part } else { "TEMP" }).collect();

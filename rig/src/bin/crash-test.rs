@@ -1,4 +1,4 @@
-//! Cuts the power of real filesystems under the crate, many times, and says whether anything was lost.
+//! Simulates many power cuts on real filesystems, and reports whether the crate lost anything.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -15,38 +15,39 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
 use ringbolt_rig::crash::{Cell, Lab, Tally, Trial, gate, hunt, promises, table};
 
-/// How much longer a wrong protocol is looked at that has not been caught yet.
+/// How many times more states to try for a wrong protocol that is not caught yet.
 const PATIENCE: usize = 8;
 
-/// Cuts the power of ext4, xfs and btrfs under the crate, and says whether anything was lost.
+/// Simulates power cuts on ext4, xfs and btrfs, and reports whether the crate lost anything.
 ///
-/// Prints one table for what is promised, where every cell must be 0 violations, and one for wrong protocols, each of which must
-/// be caught; the status is 0 if all is so, 1 if not. Needs root, FUSE, loop devices and the three mkfs.
+/// Prints one table of promises, where every cell must have 0 violations, and one of wrong protocols, each of which
+/// must be caught. The exit status is 0 if so, else 1. Needs root, FUSE, loop devices and the three mkfs.
 #[derive(Debug, Parser)]
 #[command(name = "crash-test")]
 struct Args {
-    /// Crash states for each promise.
+    /// Number of crash states per promise.
     #[arg(long, default_value_t = 60)]
     states: usize,
-    /// Crash states for each wrong protocol; up to 8 times as many until it is caught.
+    /// Number of crash states per wrong protocol; up to 8 times as many until it is caught.
     #[arg(long, default_value_t = 40)]
     gate_states: usize,
-    /// Repeats a run: the same operations, and the same choice of states. The kernel's own writes may come at other moments.
+    /// Repeat a run: the same operations and the same choice of states. The timing of the kernel's own writes may
+    /// differ.
     #[arg(long)]
     seed: Option<u64>,
-    /// Only cells whose name contains this, such as "xfs/put/uring"; can be given more than once.
+    /// Run only cells whose name contains this, such as "xfs/put/uring"; can be repeated.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
-    /// How many disks at once.
+    /// Number of disks to test in parallel.
     #[arg(long, default_value_t = thread::available_parallelism().map_or(1, |n| n.get()))]
     jobs: usize,
-    /// Where the disk of a cell's first violation is kept.
+    /// Directory to save the disk image of each cell's first violation in.
     #[arg(long, value_name = "DIR", default_value = "target/crash-test")]
     keep: PathBuf,
-    /// Also prints the first violation of each wrong protocol.
+    /// Also print the first violation of each wrong protocol.
     #[arg(long)]
     show: bool,
-    /// Names the cells and does nothing.
+    /// List the cells and exit.
     #[arg(long)]
     list: bool,
 }
@@ -64,30 +65,30 @@ fn main() -> ExitCode {
     }
 }
 
-/// One of the cells, and whether it must be caught.
+/// A cell, and whether it must be caught.
 #[derive(Clone, Copy)]
-struct Work {
+struct Job {
     number: usize,
     cell: Cell,
     wrong: bool,
 }
 
-/// What came of it.
+/// The result of a cell.
 type Outcome = Result<Tally, String>;
 
 fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     let chosen = |cell: &Cell| args.only.is_empty() || args.only.iter().any(|text| cell.to_string().contains(text));
     let cells = promises().into_iter().map(|cell| (cell, false)).chain(gate().into_iter().map(|cell| (cell, true)));
-    let work: Vec<Work> = cells
+    let work: Vec<Job> = cells
         .filter(|(cell, _)| chosen(cell))
         .enumerate()
-        .map(|(number, (cell, wrong))| Work { number, cell, wrong })
+        .map(|(number, (cell, wrong))| Job { number, cell, wrong })
         .collect();
     if work.is_empty() {
         return Err("no cell has such a name: see --list".into());
     }
     if args.list {
-        for Work { cell, wrong, .. } in &work {
+        for Job { cell, wrong, .. } in &work {
             writeln!(io::stdout(), "{cell}{}", if *wrong { " (must be caught)" } else { "" })?;
         }
         return Ok(true);
@@ -98,8 +99,9 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     };
     say(&format!("crash-test: --seed {seed}, {} cells", work.len()));
     stop_at_signals()?;
-    // Everything that is mounted goes with this process, however it ends.
-    unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| format!("needs root: no mount namespace of its own: {errno}"))?;
+    // All mounts end with this process, however it ends.
+    unshare(CloneFlags::CLONE_NEWNS)
+        .map_err(|errno| format!("needs root: cannot create a mount namespace: {errno}"))?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
     let base = tempfile::Builder::new().prefix("ringbolt-crash-test.").tempdir()?;
     mount(Some("crash-test"), base.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
@@ -108,9 +110,9 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     report(args, &work, outcomes, seed)
 }
 
-/// Tries the cells on a few disks, and says of each what came of it when it is through.
-fn work_off(args: &Args, seed: u64, work: &[Work], base: &Path) -> io::Result<Vec<Option<Outcome>>> {
-    let todo = Mutex::new(work.iter().copied().collect::<VecDeque<Work>>());
+/// Runs the cells on several disks, and prints the result of each.
+fn work_off(args: &Args, seed: u64, work: &[Job], base: &Path) -> io::Result<Vec<Option<Outcome>>> {
+    let todo = Mutex::new(work.iter().copied().collect::<VecDeque<Job>>());
     let outcomes: Mutex<Vec<Option<Outcome>>> = Mutex::new(vec![None; work.len()]);
     let (done, all) = (AtomicUsize::new(0), work.len());
     let jobs = args.jobs.clamp(1, work.len());
@@ -146,7 +148,7 @@ fn work_off(args: &Args, seed: u64, work: &[Work], base: &Path) -> io::Result<Ve
     Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn try_one(args: &Args, seed: u64, Work { cell, wrong, .. }: Work, lab: &Lab) -> Outcome {
+fn try_one(args: &Args, seed: u64, Job { cell, wrong, .. }: Job, lab: &Lab) -> Outcome {
     let stop = || STOP.load(Ordering::Relaxed);
     let trial = |seed, states, keep| Trial { seed, states, keep };
     if !wrong {
@@ -164,10 +166,10 @@ fn try_one(args: &Args, seed: u64, Work { cell, wrong, .. }: Work, lab: &Lab) ->
     Ok(all)
 }
 
-/// Prints the tables, and what is wrong.
+/// Prints the tables and the failures.
 fn report(
     args: &Args,
-    work: &[Work],
+    work: &[Job],
     outcomes: Vec<Option<Outcome>>,
     seed: u64,
 ) -> Result<bool, Box<dyn std::error::Error>> {
@@ -222,7 +224,7 @@ fn report(
     Ok(wrong.is_empty())
 }
 
-/// At the first signal what is under way is ended and told; the second ends the process.
+/// The first signal stops the test and prints the results so far. The second ends the process.
 fn stop_at_signals() -> nix::Result<()> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     signals.thread_block()?;

@@ -1,6 +1,6 @@
-//! Serves an image in memory, of which every flush takes its time, for a loop device to be made of.
+//! Serves an image in memory with slow flushes, as the file of a loop device.
 //!
-//! Prints "ready" when the image can be opened, and serves it until SIGTERM, SIGINT or an unmount from outside.
+//! Prints "ready" when the image can be opened, and serves it until SIGTERM, SIGINT or an external unmount.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,16 +14,16 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{SigSet, Signal};
 use ringbolt_rig::Image;
 
-/// Serves a file "image", in memory, of which every flush takes its time.
+/// Serves a file "image" in memory, with slow flushes.
 #[derive(Debug, Parser)]
 #[command(name = "slow-device")]
 struct Args {
-    /// Where to mount the directory with the image.
+    /// Directory to mount the image at.
     dir: PathBuf,
-    /// How large the image is: bytes, or with K, M, G.
+    /// Size of the image: bytes, or with suffix K, M or G.
     #[arg(long, default_value = "3G", value_parser = size)]
     size: u64,
-    /// How much longer a flush takes: with us, ms or s.
+    /// Delay of a flush, with unit us, ms or s.
     #[arg(long, default_value = "0us", value_parser = time)]
     flush_delay: Duration,
 }
@@ -39,7 +39,8 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &Args) -> io::Result<()> {
-    // Before the first thread is started: they inherit it, and only the one that waits gets the signals.
+    // Block the signals before starting a thread, so that all threads inherit the mask and only the waiting one gets
+    // them.
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
     signals.thread_block()?;
     let dir = args.dir.canonicalize()?;
@@ -50,8 +51,8 @@ fn serve(args: &Args) -> io::Result<()> {
     mounted.join()
 }
 
-/// At the first signal the mount goes from its directory, but who uses the image is served to the end: a filesystem on it
-/// must be able to write back what it has. A second one is for those who do not want to wait for that.
+/// The first signal detaches the mount from its directory, but still serves open files: a filesystem on the image must
+/// be able to write back its data. The second signal exits at once.
 fn unmount_when_told(signals: &SigSet, dir: &Path) {
     if signals.wait().is_ok() {
         if let Err(e) = umount2(dir, MntFlags::MNT_DETACH) {
@@ -70,7 +71,7 @@ fn size(text: &str) -> Result<u64, String> {
         "K" => 10,
         "M" => 20,
         "G" => 30,
-        _ => return Err(format!("{unit:?} is none of K, M, G")),
+        _ => return Err(format!("{unit:?} is not one of K, M, G")),
     };
     number.checked_mul(1 << shift).filter(|size| *size <= i64::MAX as u64).ok_or_else(|| "too large".to_owned())
 }
@@ -83,7 +84,7 @@ fn time(text: &str) -> Result<Duration, String> {
         "s" => Ok(Duration::from_secs(number)),
         _ => Err("needs a unit: us, ms or s".to_owned()),
     }
-    // A typing error; and sums with "now" cannot overflow.
+    // Longer is a typing error. The limit also keeps sums with "now" from overflowing.
     .and_then(|time| if time > Duration::from_secs(60) { Err("more than a minute".to_owned()) } else { Ok(time) })
 }
 

@@ -1,4 +1,4 @@
-//! One operation by one protocol on one filesystem, and what came of cutting its power.
+//! One cell: an operation with a protocol on a filesystem, and the results of its power cuts.
 
 use std::fmt;
 
@@ -8,25 +8,25 @@ use super::lab::Filesystem;
 use super::mutant::Mutant;
 use super::workload::Operation;
 
-/// What is tried.
+/// What to test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// On which filesystem.
+    /// The filesystem.
     pub filesystem: Filesystem,
-    /// How it is mounted; "" as by default.
+    /// The mount options; empty for the defaults.
     pub options: &'static str,
-    /// What is done.
+    /// The operation.
     pub operation: Operation,
-    /// By which engine.
+    /// The engine.
     pub engine: Engine,
-    /// With which barrier.
+    /// The barrier.
     pub barrier: Barrier,
-    /// By which wrong protocol; none if by the right one.
+    /// The wrong protocol; `None` for the right one.
     pub mutant: Option<Mutant>,
 }
 
 impl Cell {
-    /// The name of its engine.
+    /// The name of the engine.
     pub fn engine_name(&self) -> &'static str {
         if self.engine == Engine::Uring { "uring" } else { "portable" }
     }
@@ -45,23 +45,23 @@ impl fmt::Display for Cell {
     }
 }
 
-/// What came of it.
+/// The results of a cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// States that were looked at.
+    /// Crash states tested.
     pub states: usize,
-    /// Of those, states of a second cut, during the recovery from the first.
+    /// Of those, states of a second cut during the recovery from the first.
     pub recuts: usize,
     /// Of those, states with a violation.
     pub violating: usize,
-    /// States that did not mount since a sector of the filesystem's own was torn: in none of the above.
+    /// States that did not mount because a sector of the filesystem's metadata was torn; not counted above.
     pub unmountable: usize,
-    /// The first violation, in words.
+    /// A description of the first violation.
     pub first: Option<String>,
 }
 
 impl Tally {
-    /// Both together.
+    /// Adds up two tallies.
     pub fn and(self, other: Tally) -> Tally {
         Tally {
             states: self.states + other.states,

@@ -1,4 +1,4 @@
-//! What a run tries: every promise of the crate; and the wrong protocols, each where it must be caught.
+//! The cells of a run: every promise of the crate, and the wrong protocols, each where it must be caught.
 
 use ringbolt::{Barrier, Engine};
 
@@ -9,13 +9,13 @@ use super::workload::Operation;
 
 const ENGINES: [Engine; 2] = [Engine::Portable, Engine::Uring];
 
-/// Every operation by every protocol on every filesystem: none may ever violate anything.
+/// Every operation with every protocol on every filesystem. None may have a violation.
 pub fn promises() -> Vec<Cell> {
     let mut cells = Vec::new();
     for filesystem in Filesystem::ALL {
         for operation in Operation::ALL {
             for engine in ENGINES {
-                // There a store refuses to open with it.
+                // A store refuses to open with this barrier there.
                 let holds = |barrier: &&Barrier| filesystem != Filesystem::Btrfs || **barrier != Barrier::Journal;
                 cells.extend(operation.barriers().iter().filter(holds).map(|&barrier| Cell {
                     filesystem,
@@ -31,8 +31,8 @@ pub fn promises() -> Vec<Cell> {
     cells
 }
 
-/// What must be caught, or the rest proves nothing: wrong protocols, and a right one on a filesystem that does not flush.
-/// Without `--cfg ringbolt_mutants`, only that one.
+/// Cells that must be caught, to prove that the test works: wrong protocols, and the right one on a filesystem that
+/// does not flush. Without `--cfg ringbolt_mutants`, only the latter.
 pub fn gate() -> Vec<Cell> {
     let strict = |filesystem, operation, engine| Cell {
         filesystem,
@@ -74,7 +74,7 @@ fn wrong() -> [(Mutant, &'static [Operation]); 0] {
     []
 }
 
-/// A journal that commits sizes and names together makes up for a missing fsync: that is what `Barrier::Journal` rests on.
+/// A journal that commits sizes and names together makes up for a missing fsync; `Barrier::Journal` relies on that.
 #[cfg(ringbolt_mutants)]
 fn loses_data(cell: &Cell) -> bool {
     cell.mutant != Some(Mutant::RangeForFileSync) || cell.filesystem == Filesystem::Btrfs

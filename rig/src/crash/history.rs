@@ -1,7 +1,7 @@
-//! What a program did and was told, and therefore what may be found after the power went.
+//! The history of a program's operations, and which contents it allows after a power cut.
 //!
-//! The rule is durable linearizability (Izraelevitz, Mendes and Scott, DISC 2016): what was acknowledged is there, or something
-//! newer; what was begun and not acknowledged is there or not, each change whole; nothing else is.
+//! The rule is durable linearizability (Izraelevitz, Mendes and Scott, DISC 2016). An acknowledged change is there, or
+//! a newer one. A change that was begun but not acknowledged is there completely or not at all. Nothing else is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,31 +9,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{Chunks, Disk};
 
-/// The files that are there, by key.
-pub type Found = BTreeMap<String, Vec<u8>>;
+/// The files found, by key.
+pub type Contents = BTreeMap<String, Vec<u8>>;
 
-/// What an operation makes of a key: a content, or nothing.
+/// The effect of an operation on a key: its new content, or `None` for a removal.
 pub type Effect = (String, Option<Arc<[u8]>>);
 
-/// The operation that made it so, none for the beginning; and what is there.
+/// An allowed content, and the operation that produced it (`None` for the initial state).
 type Allowed = (Option<usize>, Option<Arc<[u8]>>);
 
-/// Something that was asked for: one answer for all of its effects.
+/// An operation. All of its effects are acknowledged together.
 #[derive(Clone, Debug)]
 pub struct Op {
-    /// What it is, for messages.
+    /// A description, for messages.
     pub what: &'static str,
-    /// Where the log was when it was asked for.
+    /// The log position when it began.
     pub begun: usize,
-    /// Where the log was when it was acknowledged.
+    /// The log position when it was acknowledged.
     pub acknowledged: Option<usize>,
-    /// What it makes of which keys.
+    /// Its effects.
     pub effects: Vec<Effect>,
-    /// The operation that must be whole before anything of this one can be seen.
+    /// The operation that must be complete before any effect of this one is visible.
     pub after: Option<usize>,
 }
 
-/// Notes what is done while the disk records what that writes.
+/// Records operations while the disk records their writes.
 #[derive(Debug)]
 pub struct Notes {
     disk: Arc<Disk>,
@@ -47,42 +47,42 @@ struct Noted {
 }
 
 impl Notes {
-    /// Notes of what is done to a disk.
+    /// Creates notes for a disk.
     pub fn new(disk: &Arc<Disk>) -> Notes {
         Notes { disk: Arc::clone(disk), noted: Mutex::default() }
     }
 
-    /// From here on the disk records. All before it must be synced.
+    /// Starts recording. Everything before must be synced.
     pub fn start(&self) {
         let mut noted = self.noted();
         noted.base = Some(self.disk.record());
     }
 
-    /// An operation begins. Its number is for the acknowledgement.
+    /// Records that an operation begins. Returns its number, for the acknowledgement.
     pub fn begin(&self, what: &'static str, effects: Vec<Effect>, after: Option<usize>) -> usize {
         let mut noted = self.noted();
         noted.ops.push(Op { what, begun: self.disk.position(), acknowledged: None, effects, after });
         noted.ops.len() - 1
     }
 
-    /// It has returned `Ok`.
+    /// Records that an operation returned `Ok`.
     pub fn acknowledge(&self, op: usize) {
         let mut noted = self.noted();
         noted.ops[op].acknowledged = Some(self.disk.position());
     }
 
-    /// The same, where it is known only afterwards what it has written.
+    /// Like `acknowledged`, with effects that are known only afterwards.
     pub fn acknowledge_with(&self, op: usize, effects: Vec<Effect>) {
         self.acknowledge(op);
         self.noted().ops[op].effects = effects;
     }
 
-    /// How many operations there were so far.
+    /// The number of operations so far.
     pub fn count(&self) -> usize {
         self.noted().ops.len()
     }
 
-    /// What was done, and what was on the disk before.
+    /// Returns the history, with the initial contents.
     pub fn finish(self) -> (History, Chunks) {
         let Noted { ops, base } = self.noted.into_inner().unwrap_or_else(PoisonError::into_inner);
         (History { ops }, base.unwrap_or_else(|| self.disk.content()))
@@ -93,20 +93,20 @@ impl Notes {
     }
 }
 
-/// All that was done.
+/// All recorded operations.
 #[derive(Debug)]
 pub struct History {
     ops: Vec<Op>,
 }
 
-/// What was found and may not be.
+/// A content that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The file.
+    /// The key of the file.
     pub key: String,
-    /// What was found there.
+    /// The content found.
     pub found: String,
-    /// What may be there.
+    /// The contents allowed.
     pub allowed: String,
 }
 
@@ -117,8 +117,8 @@ impl fmt::Display for Violation {
 }
 
 impl History {
-    /// What was found that may not be there after a cut at this place of the log.
-    pub fn check(&self, found: &Found, cut: usize) -> Vec<Violation> {
+    /// The violations in `found` after a cut at this log position.
+    pub fn check(&self, found: &Contents, cut: usize) -> Vec<Violation> {
         let keys: BTreeSet<&String> =
             found.keys().chain(self.ops.iter().flat_map(|op| op.effects.iter().map(|(key, _)| key))).collect();
         let mut violations: Vec<Violation> =
@@ -148,7 +148,7 @@ impl History {
         })
     }
 
-    /// What may be under a key, with the operation that made it so.
+    /// The allowed contents of a key, each with its operation.
     fn allowed(&self, key: &str, cut: usize) -> Vec<Allowed> {
         let mut allowed = vec![(None, None)];
         for (n, op) in self.ops.iter().enumerate() {
@@ -165,8 +165,8 @@ impl History {
         allowed
     }
 
-    /// Nothing of an operation is to be seen before the one that it comes after is whole.
-    fn check_order(&self, found: &Found) -> Vec<Violation> {
+    /// Checks that no effect of an operation is visible before its predecessor is complete.
+    fn check_order(&self, found: &Contents) -> Vec<Violation> {
         let mut violations = Vec::new();
         for (n, op) in self.ops.iter().enumerate() {
             let Some(before) = op.after else { continue };
@@ -189,8 +189,8 @@ impl History {
         violations
     }
 
-    /// What is renamed has one of its names at any moment, or both.
-    fn check_moves(&self, found: &Found, cut: usize) -> Vec<Violation> {
+    /// Checks that a renamed file has its old name, its new one, or both.
+    fn check_moves(&self, found: &Contents, cut: usize) -> Vec<Violation> {
         let mut violations = Vec::new();
         for (n, op) in self.ops.iter().enumerate().filter(|(_, op)| op.begun < cut) {
             let [(from, None), (to, Some(_))] = &op.effects[..] else { continue };
@@ -205,8 +205,8 @@ impl History {
         violations
     }
 
-    /// The last operation that can have left a key as it is.
-    fn age(&self, key: &str, found: &Found) -> Option<usize> {
+    /// The last operation that can have produced the current content of a key.
+    fn age(&self, key: &str, found: &Contents) -> Option<usize> {
         self.ops.iter().rposition(|op| {
             op.effects
                 .iter()
@@ -246,12 +246,12 @@ impl History {
                 let same = common(content, bytes);
                 format!("{size}, of which the first {same} are as of {} ({} bytes)", self.describe_op(n), content.len())
             }
-            None => format!("{size} that nobody has written"),
+            None => format!("{size} that no operation wrote"),
         }
     }
 }
 
-fn shows(found: &Found, key: &str, content: &Option<Arc<[u8]>>) -> bool {
+fn shows(found: &Contents, key: &str, content: &Option<Arc<[u8]>>) -> bool {
     content.is_some() && content.as_deref() == found.get(key).map(Vec::as_slice)
 }
 

@@ -9,7 +9,7 @@ fn op(begun: usize, acknowledged: Option<usize>, effects: &[(&str, Option<&str>)
     Op { what: "change", begun, acknowledged, effects, after }
 }
 
-fn found(files: &[(&str, &str)]) -> Found {
+fn found(files: &[(&str, &str)]) -> Contents {
     files.iter().map(|(key, content)| ((*key).to_owned(), content.as_bytes().to_vec())).collect()
 }
 
@@ -25,7 +25,7 @@ fn what_was_acknowledged_is_there_or_something_newer() {
         op(10, Some(20), &[("k", Some("two"))], None),
         op(20, Some(30), &[("k", None)], None),
     ];
-    // (cut, what may be there)
+    // (cut, allowed contents)
     for (cut, allowed) in [
         (0, vec![None]),
         (5, vec![None, Some("one")]),
@@ -63,7 +63,7 @@ fn a_violation_says_what_was_found_and_what_was_allowed() {
         [format!("k: found 6 bytes as of operation 1 (change, begun at 4, never acknowledged); allowed: {was}")]
     );
     let stray = check(&ops, &[("k", "first"), ("stray", "x")], 9);
-    assert_eq!(stray, ["stray: found 1 bytes that nobody has written; allowed: nothing as of the beginning"]);
+    assert_eq!(stray, ["stray: found 1 bytes that no operation wrote; allowed: nothing as of the beginning"]);
 }
 
 #[test]

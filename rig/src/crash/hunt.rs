@@ -1,11 +1,12 @@
-//! The hunt for a state in which a promise is broken: record, cut, look again, and sometimes cut during that.
+//! Searches for a crash state that breaks a promise: records operations, cuts the power, recovers and checks, sometimes
+//! with a second cut during the recovery.
 
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 
 use super::cell::{Cell, Tally};
-use super::history::{Found, History, Notes};
+use super::history::{Contents, History, Notes};
 use super::lab::Lab;
 use super::look::look;
 use super::mutant::within;
@@ -13,29 +14,29 @@ use super::states::{State, states, windows};
 use super::workload::{Result, Setting, run};
 use crate::{Chunks, Record};
 
-/// How many operations are recorded at once.
+/// The number of operations per recording.
 const OPERATIONS: usize = 32;
-/// Every so many states the power goes again during the recovery.
+/// Every this many states, cut the power again during the recovery.
 const RECUT_EVERY: usize = 8;
-/// Then so many states of that recovery are looked at.
+/// The number of states tested of such a recovery.
 const RECUTS: usize = 3;
 
-/// How a cell is tried.
+/// How to test a cell.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// Decides what is done, and which states are looked at.
+    /// The seed: determines the operations and the choice of states.
     pub seed: u64,
-    /// How many states.
+    /// The number of states.
     pub states: usize,
-    /// A directory for the image of a cell's first violation.
+    /// The directory to save the image of the first violation in.
     pub keep: Option<PathBuf>,
 }
 
-/// Records and cuts until enough states were looked at, or `stop` says so.
+/// Records and cuts until enough states were tested, or `stop` is set.
 ///
 /// # Errors
 ///
-/// What makes the trial itself impossible: an operation that fails although nothing is wrong with the disk, for example.
+/// The test itself failed, for example because an operation failed on a healthy disk.
 pub fn hunt(cell: &Cell, lab: &Lab, trial: &Trial, stop: &dyn Fn() -> bool) -> Result<Tally> {
     let rng = Rng::with_seed(trial.seed ^ hash(&cell.to_string()));
     let mut hunt = Hunt { cell, lab, trial, stop, rng, tally: Tally::default() };
@@ -55,24 +56,24 @@ struct Hunt<'a> {
     tally: Tally,
 }
 
-/// What was done, and what of it came to the disk.
+/// The recorded operations and the resulting disk log.
 struct Trace {
     history: History,
     base: Chunks,
     log: Vec<Record>,
 }
 
-/// What a look at a disk has shown.
-struct Seen {
-    /// Whether it could be mounted.
+/// The result of recovering and checking a disk.
+struct Checked {
+    /// Whether the filesystem could be mounted.
     mounts: bool,
-    /// What was there, if the crate could open it.
-    found: Option<Found>,
-    /// What must not be.
+    /// The contents, if the crate could open them.
+    found: Option<Contents>,
+    /// The violations.
     wrong: Vec<String>,
-    /// What the recovery has written, if that was recorded.
+    /// The log of the recovery, if it was recorded.
     log: Vec<Record>,
-    /// How much of it had been written when all was open.
+    /// The log position when the crate had opened everything.
     opened: usize,
 }
 
@@ -98,7 +99,7 @@ impl Hunt<'_> {
         Ok(Trace { history, base, log })
     }
 
-    /// Looks at states of a trace, picked at random, in the order of the log.
+    /// Tests randomly chosen states of a trace, in log order.
     fn cut(&mut self, trace: &Trace) -> Result<()> {
         let states = self.pick(&trace.log, self.trial.states - self.tally.states);
         let mut disk = Replay::new(&trace.base, &trace.log);
@@ -108,7 +109,7 @@ impl Hunt<'_> {
             }
             let content = disk.at(state);
             let again = n % RECUT_EVERY == RECUT_EVERY - 1;
-            let check = |found: &Found| {
+            let check = |found: &Contents| {
                 let violations = trace.history.check(found, state.window.end);
                 violations.iter().map(ToString::to_string).collect()
             };
@@ -121,15 +122,15 @@ impl Hunt<'_> {
         Ok(())
     }
 
-    /// The same during the recovery from a first cut. Once the crate had opened what was there, and somebody may have read it, it
-    /// must not change any more.
+    /// Tests cuts during the recovery from a first cut. Once the crate has opened the files, a reader may have seen
+    /// them, so they must not change any more.
     fn cut_again(
         &mut self,
         base: &Chunks,
         first: &State,
-        seen: &Seen,
-        found: &Found,
-        check: &dyn Fn(&Found) -> Vec<String>,
+        seen: &Checked,
+        found: &Contents,
+        check: &dyn Fn(&Contents) -> Vec<String>,
     ) -> Result<()> {
         let mut disk = Replay::new(base, &seen.log);
         for state in self.pick(&seen.log, RECUTS) {
@@ -157,20 +158,20 @@ impl Hunt<'_> {
         picked
     }
 
-    /// Lets the filesystem and the crate recover, and sees what is there then.
-    fn look(&self, content: &Chunks, record: bool, check: &dyn Fn(&Found) -> Vec<String>) -> Result<Seen> {
+    /// Lets the filesystem and the crate recover, then checks the contents.
+    fn look(&self, content: &Chunks, record: bool, check: &dyn Fn(&Contents) -> Vec<String>) -> Result<Checked> {
         let (lab, operation) = (self.lab, self.cell.operation);
         lab.load(content.clone())?;
         if record {
             lab.disk().record();
         }
-        let mut seen = Seen { mounts: true, found: None, wrong: Vec::new(), log: Vec::new(), opened: 0 };
+        let mut seen = Checked { mounts: true, found: None, wrong: Vec::new(), log: Vec::new(), opened: 0 };
         let mount = match lab.mount(self.cell.filesystem, self.cell.options) {
             Ok(mount) => mount,
             Err(error) => {
                 lab.disk().recorded();
                 seen.wrong.push(format!("it does not mount: {error}"));
-                return Ok(Seen { mounts: false, ..seen });
+                return Ok(Checked { mounts: false, ..seen });
             }
         };
         match look(operation, self.at(mount.path()), false) {
@@ -192,8 +193,9 @@ impl Hunt<'_> {
         Ok(seen)
     }
 
-    fn count(&mut self, seen: &Seen, content: &Chunks, state: &State, again: Option<&State>) -> Result<()> {
-        // What a torn sector of its own keeps from being mounted is the filesystem's affair; without one it is a broken promise.
+    fn count(&mut self, seen: &Checked, content: &Chunks, state: &State, again: Option<&State>) -> Result<()> {
+        // If a torn metadata sector prevents the mount, that is the filesystem's limitation. Otherwise it is a
+        // violation.
         if !seen.mounts && (state.torn.is_some() || again.is_some_and(|state| state.torn.is_some())) {
             self.tally.unmountable += 1;
             return Ok(());
@@ -223,7 +225,7 @@ impl Hunt<'_> {
     }
 }
 
-/// A log that is played again, from state to state.
+/// Replays a log from state to state.
 struct Replay<'a> {
     log: &'a [Record],
     content: Chunks,
@@ -235,7 +237,7 @@ impl Replay<'_> {
         Replay { log, content: base.clone(), applied: 0 }
     }
 
-    /// The disk in a state; states come in the order of their windows.
+    /// The disk in a state. States must come in the order of their windows.
     fn at(&mut self, state: &State) -> Chunks {
         let begin = state.window.writes.start;
         self.log[self.applied..begin].iter().for_each(|record| record.apply(&mut self.content));
@@ -246,7 +248,7 @@ impl Replay<'_> {
     }
 }
 
-fn difference(before: &Found, now: &Found) -> String {
+fn difference(before: &Contents, now: &Contents) -> String {
     let keys = before.keys().chain(now.keys()).filter(|key| before.get(*key) != now.get(*key));
     let mut keys: Vec<&str> = keys.map(String::as_str).collect();
     keys.sort_unstable();
@@ -254,7 +256,7 @@ fn difference(before: &Found, now: &Found) -> String {
     keys.join(", ")
 }
 
-/// FNV-1a: the same everywhere and for ever, so that a seed means the same.
+/// FNV-1a: stable across systems and versions, so that a seed always means the same.
 fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }

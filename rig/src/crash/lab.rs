@@ -1,4 +1,4 @@
-//! A disk that filesystems can be mounted from, and whose content can be put back to what it was at any moment.
+//! A disk for mounting filesystems, whose content can be replaced by an earlier state.
 
 use std::fmt;
 use std::fs;
@@ -17,32 +17,32 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use super::server::Server;
 use crate::{Chunks, Disk};
 
-/// The least that holds an xfs and a btrfs; what is not written takes no memory.
+/// The minimum size for xfs and btrfs. Unwritten parts take no memory.
 const DISK_SIZE: u64 = 320 << 20;
 
-/// How long an unmount may find the filesystem in use: what a closed ring held is let go of a moment later.
+/// How long to retry an unmount while the filesystem is busy: a closed ring releases its files with a delay.
 const BUSY_MAX: Duration = Duration::from_secs(10);
 
-/// A filesystem of the kernel.
+/// A filesystem to test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filesystem {
     /// With a journal, `data=ordered`.
     Ext4,
-    /// As mkfs makes it.
+    /// With the defaults of mkfs.
     Xfs,
-    /// As mkfs makes it.
+    /// With the defaults of mkfs.
     Btrfs,
 }
 
 impl Filesystem {
-    /// Those that the crate is tried on.
+    /// All filesystems to test.
     pub const ALL: [Filesystem; 3] = [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs];
 
     fn make(self, device: &Path) -> io::Result<()> {
         let mut command = match self {
             Filesystem::Ext4 => {
                 let mut command = Command::new("mkfs.ext4");
-                // Small, and with its tables written at once, not in the background of what is recorded.
+                // Small, and with its tables written now, so that they are not written during the recording.
                 command.args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"]).arg(device).arg("96M");
                 command
             }
@@ -71,19 +71,19 @@ impl fmt::Display for Filesystem {
     }
 }
 
-/// A disk in memory behind a loop device, and a directory to mount it on.
+/// A disk in memory behind a loop device, and a mount point.
 #[derive(Debug)]
 pub struct Lab {
     device: PathBuf,
-    /// Detaches the loop device when we are gone, whichever way.
+    /// Detaches the loop device when this process ends, however it ends.
     detach: Child,
     mountpoint: PathBuf,
     server: Server,
 }
 
 impl Lab {
-    /// Sets one up in an empty directory, for this thread and those that it starts later. Needs root; the mounts should be in a
-    /// namespace of their own, so that they go with the process.
+    /// Sets up a lab in an empty directory, for this thread and threads it starts later. Needs root. Use a separate
+    /// mount namespace, so that the mounts end with the process.
     pub fn new(dir: &Path) -> io::Result<Lab> {
         let (served, mountpoint) = (dir.join("disk"), dir.join("mnt"));
         fs::create_dir(&served)?;
@@ -94,7 +94,8 @@ impl Lab {
         if !output.status.success() {
             return Err(io::Error::other(format!("losetup: {}", String::from_utf8_lossy(&output.stderr).trim())));
         }
-        // It reads until its input ends, which is when we let go of it or die. What kills our process group spares it.
+        // It waits for the end of its input, that is until we close it or die. It is in another process group, so that
+        // a signal to ours does not kill it.
         let mut detach = Command::new("sh");
         detach.args(["-c", "read _; exec losetup -d \"$0\""]).arg(&device).stdin(Stdio::piped()).process_group(0);
         let detach = detach.spawn().inspect_err(|_| drop(run(Command::new("losetup").arg("-d").arg(&device))))?;
@@ -106,17 +107,17 @@ impl Lab {
         self.server.disk()
     }
 
-    /// Makes a filesystem, on what was an empty disk.
+    /// Makes a filesystem on the empty disk.
     pub fn make(&self, filesystem: Filesystem) -> io::Result<()> {
         self.load(Chunks::new(DISK_SIZE))?;
         filesystem.make(&self.device)
     }
 
-    /// Puts something else on the disk, which must not be mounted: EBUSY.
+    /// Replaces the content of the disk. Fails with EBUSY if it is mounted.
     ///
-    /// First all of it is discarded, for that makes the kernel drop every page it has of the device. Nothing less does: a last
-    /// close drops them too, but is not the last while anybody else looks at the device; and `posix_fadvise` and `BLKFLSBUF` are
-    /// taken as advice. With either, a mount now and then saw blocks of an earlier disk, and cried that they were lost.
+    /// Discards the whole device first, which makes the kernel drop all cached pages of it. Nothing less is reliable:
+    /// the last close drops them too, but another process may have the device open; `posix_fadvise` and `BLKFLSBUF` are
+    /// only hints. With those, a mount sometimes saw blocks of an earlier disk and reported false losses.
     pub fn load(&self, content: Chunks) -> io::Result<()> {
         let device = fs::File::options().write(true).open(&self.device)?;
         let discard = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
@@ -125,7 +126,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Mounts it, which is when a filesystem recovers.
+    /// Mounts the disk, so that the filesystem recovers.
     pub fn mount(&self, filesystem: Filesystem, options: &str) -> io::Result<Mount<'_>> {
         let name = filesystem.to_string();
         let options = (!options.is_empty()).then_some(options);
@@ -141,7 +142,7 @@ impl Drop for Lab {
     }
 }
 
-/// A filesystem that is mounted.
+/// A mounted filesystem.
 #[derive(Debug)]
 pub struct Mount<'a> {
     lab: &'a Lab,
@@ -149,12 +150,12 @@ pub struct Mount<'a> {
 }
 
 impl Mount<'_> {
-    /// Its root.
+    /// The mount point.
     pub fn path(&self) -> &Path {
         &self.lab.mountpoint
     }
 
-    /// Unmounts it.
+    /// Unmounts the filesystem.
     pub fn unmount(mut self) -> io::Result<()> {
         self.mounted = false;
         let begin = Instant::now();

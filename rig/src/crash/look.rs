@@ -1,27 +1,27 @@
-//! Looking again after the power went: the crate's own recovery, and then what is there.
+//! The check after a power cut: lets the crate recover, then reads the contents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ringbolt::Store;
 
-use super::history::Found;
+use super::history::Contents;
 use super::workload::{Operation, Result, Setting};
 
-/// Opens what the operation works on, as a program does when it is started again, and reads all of it.
+/// Opens the files of the operation, like a restarted program, and reads all of them.
 ///
-/// With `go_on` it also makes a change, which must succeed and be seen.
-pub(super) fn look(operation: Operation, at: Setting<'_>, go_on: bool) -> Result<Found> {
+/// With `go_on`, also makes a change, which must succeed and be visible.
+pub(super) fn look(operation: Operation, at: Setting<'_>, go_on: bool) -> Result<Contents> {
     match operation {
         Operation::Write => {
-            let mut found = Found::new();
+            let mut found = Contents::new();
             read_files(at.root, at.root, &mut found)?;
-            // Nobody sweeps what single writers leave: it may be another's who is still writing.
+            // Temporary files of single writes are not removed: another process may still be writing them.
             found.retain(|name, _| !name.rsplit('/').next().unwrap_or(name).starts_with(".ringbolt-w"));
             Ok(found)
         }
         Operation::Open => {
-            let mut found = Found::new();
+            let mut found = Contents::new();
             for path in directories(at.root)? {
                 let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else { continue };
                 let store = read_store(at.store_at(&path)?, go_on)?;
@@ -32,10 +32,10 @@ pub(super) fn look(operation: Operation, at: Setting<'_>, go_on: bool) -> Result
         Operation::Sidecar => {
             let (path, options) = at.sidecar();
             let store = match options.open(&path) {
-                Err(error) if error.is_not_found() => return Ok(Found::new()),
+                Err(error) if error.is_not_found() => return Ok(Contents::new()),
                 store => store?,
             };
-            let found = Found::from([("keys.json".to_owned(), fs::read(&path)?)]);
+            let found = Contents::from([("keys.json".to_owned(), fs::read(&path)?)]);
             if go_on {
                 let next = store.get().raft_applied_index + 1;
                 store.update(|sidecar| sidecar.raft_applied_index = next)?;
@@ -47,8 +47,8 @@ pub(super) fn look(operation: Operation, at: Setting<'_>, go_on: bool) -> Result
     }
 }
 
-fn read_store(store: Store, go_on: bool) -> Result<Found> {
-    let mut found = Found::new();
+fn read_store(store: Store, go_on: bool) -> Result<Contents> {
+    let mut found = Contents::new();
     for key in store.list("")? {
         let key = key?;
         found.insert(key.clone(), store.get(&key)?.to_vec());
@@ -81,7 +81,7 @@ fn temporaries(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn read_files(root: &Path, dir: &Path, found: &mut Found) -> Result<()> {
+fn read_files(root: &Path, dir: &Path, found: &mut Contents) -> Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let path = entry.path();
@@ -94,7 +94,7 @@ fn read_files(root: &Path, dir: &Path, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-/// The directories at the top, but for the one that ext4's mkfs makes.
+/// The top-level directories, except `lost+found`.
 fn directories(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root)? {

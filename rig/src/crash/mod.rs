@@ -1,12 +1,12 @@
-//! Power cuts: what is left of the crate's work on real filesystems, after their own recovery and the crate's.
+//! Power cuts: checks the crate's files on real filesystems, after the recovery of the filesystem and of the crate.
 //!
 //! ```text
 //! workload (the crate) -> ext4 | xfs | btrfs -> loop device -> file on FUSE -> Disk -> log of every write and flush
 //! ```
 //!
-//! A [`Cell`] is recorded once, with a note in the log's own order of when each operation began and was acknowledged. Then
-//! disks are made of that log, as a disk with a volatile cache could have been left ([`states()`]); each is mounted, opened and
-//! compared with what was promised ([`History`]). Now and then the power goes again while that is being done.
+//! A [`Cell`] is recorded once, with the log position where each operation began and was acknowledged. From that log,
+//! the test builds disks as a disk with a volatile cache could have been left ([`states()`]). It mounts and opens each,
+//! and compares it with the promises ([`History`]). Sometimes it cuts the power again during that recovery.
 
 mod cell;
 mod cells;
@@ -22,7 +22,7 @@ mod workload;
 
 pub use cell::{Cell, Tally};
 pub use cells::{gate, promises};
-pub use history::{Effect, Found, History, Notes, Op, Violation};
+pub use history::{Contents, Effect, History, Notes, Op, Violation};
 pub use hunt::{Trial, hunt};
 pub use lab::{Filesystem, Lab, Mount};
 pub use mutant::Mutant;

@@ -1,9 +1,9 @@
-//! Wrong protocols, in a build that has them (`--cfg ringbolt_mutants`); in any other there are none.
+//! Wrong protocols. They exist only in a build with `--cfg ringbolt_mutants`.
 
 #[cfg(ringbolt_mutants)]
 pub use ringbolt::Mutant;
 
-/// A wrong protocol, of which this build has none.
+/// A wrong protocol; this build has none.
 #[cfg(not(ringbolt_mutants))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {}
@@ -15,7 +15,7 @@ impl std::fmt::Display for Mutant {
     }
 }
 
-/// Runs `act` by a wrong protocol, or by the right one.
+/// Runs `act` with a wrong protocol, or with the right one.
 pub(super) fn within<T>(mutant: Option<Mutant>, act: impl FnOnce() -> T) -> T {
     match mutant {
         None => act(),

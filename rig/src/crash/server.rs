@@ -1,7 +1,8 @@
-//! An image that is served with descriptors of its own, so that a kill ends it.
+//! Serves an image with a separate descriptor table, so that a kill ends it.
 //!
-//! A thread that waits for the disk does not die before the disk has answered; and the kernel gives up a FUSE connection when
-//! the last descriptor of it is closed. If the two shared their descriptors, a process that is killed would wait for itself for ever.
+//! A thread that waits for the disk cannot die before the disk answers, and the kernel aborts a FUSE connection only
+//! when its last descriptor is closed. If both shared a descriptor table, a killed process would wait for itself
+//! forever.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,26 +15,26 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::{Disk, Image};
 
-/// A mounted image. Whoever started it, and the threads which that one has started since, have other descriptors than the thread
-/// that serves it.
+/// A mounted image. The thread that started it, and threads started later, do not share descriptors with the serving
+/// thread.
 #[derive(Debug)]
 pub(super) struct Server {
     disk: Arc<Disk>,
     file: PathBuf,
-    /// Goes first: then the thread unmounts.
+    /// Dropped first: that makes the thread unmount.
     running: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Mounts an image on a directory. From here on this thread has descriptors of its own.
+    /// Mounts an image on a directory. Afterwards this thread has its own descriptor table.
     pub(super) fn start(dir: &Path, size: u64) -> io::Result<Server> {
         let (begin, told) = channel::<()>();
         let (running, ended) = channel::<()>();
         let (say, said) = channel();
         let dir = dir.to_owned();
         let thread = thread::Builder::new().name("disk".into()).spawn(move || {
-            // Not before the other has descriptors of its own.
+            // Wait until the other thread has its own descriptor table.
             if told.recv().is_err() {
                 return;
             }
@@ -58,7 +59,7 @@ impl Server {
         &self.disk
     }
 
-    /// Where its image is.
+    /// The path of the image.
     pub(super) fn file(&self) -> &Path {
         &self.file
     }
@@ -68,7 +69,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.running = None;
         if let Some(thread) = self.thread.take() {
-            // If it has panicked, there is nothing to unmount any more.
+            // If the thread panicked, there is nothing left to unmount.
             let _ = thread.join();
         }
     }

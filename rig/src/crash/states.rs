@@ -1,7 +1,7 @@
-//! What may be on a disk with a volatile cache after the power went: the crash states of a log.
+//! The crash states of a log: the possible contents of a disk with a volatile cache after a power cut.
 //!
-//! What a flush has finished is there. Of what was written since, up to the next flush, anything may be: the disk's cache
-//! writes in any order. That stretch is a [`Window`].
+//! Everything before a completed flush is on the disk. Of the writes since then, up to the next flush, any subset may
+//! be: the cache writes in any order. Those writes are a [`Window`].
 
 use std::fmt;
 use std::ops::Range;
@@ -10,30 +10,31 @@ use fastrand::Rng;
 
 use crate::{Chunks, Record};
 
-/// Up to so many writes, every subset of them is a state.
+/// With up to this many writes, every subset is a state.
 const ALL_SUBSETS_UP_TO: usize = 4;
-/// Of more, so many random subsets; and as many with one write only, with all but one, and with the first few.
+/// With more writes, the number of random subsets; and as many states with one write, with all but one, and with the
+/// first few.
 const RANDOM: usize = 4;
-/// The sector that a disk writes whole or not at all.
+/// The size of a sector, which a disk writes atomically.
 const SECTOR: usize = 512;
 
-/// The writes between two flushes, or behind the last.
+/// The writes between two flushes, or after the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Places in the log, without the flushes around them.
+    /// Log positions, without the surrounding flushes.
     pub writes: Range<usize>,
-    /// Until here the power may go with this window's states: the next flush, which is not done before it is answered.
+    /// The last log position at which a power cut can leave this window's states: the next flush, until it completes.
     pub end: usize,
 }
 
-/// One crash state: what of the log is on the disk.
+/// A crash state: which part of the log is on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// The window in which the power goes. All before it is there.
+    /// The window of the power cut. Everything before it is on the disk.
     pub window: Window,
-    /// Which of its writes are there: places in the log.
+    /// Which of its writes are on the disk, as log positions.
     pub kept: Vec<usize>,
-    /// One of those, of which only these bytes are: whole sectors, counted from its beginning.
+    /// A torn write: one of those, of which only these bytes (whole sectors) are on the disk.
     pub torn: Option<(usize, Range<usize>)>,
 }
 
@@ -49,7 +50,7 @@ impl fmt::Display for State {
 }
 
 impl State {
-    /// Makes of what all before its window has left what is on the disk.
+    /// Applies the state to a disk that has everything before its window.
     pub fn apply(&self, log: &[Record], chunks: &mut Chunks) {
         for &place in &self.kept {
             match (&self.torn, &log[place]) {
@@ -62,7 +63,7 @@ impl State {
     }
 }
 
-/// The windows of a log, in order. Of two flushes on end the second has one without writes.
+/// The windows of a log, in order. Two consecutive flushes have an empty window between them.
 pub fn windows(log: &[Record]) -> Vec<Window> {
     let mut windows = Vec::new();
     let mut begin = 0;
@@ -76,8 +77,8 @@ pub fn windows(log: &[Record]) -> Vec<Window> {
     windows
 }
 
-/// The states of a window: nothing of it; every subset of up to four writes; of more, random subsets, single ones, all but one,
-/// the first few, and all; and one write that is torn.
+/// The states of a window. With up to four writes: every subset. With more: none, all, random subsets, single writes,
+/// all but one, and the first few. Plus states with a torn write.
 pub fn states(window: &Window, log: &[Record], rng: &mut Rng) -> Vec<State> {
     let writes: Vec<usize> = window.writes.clone().collect();
     let state = |kept: Vec<usize>| State { window: window.clone(), kept, torn: None };
@@ -102,7 +103,7 @@ pub fn states(window: &Window, log: &[Record], rng: &mut Rng) -> Vec<State> {
     states
 }
 
-/// One of the writes torn, behind those before it or alone.
+/// A state with one torn write, alone or after the writes before it.
 fn torn(window: &Window, writes: &[usize], log: &[Record], rng: &mut Rng) -> Option<State> {
     let sectors = |place: &usize| match &log[*place] {
         Record::Write { bytes, .. } => bytes.len() / SECTOR,

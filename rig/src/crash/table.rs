@@ -1,4 +1,4 @@
-//! Results as tables in Markdown: a row for each protocol, a column for each filesystem.
+//! Results as Markdown tables, with a row per protocol and a column per filesystem.
 
 use std::fmt::Write;
 

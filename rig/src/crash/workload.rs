@@ -1,4 +1,4 @@
-//! What programs do with the crate, a few dozen operations of a kind, and how they look again after a cut.
+//! Workloads: a few dozen operations of one kind, as programs use the crate.
 
 use std::error::Error;
 use std::fmt;
@@ -13,33 +13,33 @@ use ringbolt::{Barrier, Engine, PutOptions, Store, WriteOptions};
 
 use super::history::{Effect, Notes};
 
-/// What the crate is used for.
+/// A kind of operation to test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// `ringbolt::write`: fresh files, replaced ones, and in directories that are made on the way.
+    /// `ringbolt::write` of new files, existing files, and files in new directories.
     Write,
-    /// Making a store, and the first put.
+    /// Creating a store, and the first put.
     Open,
-    /// Puts of a caller who is alone: as for `Write`, and create-only, compared, piece by piece.
+    /// Puts by a single caller: as for `Write`, and create-only, with an expected version, and in pieces.
     Put,
     /// Deletes.
     Delete,
-    /// Renames, within a directory and between two, to fresh names and taken ones.
+    /// Renames within a directory and between two, to new and existing names.
     Rename,
-    /// Keys in place of the directories that deletes have emptied, and in them again.
+    /// Keys that replace emptied directories, and new keys in such directories.
     Emptied,
-    /// Batches of all these.
+    /// Batches of all of these.
     Batch,
-    /// Batches of ordered groups: files, then the manifest that names them.
+    /// Batches with ordered groups: files, then the manifest that names them.
     Groups,
-    /// Four threads that put.
+    /// Puts by four threads.
     Crowd,
     /// Changes of `keys.json`.
     Sidecar,
 }
 
 impl Operation {
-    /// All of them.
+    /// All operations.
     pub const ALL: [Operation; 10] = [
         Operation::Write,
         Operation::Open,
@@ -53,7 +53,7 @@ impl Operation {
         Operation::Sidecar,
     ];
 
-    /// The barriers that make a difference to it.
+    /// The barriers that matter for this operation.
     pub fn barriers(self) -> &'static [Barrier] {
         match self {
             Operation::Batch | Operation::Groups | Operation::Crowd => {
@@ -82,7 +82,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// By which engine and barrier, and where.
+/// The engine, the barrier and the directory.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
     /// The root of the filesystem.
@@ -95,9 +95,9 @@ pub struct Setting<'a> {
 
 pub(super) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// So many operations; the recording begins when what they need is there.
+/// Runs this many operations. The recording starts after the setup.
 pub(super) fn run(operation: Operation, at: Setting<'_>, count: usize, rng: &mut Rng, notes: &Notes) -> Result<()> {
-    let mut work = Work { at, rng, notes };
+    let mut work = Recorder { at, rng, notes };
     match operation {
         Operation::Write => work.write(count),
         Operation::Open => work.open(count),
@@ -113,29 +113,29 @@ pub(super) fn run(operation: Operation, at: Setting<'_>, count: usize, rng: &mut
 }
 
 impl Setting<'_> {
-    /// The store that all store operations use.
+    /// Opens the store for all store operations.
     pub fn store(&self) -> ringbolt::Result<Store> {
         self.store_at(&self.root.join("store"))
     }
 
-    /// Any other.
+    /// Opens another store.
     pub fn store_at(&self, path: &Path) -> ringbolt::Result<Store> {
         Store::builder(path).engine(self.engine).barrier(self.barrier).create_if_missing(true).open()
     }
 
-    /// `keys.json`.
+    /// The path of `keys.json`.
     pub fn sidecar(&self) -> (std::path::PathBuf, SidecarOptions) {
         (self.root.join("keys.json"), SidecarOptions::new().engine(self.engine))
     }
 }
 
-struct Work<'a, 'r> {
+struct Recorder<'a, 'r> {
     at: Setting<'a>,
     rng: &'r mut Rng,
     notes: &'a Notes,
 }
 
-impl Work<'_, '_> {
+impl Recorder<'_, '_> {
     fn write(&mut self, count: usize) -> Result<()> {
         self.notes.start();
         for _ in 0..count {
@@ -210,7 +210,7 @@ impl Work<'_, '_> {
             let to = match self.rng.usize(..4) {
                 0 => format!("{}.new", from),
                 1 => format!("deep/er/{n}"),
-                // Over one that was renamed before; never over one that is still to be.
+                // Rename over a file that was already renamed, never over one still to be renamed.
                 _ => format!("b/target{}", self.rng.usize(..3)),
             };
             let content: Arc<[u8]> = store.get(from)?.to_vec().into();
@@ -259,7 +259,7 @@ impl Work<'_, '_> {
                         batch.rename(seed, to);
                     }
                     (kind, _) => {
-                        // No key twice in a batch: which of the two is seen would depend on more than the rule.
+                        // Use each key only once per batch: the rule does not say which of two changes is visible.
                         let key = if kind < 4 { format!("r/{i}") } else { format!("d{}/{n}.{i}", i % 2) };
                         let content = content(self.rng, &key);
                         begun.push(self.notes.begin("put in a batch", vec![put(&key, &content)], None));
@@ -348,7 +348,7 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    /// One operation, between two notes.
+    /// Runs one operation, and records its begin and acknowledgement.
     fn one<T, E: Into<Box<dyn Error + Send + Sync>>>(
         &self,
         what: &'static str,
@@ -361,7 +361,7 @@ impl Work<'_, '_> {
         Ok(done)
     }
 
-    /// Puts what must be there before, and begins to record.
+    /// Puts the initial files, then starts recording.
     fn seed(&self, store: &Store, keys: &[impl AsRef<str>]) -> Result<()> {
         for key in keys {
             let key = key.as_ref();
@@ -373,7 +373,7 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    /// One of some names: of files at the top, in a directory, and in directories of their own.
+    /// Chooses a name: at the top level, in a shared directory, or in its own directory.
     fn name(&mut self, many: usize) -> String {
         let n = self.rng.usize(..many);
         match n % 3 {
@@ -388,7 +388,7 @@ fn put(key: &str, content: &Arc<[u8]>) -> Effect {
     (key.to_owned(), Some(Arc::clone(content)))
 }
 
-/// A content that no other operation writes: of part of a block, of one, of some, of many.
+/// A unique content, from part of a block to many blocks.
 fn content(rng: &mut Rng, key: &str) -> Arc<[u8]> {
     let len = *rng.choice(&[17, 100, 4096, 4097, 12_288, 40_000]).unwrap_or(&17);
     let mut bytes = Vec::with_capacity(len + 64);

@@ -232,8 +232,8 @@ impl Writing {
         let (syncs, latency) = (stats.syncs, stats.latency.change);
         let (files, whole) = (syncs.files + syncs.ranges, syncs.filesystems);
         problem::report(&format_args!(
-            "{} changes durable in {} commits ({files} file syncs, {whole} filesystem syncs, {} directory syncs); \
-             latency p50 {:.1?}, max {:.1?}",
+            "changes: {}; commits: {}; syncs: {files} of files, {whole} of filesystems, {} of directories; \
+             latency: p50 {:.1?}, max {:.1?}",
             stats.changes,
             stats.alone + stats.batches,
             syncs.directories,

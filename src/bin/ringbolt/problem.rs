@@ -83,7 +83,7 @@ impl From<ringbolt::Error> for Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNCHANGED: &str = "nothing was changed; the old content, if any, is still there";
+        const UNCHANGED: &str = "nothing was changed, and any old content is still there";
         match self {
             Problem::Usage(what) => f.write_str(what),
             Problem::Write { doing, why, outcome: Outcome::Unchanged } => write!(f, "{doing}: {why}; {UNCHANGED}"),

@@ -32,7 +32,7 @@ pub struct Assertion {
 
 /// A text that is not a valid assertion, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not an assertion such as 'replace.p99<5ms': {why}")]
+#[error("{text:?} is not a demand such as 'replace.p99<5ms': {why}")]
 pub struct ParseAssertionError {
     text: String,
     why: String,

@@ -250,13 +250,13 @@ impl Environment {
         self.directory_fsync.works = true;
         self.barriers.push("per-file".into());
         self.barrier = "auto".into();
-        self.barrier_reason =
-            "a single change: per-file; concurrent changes: per-file, because no other holds here".into();
+        self.barrier_reason = "per-file, because no other barrier for concurrent changes holds here".into();
         match sys::no_syncfs(&dir) {
             None => {
                 self.barriers.push("filesystem".into());
                 self.barrier_reason =
-                    "a single change: per-file; concurrent changes: per-file or filesystem, whichever is faster".into();
+                    "per-file for a single change; per-file or filesystem, whichever is faster, for concurrent changes"
+                        .into();
             }
             Some(why) => self.barriers_refused.push(format!("the filesystem barrier does not hold here: {why}")),
         }

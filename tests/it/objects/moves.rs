@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What is renamed or copied to its own name stays as it is.
+/// Renaming or copying an object to its own name changes nothing.
 #[test]
 fn onto_itself() {
     each(async |store, dir| {
@@ -41,8 +41,8 @@ fn copies_and_renames_by_mode() {
     });
 }
 
-/// A rename that must not replace deletes what it has copied, and nothing that was put since; and of two that rename one object,
-/// one has it.
+/// A create-only rename deletes only the version that it copied, not a later put. Of two concurrent renames of one
+/// object, exactly one succeeds.
 #[test]
 fn what_is_put_during_a_rename_is_kept() {
     each(async |store, dir| {
@@ -51,7 +51,7 @@ fn what_is_put_during_a_rename_is_kept() {
             let (from, to, other) = (path("from"), path("to"), path("other"));
             store.put(&from, "old".into()).await.unwrap();
             let put = async {
-                // A while that is another in each round.
+                // Wait for a different time in each round.
                 for _ in 0..round % 25 * 8 {
                     tokio::task::yield_now().await;
                 }

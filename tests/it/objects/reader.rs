@@ -1,4 +1,4 @@
-//! A store that is only read.
+//! The read-only store.
 
 use futures::TryStreamExt;
 use object_store::ObjectMeta;
@@ -6,7 +6,7 @@ use ringbolt::object_store::RingboltReader;
 
 use super::*;
 
-/// It reads what the store reads, by every method.
+/// Every read method returns the same as that of the store.
 #[test]
 fn it_agrees_with_the_store() {
     each(async |store, dir| {
@@ -48,7 +48,7 @@ fn it_agrees_with_the_store() {
         assert!(matches!(error, Error::NotModified { .. }), "{error:?}");
         let missing = integration::get_nonexistent_object(&reader, None).await.unwrap_err();
         assert!(matches!(missing, Error::NotFound { .. }), "{missing:?}");
-        // What is put later is seen.
+        // Later puts are visible.
         store.put(&key, "new".into()).await.unwrap();
         assert_eq!(reader.get(&key).await.unwrap().bytes().await.unwrap(), "new");
         assert_eq!(reader.to_string(), format!("RingboltReader({})", dir.display()));

@@ -1,10 +1,10 @@
-//! Uploads in parts: unseen until they are complete, and gone if they never are.
+//! Multipart uploads: invisible until completed, and removed if never completed.
 
 use futures::FutureExt;
 
 use super::*;
 
-/// Nothing is seen of an upload before it is complete, and nothing is left of one that never is.
+/// An upload is invisible before it completes, and leaves nothing if it never does.
 #[test]
 fn uploads_that_are_not_completed() {
     each(async |store, dir| {
@@ -24,7 +24,7 @@ fn uploads_that_are_not_completed() {
         assert!(upload.complete().await.is_err() && upload.put_part("late".into()).await.is_err());
         assert!(upload.abort().await.is_err());
 
-        // A part that was given up leaves a hole, which must not be published.
+        // A dropped part leaves a hole, which must not be published.
         let mut upload = store.put_multipart(&path).await.unwrap();
         drop(upload.put_part(vec![1; 10].into()));
         upload.put_part(vec![2; 10].into()).await.unwrap();
@@ -47,7 +47,7 @@ fn uploads_that_are_not_completed() {
     });
 }
 
-/// Whoever writes through `WriteMultipart`, or a `BufWriter`, hears why an upload failed, and not that there is nothing to abort.
+/// `WriteMultipart` and `BufWriter` return the reason why an upload failed, not an error of the abort.
 #[test]
 fn an_upload_that_fails_says_why() {
     each(async |store, dir| {
@@ -57,12 +57,12 @@ fn an_upload_that_fails_says_why() {
         let error = writer.finish().await.unwrap_err();
         assert!(matches!(error, Error::NotSupported { .. }), "{error:?}");
         assert!(temporaries(dir).is_empty());
-        // Of a completion that was given up nobody knows: an abort must not say that nothing has happened.
+        // The outcome of a dropped completion is unknown: an abort must not claim that nothing happened.
         let mut upload = store.put_multipart(&Path::from("given/up")).await.unwrap();
         upload.put_part("content".into()).await.unwrap();
         drop(upload.complete().now_or_never());
         assert!(upload.abort().await.is_err());
-        // What was completed cannot be aborted.
+        // A completed upload cannot be aborted.
         let mut upload = store.put_multipart(&Path::from("k")).await.unwrap();
         upload.complete().await.unwrap();
         assert!(upload.abort().await.is_err());

@@ -8,8 +8,8 @@ use ringbolt::bench::{Assertion, Mode};
 /// Measure what a durable write costs in DIR.
 ///
 /// Creates a new directory in DIR, replaces small files in it with each of ringbolt's methods in turn, and removes the
-/// directory. Reports what one durable replace costs, where the time goes, and on what hardware. Touches nothing else
-/// in DIR, but keeps the disk busy. Ctrl-C stops early and shows what was measured so far.
+/// directory. Reports what one durable replace costs, where the time goes, and what the machine is. Touches nothing
+/// else in DIR, but keeps the disk busy. Ctrl-C stops early and shows what was measured so far.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,

@@ -72,7 +72,7 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
 }
 
-/// Make a key the active key of its purpose.
+/// Set the active key of a purpose.
 ///
 /// Also accepts a file whose active ids are invalid, to repair it.
 #[derive(Debug, Args)]
