@@ -84,8 +84,12 @@ fn own_directory(root: &Dir, wanted: Wanted, adopt: bool) -> Result<Arc<Dir>> {
     match open_own(root) {
         Err(error) if error.is_not_found() => {
             check(None, root, wanted)?;
-            if !adopt {
-                refuse_files(root)?;
+            // If the store exists now, another process has just created it, and what was found is its own.
+            if !adopt
+                && let Err(error) = refuse_files(root)
+                && open_own(root).is_err()
+            {
+                return Err(error);
             }
             // Nothing is created where a directory cannot be synced.
             root.sync()?;
