@@ -181,7 +181,7 @@ fn work(core: &Arc<Core>) {
 
 /// Commits until the queue is closed and empty.
 fn serve(core: &Arc<Core>) {
-    while let Some(entries) = core.queue.take_batch(round::MOST) {
+    while let Some(entries) = core.queue.take_batch(round::ROUND_MAX) {
         round::run(core, entries);
     }
 }

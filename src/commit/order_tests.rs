@@ -95,7 +95,7 @@ fn callers_in_one_batch_keep_their_order() {
         let mut waiting = units.map(submit);
         let mut poll = |i: usize| Pin::new(&mut waiting[i]).poll(&mut Context::from_waker(Waker::noop()));
         assert!((0..3).all(|i| poll(i).is_pending()));
-        round::run(core, core.queue.take_batch(round::MOST).unwrap());
+        round::run(core, core.queue.take_batch(round::ROUND_MAX).unwrap());
         for i in 0..3 {
             let Poll::Ready(Some(answers)) = poll(i) else { panic!("{i} was not answered") };
             assert!(answers.iter().all(Result::is_ok));

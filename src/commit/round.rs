@@ -1,7 +1,7 @@
 //! One round of the committing thread: the changes that have queued up are committed together.
 //!
-//! The order of phases comes from [`schedule`], the calls of each phase from the plans of the changes. What is done here is to
-//! run independent calls at the same time, to make shared calls once, and to answer the callers.
+//! The order of phases comes from [`schedule`], the calls of each phase from the plans of the changes. This file runs independent
+//! calls at the same time, makes shared calls once, and answers the callers.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,11 +19,11 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::Dir;
 use crate::protocol::{Call, Phase, Plan, schedule, shared_calls};
 
-/// The most that is committed at once; a caller's own batch may be larger.
-pub(super) const MOST: Load = Load { files: 1024, bytes: 64 << 20 };
+/// The maximum load of a round. A single batch of a caller may be larger.
+pub(super) const ROUND_MAX: Load = Load { files: 1024, bytes: 64 << 20 };
 
 /// From this many changes on, or this many bytes, more than one thread writes the files.
-const SHARED_FROM: Load = Load { files: 8, bytes: 256 << 10 };
+const PARALLEL_FROM: Load = Load { files: 8, bytes: 256 << 10 };
 
 /// Commits what has queued up, and what arrives while it is being written.
 pub(super) fn run(core: &Arc<Core>, first: Vec<QueuedWork<ChangeGroups, Vec<ChangeResult>>>) {
@@ -37,7 +37,7 @@ pub(super) fn run(core: &Arc<Core>, first: Vec<QueuedWork<ChangeGroups, Vec<Chan
     let mut round = Round::new(core, choice.kind);
     round.add(first);
     loop {
-        let more = core.queue.take_more(MOST.saturating_sub(round.load));
+        let more = core.queue.take_more(ROUND_MAX.saturating_sub(round.load));
         if more.is_empty() {
             break;
         }
@@ -128,9 +128,9 @@ impl<'a> Round<'a> {
             let rest = todo.split_off(todo.len().min(self.core.open_max - self.open));
             let (places, work): (Vec<Position>, Vec<Start>) = std::mem::replace(&mut todo, rest).into_iter().unzip();
             let bytes: usize = places.iter().map(|position| position.bytes).sum();
-            let shared = work.len() >= SHARED_FROM.files || (work.len() > 1 && bytes >= SHARED_FROM.bytes);
-            let staged: Vec<Result<Progress>> = match shared {
-                true => self.stage_shared(work),
+            let parallel = work.len() >= PARALLEL_FROM.files || (work.len() > 1 && bytes >= PARALLEL_FROM.bytes);
+            let staged: Vec<Result<Progress>> = match parallel {
+                true => self.stage_in_parallel(work),
                 false => work.into_iter().map(Start::stage).collect(),
             };
             assert_eq!(staged.len(), places.len(), "a result for each change");
@@ -148,7 +148,7 @@ impl<'a> Round<'a> {
     }
 
     /// Stages independent changes on several threads, then the rest in order.
-    fn stage_shared(&self, work: Vec<Start>) -> Vec<Result<Progress>> {
+    fn stage_in_parallel(&self, work: Vec<Start>) -> Vec<Result<Progress>> {
         // Asked once of each: the answer depends on the directories of the moment.
         let independent: Vec<bool> = work.iter().map(Start::is_independent).collect();
         let (mut beside, mut rest) = (Vec::new(), Vec::new());

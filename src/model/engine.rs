@@ -43,7 +43,7 @@ struct ModelState {
 }
 
 /// The maximum number of operations of a run.
-const MOST: usize = 64;
+const OPERATIONS_MAX: usize = 64;
 
 impl Model {
     pub(super) fn new(root: &Path, disk: Disk, fault: Fault) -> Model {
@@ -54,8 +54,8 @@ impl Model {
             published: Vec::new(),
             calls: Vec::new(),
             units: Vec::new(),
-            progress: Progress::new(MOST),
-            moments: vec![Moment::new("the beginning".into(), &disk, &Progress::new(MOST))],
+            progress: Progress::new(OPERATIONS_MAX),
+            moments: vec![Moment::new("the beginning".into(), &disk, &Progress::new(OPERATIONS_MAX))],
             disk,
         };
         Model { inner: Faulty::new(|_, _| None), root: root.to_owned(), state: Mutex::new(state) }
