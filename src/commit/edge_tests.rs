@@ -1,11 +1,11 @@
 use super::*;
 
-/// A directory that is there at one look and not at the next, or cannot be opened for want of descriptors: each caller gets the
-/// answer to its own change.
+/// A directory exists at one lookup and not at the next, or cannot be opened because no descriptor is left: each caller gets the
+/// result of its own change.
 #[test]
 fn a_directory_that_comes_and_goes_mixes_up_no_answers() {
     for errno in [Errno::ENOENT, Errno::EMFILE] {
-        // Which opens of that directory fail, by their number.
+        // The numbers of the opens of that directory that fail.
         for failing in 0..16_u32 {
             let rig = rig(BarrierKind::PerFile, Box::new(|_, _| None));
             fs::create_dir(rig.path("d")).unwrap();
@@ -48,7 +48,7 @@ fn a_directory_that_comes_and_goes_mixes_up_no_answers() {
     }
 }
 
-/// The put of a destructor while a panic unwinds is a put like any other; a panic in the midst of a change closes the store.
+/// A put from a destructor during an unrelated panic is an ordinary put. A panic within a change poisons the store.
 #[test]
 fn only_a_panic_within_a_change_closes_the_store() {
     struct PutAtTheEnd<'a>(&'a Rig);
@@ -74,7 +74,7 @@ fn only_a_panic_within_a_change_closes_the_store() {
     assert!(unwound.is_err() && rig.is_poisoned());
 }
 
-/// A delete whose directory gives way to a key of the same batch finds no such key.
+/// A delete whose directory gives way to a key of the same batch reports that the key does not exist.
 #[test]
 fn a_delete_in_a_directory_that_gives_way_finds_nothing() {
     let rig = rig(BarrierKind::PerFile, Box::new(|_, _| None));
@@ -86,7 +86,7 @@ fn a_delete_in_a_directory_that_gives_way_finds_nothing() {
     assert_eq!(fs::read(rig.path("d")).unwrap(), NEW);
 }
 
-/// The same as for a caller who is alone: a sync beside another's that failed proves nothing, in either directory.
+/// As for a solo caller: a sync proves nothing in a directory where another sync failed, in either of the two.
 #[test]
 fn a_rename_between_directories_in_a_batch_asks_both() {
     for distrusted in ["a/k0", "b/k0"] {

@@ -3,8 +3,8 @@ use std::task::{Context, Poll, Waker};
 
 use super::*;
 
-/// All of a group is durable before anything of the next becomes visible; and if something in it failed, nothing of the
-/// next is attempted.
+/// A group is durable before any change of the next group becomes visible. If a change in it fails, the next group is not
+/// attempted.
 #[test]
 fn groups_are_ordered() {
     let groups = || {
@@ -33,11 +33,11 @@ fn groups_are_ordered() {
             );
         }
 
-        // The directory of the first cannot be synced: nobody knows of it, and the second is left alone.
+        // The directory of the first group cannot be synced: the group is `Unknown`, and the second is not attempted.
         let rig = self::rig(case.clone(), fail(|call| *call == Call::SyncDir, 0, 1, Errno::EIO));
         assert_eq!(outcomes(&rig.committer.commit(groups())), [UNKNOWN, UNKNOWN, UNCHANGED, UNCHANGED]);
         assert_eq!((rig.contents(), rig.temporaries()), (vec![NEW.to_vec(), NEW.into(), OLD.into(), OLD.into()], 0));
-        // A failure in the second does not reach back.
+        // A failure in the second group does not affect the first.
         let rig = self::rig(case.clone(), fail(is_publish, 2, 3, Errno::ENOSPC));
         assert_eq!(outcomes(&rig.committer.commit(groups())), [None, None, UNCHANGED, None]);
     }
@@ -76,7 +76,7 @@ fn a_batch_of_every_kind_of_change() {
     assert_eq!(rig.temporaries(), 0);
 }
 
-/// The second group of one caller meets a change of the same key by a later one: the later stays.
+/// The second group of one caller and a later caller change the same key: the later change wins.
 #[test]
 fn callers_in_one_batch_keep_their_order() {
     for case in everywhere() {

@@ -1,4 +1,4 @@
-//! Batches, on an engine that fails where it is told to.
+//! Batches on an engine with injected faults.
 
 use std::ffi::CString;
 use std::fs;
@@ -24,7 +24,7 @@ struct Rig {
     committer: Committer,
 }
 
-/// The engines of this build that run here; plain calls, if `None`.
+/// The engines of this build that run here; `None` stands for plain calls.
 fn engines() -> Vec<Option<Arc<dyn Interpreter>>> {
     let uring = select(Engine::Uring).map(|selected| Some(selected.interpreter));
     if let (Err(why), true) = (&uring, cfg!(all(feature = "uring", target_os = "linux"))) {
@@ -53,7 +53,7 @@ impl From<BarrierKind> for Case {
 
 fn rig(case: impl Into<Case>, fault: Fault) -> Rig {
     let Case { engine: inner, kind } = case.into();
-    // On a disk, which the system's temporary directory often is not; and it is not there if cargo builds elsewhere.
+    // On a disk: the system's temporary directory is often in memory. Created, in case cargo builds elsewhere.
     let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
     fs::create_dir_all(target).unwrap();
     let at = tempfile::tempdir_in(target).unwrap();
@@ -112,7 +112,7 @@ fn outcomes(answers: &[ChangeResult]) -> Vec<Option<Outcome>> {
     answers.iter().map(outcome).collect()
 }
 
-/// Fails the calls that `wanted` picks, from the `first` to before the `end` of them, counted from 0.
+/// Fails the calls that `wanted` selects, from number `first` up to but not including `end`, counted from 0.
 fn fail(wanted: fn(&Call) -> bool, first: usize, end: usize, errno: Errno) -> Fault {
     let mut seen = 0;
     Box::new(move |_, call| {
@@ -126,7 +126,7 @@ fn is_publish(call: &Call) -> bool {
     matches!(call, Call::Publish { .. })
 }
 
-/// What makes files durable with a barrier.
+/// Selects the call that makes files durable with this barrier.
 fn barrier(kind: BarrierKind) -> fn(&Call) -> bool {
     match kind {
         BarrierKind::PerFile => |call| *call == Call::SyncFile,
@@ -172,13 +172,13 @@ fn a_batch_syncs_each_directory_once_and_publishes_nothing_before_the_barrier() 
         let first_publish = ran.iter().position(is_publish).unwrap();
         assert!(ran.iter().rposition(is_file_sync).unwrap() < first_publish);
         assert!(ran.iter().rposition(is_publish) < ran.iter().position(|call| *call == Call::SyncDir));
-        // The writeback of all begins before any of them is waited for.
+        // Writeback of all files starts before the first is waited for.
         let last_start = ran.iter().rposition(|call| *call == Call::StartSync).unwrap();
         assert!(last_start < ran.iter().position(is_file_sync).unwrap());
     }
 }
 
-/// Nobody is acknowledged, nothing is renamed, every temporary is gone, and no sync is tried again.
+/// No change is acknowledged, nothing is renamed, every temporary file is removed, and no sync is retried.
 #[test]
 fn a_barrier_that_fails_fails_all_and_changes_nothing() {
     for case in everywhere() {
@@ -196,7 +196,7 @@ fn a_barrier_that_fails_fails_all_and_changes_nothing() {
     }
 }
 
-/// Where `sync_file_range` only saves time, a sandbox may refuse it; where durability rests upon it, nothing is published.
+/// A sandbox may refuse `sync_file_range` where it only saves time. Where durability depends on it, nothing is published.
 #[test]
 fn a_refused_write_out_fails_what_rests_upon_it() {
     for case in everywhere() {
@@ -210,7 +210,7 @@ fn a_refused_write_out_fails_what_rests_upon_it() {
     }
 }
 
-/// What comes after a failed barrier has written its own files, and is as good as ever.
+/// A batch after a failed barrier writes its own files, and is not affected.
 #[test]
 fn after_a_failed_barrier_new_files_are_trusted() {
     let syncfs = barrier(BarrierKind::Filesystem);
@@ -221,7 +221,7 @@ fn after_a_failed_barrier_new_files_are_trusted() {
     assert_eq!((creates, rig.count(syncfs), rig.temporaries()), (8, 2, 0));
 }
 
-/// One file fails, at whatever step of its own, with whatever errno: its neighbours succeed.
+/// One file fails, at each of its steps and with each errno: the other changes succeed.
 #[test]
 fn a_file_that_fails_fails_alone() {
     let steps: [fn(&Call) -> bool; 7] = [
@@ -247,14 +247,14 @@ fn a_file_that_fails_fails_alone() {
                 assert_eq!(error.raw_os_error(), Some(errno as i32));
                 assert_eq!(rig.contents(), [NEW, OLD, NEW, NEW]);
                 assert_eq!((rig.temporaries(), rig.is_poisoned()), (0, false));
-                // A failed sync is never tried again.
+                // A failed sync is never retried.
                 assert!(KINDS.iter().all(|kind| rig.count(barrier(*kind)) <= 4));
             }
         }
     }
 }
 
-/// Everyone in that directory is told that it is unknown; those in the other hear their own truth; then it is over.
+/// Every change in that directory is `Unknown`, changes in the other one keep their own result, and the store is poisoned.
 #[test]
 fn a_directory_sync_that_fails_fails_its_directory_and_closes_the_store() {
     for case in everywhere() {
@@ -284,7 +284,7 @@ fn a_clash_of_keys_fails_alone_and_a_link_stands_in_for_a_rename() {
     }
 }
 
-/// Alone a change goes by the strict plan on the caller's thread; in company by a batch. Both are whole.
+/// A solo change runs on the caller's thread, others in a batch. Both give the same result.
 #[test]
 fn alone_and_in_company() {
     for case in everywhere() {
@@ -318,7 +318,7 @@ fn alone_and_in_company() {
     }
 }
 
-/// A panic of the committing thread is an error for everyone who waits, and closes the store.
+/// A panic of the committing thread is an error for every waiting caller, and poisons the store.
 #[test]
 fn a_panic_is_told_to_everybody() {
     let rig = rig(BarrierKind::PerFile, Box::new(|_, call| if is_publish(call) { panic!("on purpose") } else { None }));

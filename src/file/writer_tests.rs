@@ -42,8 +42,8 @@ fn writer(
     (at, dir, engine, Writer::new(Selected::for_test(shared, EngineKind::Portable), Maker::Store))
 }
 
-/// Whatever fails, and with whatever errno: never acknowledged, no sync tried again, no temporary left, and the outcome
-/// that is true.
+/// Each call fails in turn, with each errno: the put is not acknowledged, no sync is retried, no temporary file is left, and the
+/// outcome is true.
 #[test]
 fn a_failure_at_every_call_of_a_put() {
     for put in [REPLACE, PutOptions { mode: Some(0o644), ..REPLACE }] {
@@ -61,7 +61,7 @@ fn a_failure_at_every_call_of_a_put() {
                 assert_eq!(temporaries(dir.path()), 0, "{:?} failed", ran[at]);
                 assert_eq!(error.leftover(), None);
                 assert!(ran.iter().filter(|call| **call == Call::SyncFile).count() <= 1);
-                // Behind a rename nothing is undone; before it, only the temporary file is.
+                // After the rename nothing is undone. Before it, only the temporary file is removed.
                 let may_be_there = at > 0 || matches!(errno, Errno::EIO | Errno::ENOMEM);
                 let cleanup = (!published && may_be_there).then_some(Call::RemoveTemp);
                 assert_eq!(ran.get(at + 1..).unwrap(), cleanup.as_slice());
@@ -85,7 +85,7 @@ fn after_a_failed_directory_sync_nothing_is_written() {
     }
 }
 
-/// A rename between two directories whose second sync fails is visible and unknown.
+/// A rename between two directories whose second sync fails is visible and `Unknown`.
 #[test]
 fn a_failure_at_every_call_of_a_rename() {
     for (at, errno) in [(0, Errno::EACCES), (1, Errno::ENOSPC), (2, Errno::EIO), (3, Errno::EIO)] {
@@ -99,7 +99,7 @@ fn a_failure_at_every_call_of_a_rename() {
     }
 }
 
-/// A sync that succeeds after another's failed on the same descriptor proves nothing, in either of the two directories.
+/// A sync proves nothing after another one of the same descriptor failed, in either of the two directories.
 #[test]
 fn a_rename_between_directories_asks_both() {
     for distrusted in [0, 1] {
@@ -113,8 +113,7 @@ fn a_rename_between_directories_asks_both() {
     }
 }
 
-/// After an error of the device nobody knows whether a change of names was made; but a temporary that is still there was
-/// not renamed.
+/// After a device error it is unknown whether a name was changed; but a temporary file that still exists was not renamed.
 #[test]
 fn an_ambiguous_failure_is_not_called_unchanged() {
     let fails = |_, call: &Call| matches!(call, Call::Move | Call::Unlink | Call::Publish { .. }).then_some(Errno::EIO);
@@ -128,7 +127,7 @@ fn an_ambiguous_failure_is_not_called_unchanged() {
     let rename = writer.rename((Arc::clone(&held), c"k".into()), &held, c"moved").unwrap_err();
     assert_eq!(rename.outcome(), Outcome::Unknown);
     drop(dir);
-    // A rename that "failed", and took the temporary with it.
+    // A rename that "failed" and removed the temporary file.
     let at = tempfile::tempdir().unwrap();
     let (_dir, held, _, writer) = self::writer({
         let at = at.path().to_owned();
@@ -176,7 +175,7 @@ fn a_name_that_is_taken_is_tried_with_another_and_not_for_ever() {
     assert_eq!(fs::read(dir.path().join("k")).unwrap(), b"old");
 }
 
-/// A sync that succeeds beside one that failed is not believed.
+/// A sync that succeeds beside one that failed is not trusted.
 #[test]
 fn a_success_beside_a_failed_sync_is_unknown() {
     let (_dir, held, _, writer) = writer(|_, _| None);
@@ -214,7 +213,7 @@ fn create_only_by_a_link() {
     assert_eq!(temporaries(dir.path()), 0);
 }
 
-/// Each chunk is written where it belongs, wherever in a chunk a call stops, and all of it is synced before the rename.
+/// Each chunk is written at its offset, wherever a call stops, and all of it is synced before the rename.
 #[test]
 fn short_writes_of_several_chunks_are_finished() {
     let chunks: Vec<bytes::Bytes> = (0..1500_u16).map(|i| vec![i as u8; usize::from(i % 7)].into()).collect();
@@ -235,7 +234,8 @@ fn short_writes_of_several_chunks_are_finished() {
     }
 }
 
-/// The same with owner, mode and attributes of the old file: whatever fails, the old file is as it was, or the new one like it.
+/// The same with owner, mode and attributes of the old file: whatever fails, the old file is unchanged, or the new one has them
+/// all.
 #[test]
 fn a_failure_at_every_call_of_a_put_like_the_old_file() {
     use std::os::unix::fs::PermissionsExt;

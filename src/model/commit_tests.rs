@@ -58,7 +58,7 @@ fn sound() -> Fault {
     Box::new(|_, _| None)
 }
 
-/// A change, and what it is to do.
+/// A change and its effect.
 #[derive(Clone, Copy, Debug)]
 enum Do {
     Put(&'static str, u8),
@@ -116,7 +116,7 @@ impl Rig {
         self.told(&operations, &self.committer.commit(ChangeGroups::of(changes)))
     }
 
-    /// A change by itself: alone if nobody else is there, by a batch otherwise.
+    /// A single change: solo if possible, else in a batch.
     fn make(&self, one: Do) -> Vec<Standing> {
         let operations = self.model.begin([(0, one.effect())]);
         self.told(&operations, &[self.committer.make(one.change())])
@@ -170,7 +170,7 @@ fn tell(what: &str, count: usize, begin: Instant) {
     let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
 }
 
-/// Each call of a batch fails in turn: what the callers are told is true, and stays true.
+/// Each call of a batch fails in turn: the results are true, and stay true after every cut.
 #[test]
 fn batches_with_every_failure() {
     const SMALL: [&[&[Do]]; 2] =
@@ -197,7 +197,7 @@ fn batches_with_every_failure() {
     tell("batches with failures", count, begin);
 }
 
-/// Every change alone, one after the other, with a guard among them; once with each call failing.
+/// Every kind of change, one after the other, with a guard among them; once for each failing call.
 #[test]
 fn changes_by_a_caller_who_is_alone() {
     for filesystem in Filesystem::ALL {
@@ -218,7 +218,7 @@ fn changes_by_a_caller_who_is_alone() {
     }
 }
 
-/// A file that is written through a guard before anybody commits it.
+/// Writes a file through a guard and commits it.
 fn guard(rig: &Rig, key: &'static str, id: u8, options: PutOptions) {
     let core = rig.committer.core();
     let dir = core.find(&Key::parse(key).unwrap()).unwrap();
@@ -232,8 +232,7 @@ fn guard(rig: &Rig, key: &'static str, id: u8, options: PutOptions) {
     rig.told(&operations, &[rig.committer.make(Change { key: Ok(key.into()), action })]);
 }
 
-/// Several callers at once: alone, in batches, with guards, as it comes. Whatever order the threads have, every cut of it is
-/// looked at.
+/// Concurrent callers: solo, in batches, with guards. Every cut is checked, whatever order the threads have.
 #[test]
 fn callers_at_the_same_time() {
     const KEYS: [&str; 4] = ["a/k0", "a/k1", "b/k0", "b/k7"];
@@ -275,7 +274,7 @@ fn mutants_beneath_a_committer_are_caught() {
                 let alone = rig(filesystem, kind, sound(), Some(mutant));
                 alone.make(Do::Put("a/k0", 0));
                 let holds_by_journal = mutant == Mutant::RangeForFileSync && filesystem == Filesystem::Journaled;
-                // Action comes too late does no harm where syncfs, or a journal after a file was written out, makes up for it.
+                // What comes too late does no harm where syncfs, or a journal after a file was written out, makes up for it.
                 let makes_up = kind == BarrierKind::Filesystem
                     || (kind == BarrierKind::PerFile && filesystem == Filesystem::Journaled);
                 let batch_holds = holds_by_journal || (mutant == Mutant::LateFileSync && makes_up);

@@ -27,7 +27,7 @@ fn ends(summary: &Summary, place: Place) -> bool {
     summary.trees.iter().any(|tree: &Tree| tree.keys().at(place).is_some())
 }
 
-/// A key takes the name, whichever call fails; and every cut leaves the key whole, or none.
+/// A key takes the name, whichever call fails. Every cut leaves the key whole, or no key.
 #[test]
 fn a_key_takes_the_place_of_an_empty_directory() {
     for filesystem in Filesystem::ALL {
@@ -40,7 +40,7 @@ fn a_key_takes_the_place_of_an_empty_directory() {
     assert!(ends(&holds(&emptied(Filesystem::Journaled), vec![rename], false), FREE));
 }
 
-/// Without that, the put is refused for ever.
+/// Without that, the put is always refused.
 #[test]
 fn a_single_write_leaves_the_directory() {
     for filesystem in Filesystem::ALL {
@@ -48,7 +48,8 @@ fn a_single_write_leaves_the_directory() {
     }
 }
 
-/// Beside a put into that directory, in every order of the calls: what is acknowledged stays, and one of the two can be.
+/// With a concurrent put into that directory, in every order of the calls: what is acknowledged stays, and only one of the two
+/// succeeds.
 #[test]
 fn a_put_into_it_and_one_in_its_place_exclude_one_another() {
     for filesystem in Filesystem::ALL {
@@ -62,7 +63,7 @@ fn a_put_into_it_and_one_in_its_place_exclude_one_another() {
     }
 }
 
-/// The delete that empties it, and the put, in every order of the calls, with a failure of any.
+/// The delete that empties the directory, and the put, in every order of the calls, with a failure of each.
 #[test]
 fn the_last_key_goes_and_another_comes() {
     for filesystem in Filesystem::ALL {

@@ -13,7 +13,7 @@ fn expecting() -> Put {
     Put { existing: Existing::Match(version(1)), stamp: Some(version(11)), ..PUT }
 }
 
-/// What keeps its promise on every filesystem.
+/// Operations that keep their promise on every filesystem.
 const PUTS: [(&str, Make); 14] = [
     ("put", |id| Operation::put(id, A, PUT)),
     ("fused put", |id| Operation::put(id, A, Put { fuse: true, ..PUT })),
@@ -33,14 +33,14 @@ const PUTS: [(&str, Make); 14] = [
     ("batch by syncfs, in groups", |id| Operation::batch(&[&[(id, A)], &[(id + 5, B)]], Medium::FILESYSTEM_BATCH)),
 ];
 
-/// What needs renames that are whole.
+/// Operations that need atomic renames.
 const RENAMES: [(&str, Make); 3] = [
     ("rename", |_| Operation::rename(A, FREE)),
     ("rename over", |_| Operation::rename(FREE, A)),
     ("rename between directories", |_| Operation::rename(A, BETWEEN)),
 ];
 
-/// What needs a journal.
+/// Operations that need a journal.
 const JOURNAL: [(&str, Make); 3] = [
     ("put by the journal", |id| {
         Operation::put(id, A, Put { stamp: Some(version(13)), medium: Medium::JOURNAL, ..PUT })
@@ -60,8 +60,8 @@ fn catalogue(filesystem: Filesystem) -> Vec<(&'static str, Make)> {
 fn scenario(filesystem: Filesystem, makes: &[(&'static str, Make)]) -> Scenario {
     let mut operations: Vec<Operation> = makes.iter().zip(0..).map(|((_, make), id)| make(id)).collect();
     let renames = makes.iter().any(|(label, _)| label.starts_with("rename"));
-    // In a store nobody meets who changes names. Single writes take no part in that, and only they are tried with the others
-    // where that is not what the promise rests upon.
+    // In a store, changes of names never overlap. Single writes take no part in that, so they are tried with the others unless
+    // the promise depends on it.
     let lock = operations.iter().any(|operation| operation.locked) || (renames && filesystem == Filesystem::Lazy);
     operations.iter_mut().for_each(|operation| operation.locked = lock);
     let scenario = Scenario::new(&disk(filesystem), operations);
@@ -72,7 +72,7 @@ fn scenario(filesystem: Filesystem, makes: &[(&'static str, Make)]) -> Scenario 
     }
 }
 
-/// Whether its calls fail in turn. A real committer says what becomes of a batch; and see
+/// Whether its calls fail in turn. Failures in batches are tested with a real committer; and see
 /// `a_kill_within_a_rename_between_directories`.
 fn may_fail(filesystem: Filesystem, (label, _): &(&str, Make)) -> bool {
     let unsafe_there = filesystem == Filesystem::Lazy && *label == RENAMES[2].0;
@@ -97,7 +97,7 @@ impl Total {
         found
     }
 
-    /// For who runs it with `--nocapture`.
+    /// Printed with `--nocapture`.
     fn tell(&self, what: &str, begin: Instant) {
         let Total { scenarios, interleavings, points, crashes } = self;
         let rate = *crashes as f64 / begin.elapsed().as_secs_f64();
@@ -108,7 +108,7 @@ impl Total {
     }
 }
 
-/// Whichever call of an operation fails, and however: the verdict is true, and stays true through every cut.
+/// Each call of an operation fails in turn, in each way: the verdict is true, and stays true after every cut.
 #[test]
 fn one_operation_with_every_failure() {
     let (mut total, begin) = (Total::default(), Instant::now());
@@ -192,7 +192,7 @@ fn fails(scenario: &Scenario) -> String {
     scenario.explore().expect_err("the model must object").to_string()
 }
 
-/// The journal's shortcut rests upon a journal.
+/// The journal barrier depends on a journal.
 #[test]
 fn the_journal_barrier_needs_a_journal() {
     for make in JOURNAL {
@@ -203,13 +203,13 @@ fn the_journal_barrier_needs_a_journal() {
     }
 }
 
-/// A documented limit: where a rename is not one change, a cut may leave neither name. Nothing that is synced before could
-/// help; a link and an unlink with a sync between them would.
+/// A documented limit: where renames are not atomic, a cut may leave neither name. No sync before it could help; a link and an
+/// unlink with a sync between them would.
 #[test]
 fn a_rename_of_a_key_needs_a_filesystem_that_renames_at_once() {
     for make in RENAMES {
         if make.0 == "rename over" {
-            // There is nothing to rename: it is refused.
+            // The source does not exist, so the rename is refused.
             Total::default().holds(make.0, &scenario(Filesystem::Posix, &[make]));
             continue;
         }
@@ -219,8 +219,8 @@ fn a_rename_of_a_key_needs_a_filesystem_that_renames_at_once() {
 }
 
 /// A documented limit: after a kill between the rename and the sync of the directory that gains the name, recovery does not know
-/// which directory that is. If it syncs the other first, and then the power goes, the name is lost, unless the filesystem
-/// makes one change of it. The same where that sync failed, and a later one lies.
+/// which directory that is. If it syncs the other one first and the power fails then, the name is lost, unless renames are
+/// atomic. The same holds if that sync failed and a later one wrongly succeeds.
 #[test]
 fn a_kill_within_a_rename_between_directories() {
     let rename = [RENAMES[2]];
@@ -232,7 +232,7 @@ fn a_kill_within_a_rename_between_directories() {
     Total::default().holds("with a journal, in any order", &scenario(Filesystem::Journaled, &rename));
 }
 
-/// Why names are changed by one thread at a time: a comparison and the rename behind it are two calls.
+/// Why one thread at a time changes names: a comparison and the rename behind it are two calls.
 #[test]
 fn a_comparison_is_worth_nothing_beside_who_takes_no_turns() {
     let mut unlocked = scenario(Filesystem::Journaled, &[PUTS[6], PUTS[0]]);
@@ -241,7 +241,7 @@ fn a_comparison_is_worth_nothing_beside_who_takes_no_turns() {
     assert!(text.contains("is read, without any cut"), "{text}");
 }
 
-/// So is the order of the two syncs of a rename, where another syncs the directory that loses the name.
+/// Nor does the order of a rename's two syncs help if another change syncs the directory that loses the name.
 #[test]
 fn a_rename_between_directories_is_not_to_be_met() {
     let mut unlocked = scenario(Filesystem::Lazy, &[RENAMES[2], PUTS[0]]);
@@ -249,7 +249,7 @@ fn a_rename_between_directories_is_not_to_be_met() {
     assert!(fails(&unlocked).contains("the power goes"));
 }
 
-/// What the model is made of, by hand.
+/// The model itself, checked by hand.
 #[test]
 fn crashes_of_a_disk() {
     let count = |disk: &Disk| disk.crashes(|_| true).count();

@@ -5,31 +5,31 @@ use super::operation::{A, B, BETWEEN, FREE, OWNER, Operation, PUT, Put, disk, ve
 use crate::engine::Mutant;
 use crate::protocol::{Call, Existing, Medium, Plan, stage_is_safe};
 
-/// What the model says of a wrong protocol.
+/// The model's verdict on a wrong protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Caught,
-    /// The operation takes no such step, so it is not changed.
+    /// The operation has no such step, so it does not change.
     Same,
-    /// It is the journal barrier, and that holds there.
+    /// The filesystem makes up for it.
     Holds,
-    /// The right protocol does not hold there either.
+    /// The right protocol does not hold here either.
     Lost,
 }
 
 use Found::{Caught, Holds, Lost, Same};
 
-/// What is expected of an operation on `Posix`, `Lazy` and `Journaled`, by each mutant in the order of `Mutant::ALL`.
+/// The expected verdicts for an operation on `Posix`, `Lazy` and `Journaled`, for each mutant in the order of `Mutant::ALL`.
 type Row = (&'static str, fn() -> Operation, [[Found; 3]; 4]);
 
 const PUT_ROW: [[Found; 3]; 4] = [[Caught; 3], [Caught; 3], [Caught; 3], [Caught, Caught, Holds]];
 const DELETE_ROW: [[Found; 3]; 4] = [[Caught; 3], [Same; 3], [Same; 3], [Same; 3]];
 const RENAME_ROW: [[Found; 3]; 4] = [[Lost, Caught, Caught], [Same; 3], [Same; 3], [Same; 3]];
-/// A journal makes durable with the name what was written out before it, so there the late sync of a file does no harm.
+/// A journal commits a name together with data that was written out before, so a late file sync does no harm there.
 const PER_FILE_ROW: [[Found; 3]; 4] = [[Caught; 3], [Caught; 3], [Caught, Caught, Holds], [Caught, Caught, Holds]];
-/// The late close of a file does no harm: the filesystem is synced before the name changes.
+/// A late close does no harm: the filesystem is synced before the name changes.
 const SYNCFS_ROW: [[Found; 3]; 4] = [[Caught; 3], [Caught; 3], [Holds; 3], [Caught, Caught, Holds]];
-/// Where nothing but the journal is relied upon, there is no sync of a file to be replaced.
+/// The journal barrier has no file sync that could be replaced.
 const JOURNAL_ROW: [[Found; 3]; 4] = [[Lost, Lost, Caught], [Lost, Lost, Caught], [Lost, Lost, Caught], [Same; 3]];
 
 const TABLE: [Row; 12] = [
@@ -52,7 +52,7 @@ const TABLE: [Row; 12] = [
 ];
 
 fn explore(filesystem: Filesystem, links: Links, fails: bool, operation: Operation) -> Result<(), String> {
-    // With a kill, a rename between directories is not safe on all of them: see `interleave_tests.rs`.
+    // A kill during a rename between directories is not safe on all of them: see `interleave_tests.rs`.
     let orders = vec![[1, 0]];
     let scenario = Scenario { links, fails, orders, ..Scenario::new(&disk(filesystem), vec![operation]) };
     scenario.explore().map(|_| ()).map_err(|violation| violation.to_string())
@@ -89,7 +89,7 @@ fn flat(plan: &Plan) -> Vec<Call> {
     plan.calls().cloned().collect()
 }
 
-/// A failing fsync does not cancel the rename that is linked behind it: what is written is lost, and published.
+/// A failed fsync does not cancel the rename linked behind it: lost content is published.
 #[test]
 fn a_rename_linked_behind_an_fsync_is_caught() {
     let wrong = || {
@@ -104,7 +104,7 @@ fn a_rename_linked_behind_an_fsync_is_caught() {
         assert!(
             text.contains("SyncFile -> Failed(EIO)\n") && text.contains("Publish { existing: Replace } -> Done(0)")
         );
-        // Without the failure nothing is wrong with it, nor where each call is checked before the next.
+        // Nothing is wrong without the failure, or where each call is checked before the next.
         explore(filesystem, Links::Kernel, false, wrong()).unwrap();
         explore(filesystem, Links::Checked, true, wrong()).unwrap();
     }
@@ -120,7 +120,7 @@ fn a_rename_that_syncs_first_what_loses_the_name_is_caught() {
     assert!(text.contains("SyncSourceDir -> Done(0)"), "{text}");
 }
 
-/// What is set on a file after its sync is as little durable as what is written after it.
+/// Attributes that are set after the sync are not durable.
 #[test]
 fn a_mode_or_a_version_after_the_sync_is_caught() {
     let stamped = Put { mode: Some(0o644), stamp: Some(version(9)), ..PUT };
@@ -166,7 +166,7 @@ fn a_batch_out_of_order_is_caught() {
     explore(Filesystem::Posix, Links::Checked, false, mixed).unwrap_err();
 }
 
-/// The journal barrier is worth what the writing out is worth.
+/// The journal barrier depends on writing out.
 #[test]
 fn a_journal_barrier_without_writing_out_is_caught() {
     let put = Operation::put(0, A, Put { medium: Medium::JOURNAL, ..PUT });

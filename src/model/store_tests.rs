@@ -13,7 +13,7 @@ use crate::Store;
 use crate::fs::temp;
 use crate::protocol::{Existing, Medium, Version};
 
-/// What cuts leave of some operations, on every filesystem of the model.
+/// The trees that cuts leave of some operations, on every filesystem of the model.
 fn trees() -> BTreeSet<Tree> {
     let create = Put { existing: Existing::Refuse, ..PUT };
     let mut trees = BTreeSet::new();
@@ -40,12 +40,12 @@ fn path(place: Place) -> String {
     }
 }
 
-/// Long ago: what is opened need not wait until the clock is past it.
+/// Sets an old time, so that opening need not wait for the clock.
 fn age(path: &Path, version: Version) {
     futimens(File::open(path).unwrap(), &version.to_time(), &version.to_time()).unwrap();
 }
 
-/// A store as a cut has left it: without the mark of an orderly end.
+/// A store as a cut leaves it: without the marker of an orderly end.
 fn lay_out(root: &Path, format: &[u8], tree: &Tree) {
     for dir in ["a", "b", ".ringbolt"] {
         fs::create_dir(root.join(dir)).unwrap();
@@ -53,7 +53,7 @@ fn lay_out(root: &Path, format: &[u8], tree: &Tree) {
     fs::write(root.join(".ringbolt/format"), format).unwrap();
     for (place, content) in &tree.0 {
         let path = root.join(path(*place));
-        // In a temporary file there may be anything.
+        // A temporary file may contain anything.
         let bytes = if place.is_temp() { b"half" } else { &content.bytes[..usize::from(content.len)] };
         fs::write(&path, bytes).unwrap();
         age(&path, content.version.unwrap_or(version(1)));
@@ -63,7 +63,7 @@ fn lay_out(root: &Path, format: &[u8], tree: &Tree) {
     }
 }
 
-/// The names in the two directories, and what the store has under its keys.
+/// The names in the two directories, and the contents of the store's keys.
 fn look(root: &Path, store: &Store) -> (BTreeSet<String>, Vec<(String, Vec<u8>)>) {
     let names = ["a", "b"].into_iter().flat_map(|dir| {
         let entries = fs::read_dir(root.join(dir)).unwrap();
@@ -74,14 +74,14 @@ fn look(root: &Path, store: &Store) -> (BTreeSet<String>, Vec<(String, Vec<u8>)>
     (names.collect(), read)
 }
 
-/// Every tree that the model says a cut may leave is opened by the real store: it finds the keys, whole, and takes the rest away.
+/// The real store opens every tree that a cut may leave in the model: it finds the keys whole, and removes the rest.
 #[test]
 fn a_store_opens_what_a_cut_has_left() {
     assert!(temp::is_swept(c".ringbolt-0000000000000007.tmp"));
     let first = scratch();
     match Store::create(first.path()) {
         Ok(store) => store.close().unwrap(),
-        // A build with io_uring alone, where there is none.
+        // A build with io_uring only, on a system that refuses it.
         Err(error) if error.is_engine_unavailable() => return,
         Err(error) => panic!("{error}"),
     }
@@ -96,7 +96,7 @@ fn a_store_opens_what_a_cut_has_left() {
         let expected: Vec<(String, Vec<u8>)> =
             keys.map(|(place, content)| (path(place), content.bytes[..usize::from(content.len)].to_vec())).collect();
         let names: BTreeSet<String> = expected.iter().map(|(key, _)| key.clone()).collect();
-        // Once after the cut, once after an orderly end.
+        // First after the cut, then after an orderly end.
         for _ in 0..2 {
             let store = Store::open(at.path()).unwrap();
             assert_eq!(look(at.path(), &store), (names.clone(), expected.clone()), "{tree:?}");

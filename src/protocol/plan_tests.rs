@@ -56,8 +56,8 @@ fn done(call: &Call) -> Fate {
     }
 }
 
-/// Runs a plan on a kernel that answers by `answer`, with the links of a chain as io_uring keeps them: a call that does
-/// not sever lets the next one run. Returns the calls that ran, and the verdict.
+/// Runs a plan on a kernel whose results come from `answer`, with io_uring's links: a failed call that does not sever lets the
+/// next one run. Returns the calls that ran, and the verdict.
 fn simulate(plan: Plan, mut answer: impl FnMut(&Call) -> Fate) -> (Vec<Call>, Verdict) {
     let (mut run, mut ran) = (Run::new(plan), Vec::new());
     while let Some(stage) = run.next_stage() {
@@ -85,7 +85,7 @@ fn every_stage_of_every_plan_is_safe() {
     }
 }
 
-/// The naive chain that loses data, and its relatives, are what the rule refuses.
+/// The rule refuses the naive chain that loses data, and its variants.
 #[test]
 fn the_naive_chain_is_not_safe() {
     let create = || Call::CreateTemp { mode: 0o600 };
@@ -118,7 +118,7 @@ fn a_plan_without_failures_is_durable_and_syncs_before_it_publishes() {
         let stamp = ran.iter().position(|call| matches!(call, Call::Stamp { .. }));
         let write = ran.iter().rposition(|call| matches!(call, Call::Write { .. }));
         let sync = ran.iter().position(is_sync);
-        // A stamp is of the whole content, and as durable.
+        // A stamp covers the whole content, and is as durable.
         assert!(stamp.is_none() || (write < stamp && stamp < sync), "{plan:?}");
         if matches!(ran[visible], Call::Publish { .. }) {
             let synced = |call: &Call| is_sync(call) || matches!(call, Call::Write { sync: true, .. });
@@ -127,8 +127,8 @@ fn a_plan_without_failures_is_durable_and_syncs_before_it_publishes() {
     }
 }
 
-/// Nobody who could not read the old file can read the new one at any moment: it is private until it has its owner and its attributes,
-/// and what takes set-id bits or capabilities off a file comes before what sets them.
+/// A user who could not read the old file can never read the new one: it is private until it has its owner and attributes. Calls
+/// that clear set-id bits or capabilities come before those that set them.
 #[test]
 fn a_file_like_another_is_private_until_it_is_like_it() {
     let mut seen = 0;
@@ -147,7 +147,7 @@ fn a_file_like_another_is_private_until_it_is_like_it() {
     assert_eq!(seen, 120);
 }
 
-/// One call fails, at every place of every plan: what is told must be what is true.
+/// Each call of every plan fails in turn: the verdict must be true.
 #[test]
 fn a_failure_at_every_call_is_told_truly() {
     for plan in all_plans() {
@@ -277,7 +277,7 @@ fn where_a_rename_cannot_refuse_a_link_does() {
     }
 }
 
-/// A directory sync that fails behind a failed rename has used up an error: it is told, and no link is tried.
+/// A directory sync that fails behind a failed rename has consumed an error: it is reported, and no link is tried.
 #[test]
 fn a_failed_directory_sync_is_never_forgotten() {
     for errno in [Errno::EEXIST, Errno::EINVAL] {
@@ -294,7 +294,7 @@ fn a_failed_directory_sync_is_never_forgotten() {
     }
 }
 
-/// A kernel that breaks its own rule is not believed: what became visible is reported, whatever came before.
+/// If a kernel breaks its own rules, what became visible is still reported, whatever failed before.
 #[test]
 fn a_rename_behind_a_failure_is_never_forgotten() {
     for fate in [Fate::Failed(Errno::EIO), Fate::Done(1)] {
@@ -374,7 +374,7 @@ fn only_an_advisory_write_out_may_be_refused() {
     }
 }
 
-/// What was made once for several changes counts for none of them, and fails all of them.
+/// A call that was made once for several changes counts for none of them. If it failed, all of them fail.
 #[test]
 fn a_shared_call_has_one_result_for_all() {
     for (fate, durable) in [(Fate::Done(0), true), (Fate::Failed(Errno::EIO), false)] {

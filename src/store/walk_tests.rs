@@ -1,4 +1,4 @@
-//! Listings against a sorted list of everything, in passes of a few names.
+//! Listings compared with a sorted list of all keys, in passes of a few names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ fn walk(dir: &Path, options: &ListOptions, names_max: usize) -> Walk {
     Walk::new(Arc::new(Dir::open(dir).unwrap()), options, names_max).unwrap()
 }
 
-/// The most names that a walk has room for in any of its directories. `BinaryHeap` and `Vec` never give room back.
+/// The largest capacity that a walk has for the names of a directory. `BinaryHeap` and `Vec` never shrink.
 fn room(walk: &Walk) -> usize {
     walk.levels.iter().map(|level| level.names.capacity()).max().unwrap_or(0)
 }
@@ -42,7 +42,7 @@ fn path() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(&NAMES[..]), 1..4).prop_map(|names| names.join("/"))
 }
 
-/// Something near a key: one, or the beginning of one, or that and something else.
+/// A text near a key: a key, a prefix of one, or one with a suffix.
 #[derive(Clone, Debug)]
 struct Near {
     path: prop::sample::Index,
@@ -80,7 +80,7 @@ proptest! {
         let mut all = BTreeSet::new();
         for path in &paths {
             let at = dir.path().join(path);
-            // A file may be in the way of a directory, or the other way round.
+            // A file may block a directory, or the reverse.
             if fs::create_dir_all(at.parent().unwrap()).is_ok() && fs::write(&at, path).is_ok() {
                 all.insert(path.clone());
             }
@@ -131,10 +131,10 @@ fn no_more_names_are_held_than_allowed() {
             assert!(walk.levels.len() <= 3);
         }
         assert_eq!(found, expected);
-        // Powers of two, so that this is the room that so many names need, and one more would have doubled it.
+        // Powers of two: one more name would have doubled the capacity.
         assert_eq!(most, names_max);
     }
-    // The whole directory at once shows that the measure can tell.
+    // Reading the whole directory at once shows that the measure works.
     let mut walk = walk(dir.path(), &ListOptions::new(), 4096);
     walk.next_key(None).unwrap().unwrap();
     assert!(room(&walk) >= 1000);
@@ -154,7 +154,7 @@ fn a_limit_bounds_what_a_pass_holds() {
             left -= 1;
         }
     }
-    // One that asks for too little at first: the passes grow, so that there are few of them.
+    // A small limit at first: the passes grow, so there are few of them.
     let empty = tempfile::tempdir().unwrap();
     for i in 0..300 {
         fs::create_dir(empty.path().join(format!("{i:03}"))).unwrap();
@@ -187,7 +187,7 @@ fn directories_before_the_start_are_not_entered() {
         assert_eq!(found, expected.iter().filter(|key| key.as_str() > after).cloned().collect::<Vec<_>>());
         assert_eq!(walk.passes, passes, "{after}");
     }
-    // Only the directory of the prefix, and none that a limit does not reach.
+    // Only the directory of the prefix is read, and none beyond the limit.
     let options = ListOptions::new().prefix("dirs/00001/").limit(1);
     let mut walk = walk(dir.path(), &options, 8);
     assert_eq!((walk.next_key(Some(1)).unwrap().unwrap(), walk.passes), ("dirs/00001/k".to_owned(), 1));
@@ -210,7 +210,7 @@ fn what_is_deleted_before_it_is_looked_at_is_left_out() {
     fs::remove_file(dir.path().join("files/00003")).unwrap();
     fs::create_dir(dir.path().join("files/00003")).unwrap();
     assert_eq!(rest(listed), (4..10).map(|i| format!("files/0000{i}")).collect::<Vec<_>>());
-    // Whole directories, also the one that the listing is in.
+    // Whole directories are removed, including the current one.
     let mut listed = entries("", 100);
     assert_eq!(listed.next().unwrap().unwrap().key, "dirs/00000/k");
     fs::remove_dir_all(dir.path().join("dirs")).unwrap();
@@ -220,7 +220,7 @@ fn what_is_deleted_before_it_is_looked_at_is_left_out() {
     );
 }
 
-/// Files and directories in turn: the parent is opened again after each, and no descriptor is left open.
+/// Files and directories alternate: the parent is opened again after each, and no descriptor is left open.
 #[test]
 fn deep_trees_need_few_descriptors() {
     let dir = tempfile::tempdir().unwrap();
@@ -244,12 +244,12 @@ fn deep_trees_need_few_descriptors() {
     assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
 }
 
-/// Between the passes over a directory, others put and delete: what is there all the time is listed once.
+/// Keys are put and deleted between the passes over a directory: a key that exists throughout is listed once.
 #[test]
 fn keys_that_stay_are_listed_once_whatever_else_changes() {
     let (dir, expected) = tree(200);
     std::thread::scope(|scope| {
-        // Ends the others when it is dropped, also when this fails.
+        // Stops the other threads when it is dropped, even if the test fails.
         let running = Arc::new(());
         for other in 0..2 {
             let (dir, running) = (dir.path(), Arc::downgrade(&running));
@@ -276,7 +276,7 @@ fn keys_that_stay_are_listed_once_whatever_else_changes() {
     });
 }
 
-/// A reader of any directory, without a store in it.
+/// A reader of any directory, without a store.
 fn reader(path: &std::path::Path) -> Reader {
     Reader::new(Arc::new(Dir::open(path).unwrap()), true)
 }
