@@ -77,8 +77,8 @@ impl From<NoEngine> for Error {
 
 /// Starts the requested engine.
 ///
-/// `Auto` is the portable engine in every build that has it. A single caller's puts through a ring measured 0.93 to 1.04 times
-/// the speed of plain calls on the caller's thread, with five times the context switches; concurrent puts were no faster
+/// `Auto` is the portable engine in every build that has it. A single caller's puts through a ring measured 0.82 to 1.13 times
+/// the speed of the portable engine, with four times the context switches; concurrent puts were no faster
 /// (`docs/performance.md`). So `Auto` does not even probe io_uring: some sandboxes kill a process that tries.
 pub(crate) fn select(engine: Engine) -> Result<Selected> {
     Ok(match engine {
