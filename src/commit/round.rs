@@ -89,7 +89,7 @@ impl<'a> Round<'a> {
     fn new(core: &'a Arc<Core>, kind: BarrierKind) -> Round<'a> {
         let root = core.dirs.root();
         let filesystem = match kind {
-            // Where no descriptor is left, the root's is as good, but for errors of others that came before.
+            // Where no descriptor is left, the root's works as well, but may report errors that others caused earlier.
             BarrierKind::Filesystem => root.open_beneath("").map_or_else(|_| Arc::clone(root), Arc::new),
             _ => Arc::clone(root),
         };

@@ -174,7 +174,8 @@ impl Dir {
 
     /// Whether a write with `RWF_SYNC` may stand in for an fsync here.
     pub(crate) fn sync_writes(&self) -> bool {
-        !self.sync_writes_refused.load(Ordering::Relaxed) && *self.sync_writes.get_or_init(|| sys::is_proven(&self.fd))
+        !self.sync_writes_refused.load(Ordering::Relaxed)
+            && *self.sync_writes.get_or_init(|| sys::syncs_are_trusted(&self.fd))
     }
 
     /// Records that the filesystem refused such a write.

@@ -190,8 +190,8 @@ impl Call {
     }
 }
 
-/// The rule that makes a linked stage safe: a call that must not run after a failure never follows a call whose failure does
-/// not cancel it; and a rename in the same stage as its write follows *one* write that syncs what it wrote.
+/// The rule that makes a linked stage safe: every call that could do harm follows only calls whose failure cancels it; and a
+/// rename in the same stage as its write follows *one* write that syncs what it wrote.
 pub(crate) fn stage_is_safe(stage: &[Call]) -> bool {
     (0..stage.len()).all(|i| may_follow(&stage[..i], &stage[i]))
 }

@@ -30,7 +30,7 @@ impl Medium {
     pub(crate) const JOURNAL_BATCH: Medium = Medium { after_write: &[Call::StartSync], ..Medium::JOURNAL };
 
     /// One `syncfs` for all files of a batch. It would write them out itself, but then ext4 needs two commits of its journal, and
-    /// reports to nobody that it found no room for a block that it had promised.
+    /// does not report to anyone that a delayed allocation failed (ENOSPC).
     pub(crate) const FILESYSTEM_BATCH: Medium =
         Medium { after_write: &[Call::StartSync], before_close: &[Call::WriteOut], barrier: &[Call::SyncFilesystem] };
 }

@@ -1,6 +1,6 @@
 //! The protocol as data: which system calls a change makes, in which order, and what their results mean.
 //!
-//! Nothing here does I/O, and nothing here calls another room but for plain values. A [`Plan`] lists the calls of one change; a
+//! Nothing here does I/O. Of other rooms, it uses plain types only. A [`Plan`] lists the calls of one change; a
 //! [`Medium`] says how file contents become durable; a [`Run`] hands the calls to an engine and takes their results; a
 //! [`Report`](report::Report) turns the results into a [`Verdict`]. [`schedule()`] orders the phases of many changes that are committed together.
 //! Engines interpret plans, and [`crate::commit`] schedules them: neither knows the order of calls by itself.

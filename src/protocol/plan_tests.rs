@@ -95,6 +95,8 @@ fn the_naive_chain_is_not_safe() {
     for unsafe_stage in [
         vec![create(), write(false), Call::SyncFile, Call::CloseFile, publish(), Call::SyncDir],
         vec![create(), write(false), Call::CloseFile, publish(), Call::SyncDir],
+        vec![Call::SyncFile, Call::CloseFile, publish(), Call::SyncDir],
+        vec![Call::SyncFile, publish()],
         vec![create(), write(true), write(true), Call::CloseFile, publish()],
         vec![publish(), Call::RemoveTemp],
         vec![publish(), Call::SyncDir, Call::Unlink],

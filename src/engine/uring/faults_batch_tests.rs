@@ -144,7 +144,7 @@ fn a_fault_among_concurrent_callers() {
     }
 }
 
-/// A failed sync of a directory is recorded in the directory and the latch before any success beside it is sent.
+/// A failed sync of a directory is recorded in the directory and the writer before any success beside it is sent.
 #[test]
 fn a_failed_directory_sync_is_recorded_before_any_success_is_sent() {
     let Some((engine, ring)) = ring("a_failed_directory_sync_is_recorded_before_any_success_is_sent") else { return };

@@ -67,7 +67,7 @@ struct Rig<'a> {
     faults: &'a Faults,
 }
 
-/// Action became of the change with faults.
+/// The result of the change with faults.
 struct Case {
     result: Result<()>,
     content: Option<Vec<u8>>,

@@ -40,8 +40,8 @@ const OPCODES: [(u8, &str); 8] = [
 pub(super) struct Facts {
     /// Whether the ring is restricted to [`OPCODES`] (Linux 5.10).
     pub(super) restricted: bool,
-    /// Whether a failed fsync cancels the request linked behind it. It does not since about Linux 6.0. Nothing here
-    /// depends on it; it is reported because so many programs do.
+    /// Whether a failed fsync cancels the request linked behind it. It does not since about Linux 6.0. The protocol
+    /// does not need it to: it is reported because many programs do.
     pub(super) fsync_breaks_link: bool,
 }
 
@@ -188,7 +188,8 @@ mod tests {
         assert!(text.contains("renameat, unlinkat"), "{text}");
     }
 
-    /// The protocol's form depends on this fact. If a kernel changes it, this test fails.
+    /// Why the protocol is as it is: it links a rename behind a write, and never behind an fsync. If a kernel changes this, the
+    /// test fails.
     #[allow(clippy::print_stderr)]
     #[test]
     fn a_failed_write_breaks_the_chain_and_a_failed_fsync_does_not() {

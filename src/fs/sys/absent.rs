@@ -48,7 +48,7 @@ pub(crate) fn path_of(_: BorrowedFd<'_>) -> PathBuf {
 }
 
 /// This system has neither `RWF_SYNC` nor `syncfs`.
-pub(crate) fn is_proven(_: impl AsFd) -> bool {
+pub(crate) fn syncs_are_trusted(_: impl AsFd) -> bool {
     false
 }
 

@@ -100,9 +100,9 @@ pub(crate) fn path_of(dir: BorrowedFd<'_>) -> PathBuf {
 /// Whether `RWF_SYNC` and `syncfs` are as good as an fsync on this filesystem.
 ///
 /// The kernel passes both to every filesystem, but one that ignores them loses data silently. (FUSE, for example, does not
-/// forward a `syncfs` to its daemon.) So this allows only the filesystems tested with power cuts, and tmpfs, where nothing is
-/// durable anyway.
-pub(crate) fn is_proven(dir: impl AsFd) -> bool {
+/// forward a `syncfs` to its daemon.) So this allows only the filesystems that `scripts/crash-test` tests with power cuts, and
+/// tmpfs, where nothing is durable anyway. To add one, add it to that script and to `docs/engines-and-barriers.md`, too.
+pub(crate) fn syncs_are_trusted(dir: impl AsFd) -> bool {
     fstatfs(&dir).is_ok_and(|stat| match stat.filesystem_type() {
         XFS_SUPER_MAGIC | BTRFS_SUPER_MAGIC | TMPFS_MAGIC => true,
         // ext2 and ext3 have the same magic number, and ext2's syncfs does not flush the device's cache.
@@ -113,7 +113,7 @@ pub(crate) fn is_proven(dir: impl AsFd) -> bool {
 
 /// The reason why one `syncfs` does not make everything on the filesystem of `dir` durable; `None` if it does.
 pub(crate) fn no_syncfs(dir: impl AsFd) -> Option<String> {
-    if !is_proven(&dir) {
+    if !syncs_are_trusted(&dir) {
         return Some(
             "syncfs is as good as an fsync of each file on ext4, xfs and btrfs only, not on this filesystem".into(),
         );
