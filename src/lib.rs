@@ -46,9 +46,9 @@
 //! each step is checked before the next. When a change returns `Ok`, a power cut at any later moment leaves it in place. When it
 //! returns an [`Error`], [`Error::outcome`] says which of two worlds you are in:
 //!
-//! - [`Outcome::Unchanged`]: the target is what it was, and the temporary file is gone.
-//! - [`Outcome::Unknown`]: the change is visible, but its directory could not be synced. The store refuses further writes until
-//!   it is reopened. (Only a reboot or a remount proves what is on the disk: after a failed write of its metadata, a filesystem
+//! - [`Outcome::Unchanged`]: the target is what it was. The temporary file was removed, or [`Error::leftover`] names it.
+//! - [`Outcome::Unknown`]: the change happened or may have happened, and is not known to be durable. The store refuses further
+//!   writes until it is reopened. (Only a reboot or a remount proves what is on the disk: after a failed write of its metadata, a filesystem
 //!   may show names that only its cache has.)
 //!
 //! A failed sync is never retried: after one, the kernel has forgotten what was not written (fsync(2), since Linux 4.13).

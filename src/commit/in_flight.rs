@@ -61,7 +61,7 @@ impl Start {
     /// Makes a change on the caller's thread.
     pub(super) fn solo(core: &Arc<Core>, change: Change) -> ChangeResult {
         let solo = Start { core: Arc::clone(core), batch: None, version: None, change };
-        match solo.run(Phase::Settle)? {
+        match solo.run(Phase::SyncDirs)? {
             Progress::Over(applied) => Ok(applied),
             Progress::InFlight(in_flight) => unreachable!("every phase was allowed: {:?}", in_flight.job.run),
         }

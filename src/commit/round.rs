@@ -57,6 +57,8 @@ struct Round<'a> {
     load: Load,
     /// Items whose file is open.
     open: usize,
+    /// The items before this one have passed `Phase::Harden`: a batch with more files than may be open passes it in parts.
+    hardened: usize,
     last_group: usize,
     /// Opened before the first file was written, so that its syncfs reports every error since (`errseq_t` in the kernel).
     filesystem: Arc<Dir>,
@@ -101,6 +103,7 @@ impl<'a> Round<'a> {
             callers: Vec::new(),
             load: Load::default(),
             open: 0,
+            hardened: 0,
             last_group: 0,
             filesystem,
         }
@@ -126,20 +129,20 @@ impl<'a> Round<'a> {
         }
         while !todo.is_empty() {
             let rest = todo.split_off(todo.len().min(self.core.open_max - self.open));
-            let (places, work): (Vec<Position>, Vec<Start>) = std::mem::replace(&mut todo, rest).into_iter().unzip();
-            let bytes: usize = places.iter().map(|position| position.bytes).sum();
+            let (positions, work): (Vec<Position>, Vec<Start>) = std::mem::replace(&mut todo, rest).into_iter().unzip();
+            let bytes: usize = positions.iter().map(|position| position.bytes).sum();
             let parallel = work.len() >= PARALLEL_FROM.files || (work.len() > 1 && bytes >= PARALLEL_FROM.bytes);
             let staged: Vec<Result<Progress>> = match parallel {
                 true => self.stage_in_parallel(work),
                 false => work.into_iter().map(Start::stage).collect(),
             };
-            assert_eq!(staged.len(), places.len(), "a result for each change");
-            for (position, progress) in places.into_iter().zip(staged) {
+            assert_eq!(staged.len(), positions.len(), "a result for each change");
+            for (position, progress) in positions.into_iter().zip(staged) {
                 self.items.push(Item { position, in_flight: None, result: None });
                 self.note(self.items.len() - 1, progress);
             }
             let is_open = |item: &Item| item.in_flight.as_ref().is_some_and(|change| change.job.file.is_some());
-            self.open = self.items.iter().filter(|item| is_open(item)).count();
+            self.open = self.items[self.hardened..].iter().filter(|item| is_open(item)).count();
             if self.open >= self.core.open_max {
                 self.pass(Phase::WriteOut);
                 self.pass(Phase::Harden);
@@ -183,7 +186,7 @@ impl<'a> Round<'a> {
                     self.publish(items);
                     Part::Publish
                 }
-                Phase::Settle => {
+                Phase::SyncDirs => {
                     self.share(phase, items);
                     Part::SyncDirs
                 }
@@ -206,7 +209,7 @@ impl<'a> Round<'a> {
     fn pass(&mut self, phase: Phase) {
         let core = self.core;
         let (mut jobs, mut origins) = (Vec::new(), Vec::new());
-        for at in 0..self.items.len() {
+        for at in self.hardened..self.items.len() {
             let Some(mut change) = self.items[at].in_flight.take() else { continue };
             let is_synced = change.job.run.will(&Call::SyncFile);
             if is_synced && phase == Phase::Harden {
@@ -228,6 +231,7 @@ impl<'a> Round<'a> {
         }
         if phase == Phase::Harden {
             self.open = 0;
+            self.hardened = self.items.len();
         }
     }
 
@@ -287,7 +291,8 @@ impl<'a> Round<'a> {
                 continue;
             }
             change.run_plainly(core, Phase::Publish);
-            self.advance(at, change);
+            // Settled after the directories are synced: an ambiguous failure poisons the store, and must not stop the others.
+            self.items[at].in_flight = Some(change);
         }
     }
 

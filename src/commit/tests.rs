@@ -270,6 +270,23 @@ fn a_directory_sync_that_fails_fails_its_directory_and_closes_the_store() {
     }
 }
 
+/// A delete that fails in an ambiguous way poisons the store, but only after the changes beside it, which are durable.
+#[test]
+fn an_ambiguous_failure_does_not_stop_the_changes_beside_it() {
+    for case in everywhere() {
+        let rig = rig(case.clone(), fail(|call| *call == Call::Unlink, 0, 1, Errno::EIO));
+        let changes =
+            vec![Change::delete("a/k0", None), put("a/k1", PutOptions::new()), put("b/k0", PutOptions::new())];
+        let answers = rig.committer.commit(ChangeGroups::of(vec![changes]));
+        assert_eq!(outcomes(&answers), [UNKNOWN, None, None]);
+        assert_eq!(
+            (rig.contents(), rig.temporaries()),
+            (vec![OLD.to_vec(), NEW.to_vec(), NEW.to_vec(), OLD.to_vec()], 0)
+        );
+        assert!(rig.is_poisoned());
+    }
+}
+
 #[test]
 fn a_clash_of_keys_fails_alone_and_a_link_stands_in_for_a_rename() {
     let cannot: Fault = Box::new(|_, call| (*call == Call::REFUSE).then_some(Errno::EINVAL));

@@ -136,12 +136,21 @@ pub(crate) trait Interpreter: Send + Sync + fmt::Debug {
     }
 }
 
-/// Runs the calls that a job's run allows, one by one.
+/// Runs the calls that a job's run allows, one by one. This is the only such loop, beside that of `tokio_uring`, which awaits.
 pub(crate) fn drive(job: &mut Job, mut call: impl FnMut(&Call, &mut Job) -> Fate) {
+    while drive_stage(job, &mut call) {}
+}
+
+/// Runs one stage. Returns whether there was one.
+pub(crate) fn drive_stage(job: &mut Job, mut call: impl FnMut(&Call, &mut Job) -> Fate) -> bool {
     while let Some(next) = job.run.next_call() {
         let fate = call(&next, job);
         job.run.complete(fate);
+        if job.run.is_between_stages() {
+            return true;
+        }
     }
+    false
 }
 
 /// A run and everything its calls work on. The engine that runs it owns it: nothing is borrowed from the caller, which may be

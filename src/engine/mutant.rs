@@ -52,7 +52,10 @@ impl Mutant {
                 call => call,
             };
             match (self, call) {
-                (Mutant::LateFileSync, call @ (Call::SyncFile | Call::SyncRange | Call::CloseFile)) if publishes => {
+                (
+                    Mutant::LateFileSync,
+                    call @ (Call::SyncFile | Call::SyncRange | Call::CloseFile | Call::SyncFilesystem),
+                ) if publishes => {
                     late.push(call);
                 }
                 (_, call) => calls.extend(self.call(&call)),

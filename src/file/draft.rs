@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::writer::{NAME_ATTEMPTS, Temp, Writer};
-use crate::error::{Error, ErrorKind, Result, Step};
+use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::fs::{Dir, temp};
 use crate::protocol::{PutOptions, certainly_not_created};
 
@@ -54,11 +54,13 @@ impl Draft {
         Ok(self.file.replace(second).expect("just seen").into())
     }
 
-    /// Closes the file after a commit. Removes the temporary file if the commit failed, unless only the name was refused.
+    /// Closes the file after a commit. Removes the temporary file if nothing was changed, unless only the name was refused. If the
+    /// outcome is unknown, the file may be the only copy.
     pub(crate) fn settle<T>(&mut self, writer: &Writer, committed: Result<T>) -> Result<T> {
         match &committed {
-            Ok(_) => self.file = None,
             Err(error) if error.content_kept() => {}
+            Err(error) if error.outcome() == Outcome::Unknown => self.file = None,
+            Ok(_) => self.file = None,
             Err(_) => _ = self.remove(writer),
         }
         committed

@@ -93,7 +93,7 @@ impl Writer {
     pub(crate) fn put_like(&self, dir: &Arc<Dir>, name: &CStr, content: &Content, like: &Preserved) -> Result<()> {
         let content = Content { options: like.options(content.options), ..content.clone() };
         let plan = |replace| Plan::replace_like(replace, like.owner);
-        self.settle(&self.write(dir, name, &content, Some(&like.attributes), plan, Phase::Settle))
+        self.settle(&self.write(dir, name, &content, Some(&like.attributes), plan, Phase::SyncDirs))
     }
 
     /// The same by the caller's plan.
@@ -104,7 +104,7 @@ impl Writer {
         content: &Content,
         plan: impl Fn(Replace) -> Plan,
     ) -> Result<()> {
-        self.settle(&self.write(dir, name, content, None, plan, Phase::Settle))
+        self.settle(&self.write(dir, name, content, None, plan, Phase::SyncDirs))
     }
 
     /// Runs a plan that begins with a temporary file, through the phase `until`. Tries another name if the first is taken.
@@ -157,13 +157,13 @@ impl Writer {
     ) -> Result<()> {
         let (name, temp, attributes) = (name.into(), temp.into(), attributes.cloned());
         let job = Job { name, temp, attributes, file: Some(file), ..self.job(plan, dir) };
-        self.settle_guard(&self.run(job, Phase::Settle))
+        self.settle_guard(&self.run(job, Phase::SyncDirs))
     }
 
     /// Durably sets the time stamp of an open file. If the sync fails, it is unknown which stamp the file has after a crash.
     pub(crate) fn stamp(&self, dir: &Arc<Dir>, name: &CStr, file: OwnedFd, version: Version) -> Result<()> {
         let job = Job { name: name.into(), file: Some(file), ..self.job(Plan::stamp(version), dir) };
-        match self.run(job, Phase::Settle).run.report().verdict() {
+        match self.run(job, Phase::SyncDirs).run.report().verdict() {
             Verdict::Durable => Ok(()),
             Verdict::Unchanged { step, errno, .. } | Verdict::Unknown { step, errno } => {
                 if step != Step::Stamp {
@@ -243,7 +243,7 @@ impl Writer {
 
     pub(crate) fn remove_temp(&self, dir: &Arc<Dir>, temp: &CStr) -> Temp {
         let job = Job { temp: temp.into(), ..self.job(Plan::remove_temp(), dir) };
-        match self.run(job, Phase::Settle).run.report().verdict() {
+        match self.run(job, Phase::SyncDirs).run.report().verdict() {
             Verdict::Durable => Temp::Gone,
             Verdict::Unchanged { errno: Errno::ENOENT, .. } => Temp::WasGone,
             _ => {

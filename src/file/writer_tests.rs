@@ -9,13 +9,13 @@ use crate::protocol::{Call, Existing};
 impl Writer {
     pub(crate) fn delete(&self, dir: &Arc<Dir>, name: &CStr) -> Result<()> {
         let job = Job { name: name.into(), ..self.job(Plan::delete(None), dir) };
-        self.settle_in_place(&self.run(job, Phase::Settle))
+        self.settle_in_place(&self.run(job, Phase::SyncDirs))
     }
 
     pub(crate) fn rename(&self, source: (Arc<Dir>, CString), dir: &Arc<Dir>, name: &CStr) -> Result<()> {
         let plan = Plan::rename(!Arc::ptr_eq(&source.0, dir));
         let job = Job { name: name.into(), source: Some(source), ..self.job(plan, dir) };
-        self.settle_in_place(&self.run(job, Phase::Settle))
+        self.settle_in_place(&self.run(job, Phase::SyncDirs))
     }
 }
 

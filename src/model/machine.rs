@@ -95,7 +95,7 @@ fn replay(program: &Program, links: Links, fates: &[Fate]) -> Next {
     let mut runs: Vec<Run> = program.plans.iter().cloned().map(Run::unchecked).collect();
     let phases: Vec<_> = match &program.batch {
         Some(batch) => schedule(&batch.groups).collect(),
-        None => vec![(Phase::Settle, 0..runs.len())],
+        None => vec![(Phase::SyncDirs, 0..runs.len())],
     };
     for (phase, operands) in phases {
         if let Some(Batched { dirs, .. }) = &program.batch {

@@ -30,7 +30,8 @@ pub(crate) enum Call {
     Stamp { version: Version },
     /// `sync_file_range(file, WRITE)`: starts writeback and does not wait.
     StartSync,
-    /// `sync_file_range(file, WAIT_BEFORE|WRITE|WAIT_AFTER)` to save time: a sandbox may refuse it.
+    /// `sync_file_range(file, WAIT_BEFORE|WRITE|WAIT_AFTER)` to save time. A sandbox may refuse it: then the file is synced by
+    /// itself.
     WriteOut,
     /// The same call where durability depends on it: the data is on the device, possibly in the device's cache.
     SyncRange,
@@ -85,7 +86,7 @@ pub(crate) enum Existing {
 pub(crate) enum Phase {
     /// Temporary files are created and written.
     Write,
-    /// Data that is later synced file by file is written out first, so that one journal commit can serve many syncs.
+    /// Data is written out before the first file is synced, so that one journal commit can serve many syncs.
     WriteOut,
     /// Each file is made durable, as far as it needs a call of its own, and closed.
     Harden,
@@ -94,7 +95,7 @@ pub(crate) enum Phase {
     /// Names change, one at a time.
     Publish,
     /// Directories are synced, each once for all changes in it.
-    Settle,
+    SyncDirs,
 }
 
 impl Call {
@@ -134,7 +135,7 @@ impl Call {
             Call::Publish { .. } | Call::PublishByLink | Call::Move | Call::Unlink => Phase::Publish,
             // Only a rename between directories has it, and is durable before the next name changes: see `Plan::rename`.
             Call::SyncSourceDir => Phase::Publish,
-            Call::SyncDir | Call::RemoveTemp => Phase::Settle,
+            Call::SyncDir | Call::RemoveTemp => Phase::SyncDirs,
         }
     }
 

@@ -329,7 +329,7 @@ fn a_lost_engine_means_unknown_and_an_unstarted_one_unchanged() {
 #[test]
 fn phase_by_phase_a_plan_makes_the_same_calls() {
     const PHASES: [Phase; 6] =
-        [Phase::Write, Phase::WriteOut, Phase::Harden, Phase::Barrier, Phase::Publish, Phase::Settle];
+        [Phase::Write, Phase::WriteOut, Phase::Harden, Phase::Barrier, Phase::Publish, Phase::SyncDirs];
     for plan in all_plans() {
         let (mut run, mut ran) = (Run::new(plan.clone()), Vec::new());
         for phase in PHASES {

@@ -34,7 +34,7 @@ impl Run {
     /// A run of a plan that may be wrong.
     pub(crate) fn unchecked(plan: Plan) -> Run {
         let Plan { stages, clears_names } = plan;
-        Run { stages, begun: None, until: Phase::Settle, clears_names, report: Report::default() }
+        Run { stages, begun: None, until: Phase::SyncDirs, clears_names, report: Report::default() }
     }
 
     /// A run that was lost with its engine: nobody knows what it did.
@@ -113,10 +113,11 @@ impl Run {
     /// Takes the result of the call that [`next_call`](Run::next_call) returned. The rest of its stage is skipped if it failed.
     pub(crate) fn complete(&mut self, fate: Fate) {
         let Some((stage, mut fates)) = self.begun.take() else { return };
+        let behind = &stage[fates.len() + 1..];
         let is_whole = match (&stage[fates.len()], &fate) {
             (Call::Write { range, .. }, Fate::Done(written)) => *written >= range.len(),
             (_, Fate::Done(_)) => true,
-            (call, Fate::Failed(errno)) => call.may_fail(*errno),
+            (call, Fate::Failed(errno)) => call.may_fail(*errno) && self.syncs_later(behind),
             (_, Fate::Skipped | Fate::Lost) => false,
         };
         fates.push(fate);
@@ -129,14 +130,13 @@ impl Run {
     }
 
     /// Whether the last stage is complete: no call of it is left for [`next_call`](Run::next_call).
-    #[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring does this"))]
     pub(crate) fn is_between_stages(&self) -> bool {
         self.begun.is_none()
     }
 
     /// Takes the result of the next call, which was made once for several changes.
     pub(crate) fn share(&mut self, fate: Fate) {
-        let until = std::mem::replace(&mut self.until, Phase::Settle);
+        let until = std::mem::replace(&mut self.until, Phase::SyncDirs);
         let call = self.next_stage().map(|mut stage| {
             let rest = stage.split_off(1);
             if !rest.is_empty() {
@@ -155,33 +155,40 @@ impl Run {
     /// Takes the results of the calls of `stage`, one for each.
     pub(crate) fn record(&mut self, stage: Stage, fates: Vec<Fate>) {
         debug_assert_eq!(stage.len(), fates.len());
-        let log = &mut self.report.log;
         let mut outcomes = stage.into_iter().zip(fates).collect::<VecDeque<_>>();
         while let Some((call, fate)) = outcomes.pop_front() {
             let visible =
                 outcomes.iter().any(|(call, fate)| call.is_visible() && matches!(fate, Fate::Done(_) | Fate::Lost));
             match (unwritten(&call, &fate), fate) {
                 // A rename behind a write that is not whole: the chain did not hold. Report that, whatever the write says.
-                (Some(_), _) if visible => log.push((call, Fate::Failed(Errno::EIO))),
+                (Some(_), _) if visible => self.report.log.push((call, Fate::Failed(Errno::EIO))),
                 (Some(rest), fate) => {
-                    log.push((call, fate));
+                    self.report.log.push((call, fate));
                     return self.finish_write(rest, outcomes.into_iter().map(|(call, _)| call));
                 }
                 (None, Fate::Done(0)) if matches!(&call, Call::Write { range, .. } if !range.is_empty()) => {
                     // A file that takes no more bytes and gives no reason.
-                    log.push((call, Fate::Failed(Errno::EIO)));
+                    self.report.log.push((call, Fate::Failed(Errno::EIO)));
                 }
                 (None, fate @ Fate::Done(_)) => {
-                    log.push((call, fate));
+                    self.report.log.push((call, fate));
                     continue;
                 }
                 (None, Fate::Failed(errno)) if call.may_fail(errno) => {
-                    log.push((call, Fate::Failed(errno)));
-                    continue;
+                    self.report.log.push((call, Fate::Failed(errno)));
+                    let behind: Vec<Call> = outcomes.iter().map(|(call, _)| call.clone()).collect();
+                    if self.syncs_later(&behind) {
+                        continue;
+                    }
+                    // What depended on the data being written out gets an fsync instead.
+                    for stage in stages([Call::SyncFile].into_iter().chain(behind)).into_iter().rev() {
+                        self.stages.push_front(stage);
+                    }
+                    return;
                 }
                 (None, Fate::Failed(Errno::EINVAL)) if call == Call::REFUSE && !outcomes.iter().any(is_failed_sync) => {
                     // This filesystem, or this system, has no rename that refuses to replace. A link refuses.
-                    log.push((call, Fate::Failed(Errno::EINVAL)));
+                    self.report.log.push((call, Fate::Failed(Errno::EINVAL)));
                     self.stages = [vec![Call::PublishByLink], vec![Call::SyncDir], vec![Call::RemoveTemp]].into();
                     return;
                 }
@@ -197,6 +204,11 @@ impl Run {
             self.report.log.extend(outcomes);
             return self.stages.clear();
         }
+    }
+
+    /// Whether the file is synced by a call of its own, `behind` or in a later stage.
+    fn syncs_later(&self, behind: &[Call]) -> bool {
+        behind.contains(&Call::SyncFile) || self.will(&Call::SyncFile)
     }
 
     /// Whether an empty directory may be in the way of this call. It is removed once; and not after a failed sync of a

@@ -19,7 +19,7 @@ pub(crate) fn schedule(groups: &[usize]) -> impl Iterator<Item = (Phase, Range<u
             end - size..end
         })
         .collect();
-    let publish = |group: Range<usize>| [(Phase::Publish, group.clone()), (Phase::Settle, group)];
+    let publish = |group: Range<usize>| [(Phase::Publish, group.clone()), (Phase::SyncDirs, group)];
     together.into_iter().chain(in_turn.into_iter().flat_map(publish))
 }
 
@@ -56,9 +56,9 @@ mod tests {
                 (Phase::Harden, 0..3),
                 (Phase::Barrier, 0..3),
                 (Phase::Publish, 0..2),
-                (Phase::Settle, 0..2),
+                (Phase::SyncDirs, 0..2),
                 (Phase::Publish, 2..3),
-                (Phase::Settle, 2..3),
+                (Phase::SyncDirs, 2..3),
             ]
         );
     }

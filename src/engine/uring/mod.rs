@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 #[cfg(feature = "bench")]
 use super::select::Examined;
 use super::select::NoEngine;
-use super::{Interpreter, Job};
+use super::{Interpreter, Job, drive_stage};
 use crate::fs::process::Process;
 use crate::protocol::Call;
 use flight::ChainJob;
@@ -119,17 +119,7 @@ impl Uring {
                     Err(refused) => Submitted::Finished(refused.job.abandoned()),
                 };
             }
-            self.run_stage_plainly(&mut job);
-        }
-    }
-
-    fn run_stage_plainly(&self, job: &mut Job) {
-        while let Some(call) = job.run.next_call() {
-            let fate = self.call(&call, job);
-            job.run.complete(fate);
-            if job.run.is_between_stages() {
-                return;
-            }
+            drive_stage(&mut job, |call, job| self.call(call, job));
         }
     }
 
