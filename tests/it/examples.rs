@@ -11,9 +11,12 @@ use crate::help::*;
 fn example(name: &str) -> Command {
     let me = std::env::current_exe().unwrap();
     let path: PathBuf = me.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("rs");
+    let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified());
+    let is_current = changed(&path).is_ok_and(|built| built >= changed(&source).unwrap());
     assert!(
-        path.exists(),
-        "{path:?} is not there: `cargo test` builds it; before `cargo test --test it`, `cargo build --examples`"
+        is_current,
+        "{path:?} is missing or older than its source: before `cargo test --test it`, run `cargo build --all-features --examples`"
     );
     Command::new(path)
 }
@@ -73,7 +76,7 @@ fn manifest() {
         ("found 4 files named, dropped 1 others\n", "published generations 21 to 40\n", "data/000040-0"),
     ] {
         let text = run("manifest", &[dir.path().to_str().unwrap()]);
-        holds(&text, &[found, published, "and missed none\n", &format!("left: {left}, ")]);
+        holds(&text, &[found, published, "; none was missing\n", &format!("left: {left}, ")]);
     }
     assert_eq!(fs::read_dir(dir.path().join("data")).unwrap().count(), 5);
 }

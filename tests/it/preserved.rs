@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use ringbolt::{Engine, Step, WriteOptions};
+use ringbolt::{Engine, WriteOptions};
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
 use crate::help::*;
@@ -126,7 +126,7 @@ fn a_file_never_gets_another_owner_silently() {
         let options = preserving(Engine::Portable);
         for path in [theirs, stranger] {
             let error = unchanged(options.write(path, "new"), dir);
-            assert!(error.is_permission_denied() && error.step() == Step::SetOwner, "{error}");
+            assert!(error.is_permission_denied() && error.step() == ringbolt::Step::SetOwner, "{error}");
             assert_eq!(fs::read(path).unwrap(), b"old");
         }
         options.write(group, "new").unwrap();
