@@ -54,7 +54,7 @@ fn read(json: &str) -> Option<Results> {
                 assert!(matches!(series.change, SpeedChange::Same | SpeedChange::CannotTell), "{series:?}");
             }
             // The only note that concerns a single run.
-            assert!(comparison.differences.iter().all(|note| note.ends_with("run was ended early")), "{comparison:?}");
+            assert!(comparison.differences.iter().all(|note| note.ends_with("run ended early")), "{comparison:?}");
         }
         Err(error) => assert!(results.results.is_empty(), "not comparable with itself: {error}"),
     }
