@@ -192,7 +192,7 @@ impl Call {
 }
 
 /// The rule that makes a linked stage safe: every call that could do harm follows only calls whose failure cancels it; and a
-/// rename in the same stage as its write follows *one* write that syncs what it wrote.
+/// rename in the same stage as its write follows *one* write that syncs what it wrote. A write-out comes last in its stage.
 pub(crate) fn stage_is_safe(stage: &[Call]) -> bool {
     (0..stage.len()).all(|i| may_follow(&stage[..i], &stage[i]))
 }
@@ -203,7 +203,10 @@ pub(super) fn may_follow(stage: &[Call], call: &Call) -> bool {
         let mut writes = stage.iter().filter(|call| matches!(call, Call::Write { .. }));
         matches!((writes.next(), writes.next()), (None, _) | (Some(Call::Write { sync: true, .. }), None))
     };
+    // What comes next depends on whether a write-out is refused.
+    let is_decided = stage.last() != Some(&Call::WriteOut);
     stage.len() < STAGE_MAX
+        && is_decided
         && (call.harmless_after_failure() || stage.iter().all(Call::severs))
         && (!matches!(call, Call::Publish { .. }) || is_whole())
 }

@@ -4,7 +4,7 @@ use super::call::Call;
 
 /// The calls that a way of committing makes in each phase, beside those that every change makes.
 ///
-/// This is all that distinguishes one way of committing from another: plans are built from it, and the commit schedules plans.
+/// Plans are built from it, and the commit schedules plans. `commit/in_flight.rs` chooses the medium of each file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Medium {
     /// After the write of each file.

@@ -367,11 +367,12 @@ fn only_an_advisory_write_out_may_be_refused() {
         for errno in [Errno::ENOSYS, Errno::EPERM] {
             let plan = Plan::replace(Replace { len: KIB, options, stamp: None, medium, fuse: false });
             let needs_it = plan.calls().any(|call| *call == Call::SyncRange);
-            let (_, verdict) = simulate(plan, |call| match call {
+            let (made, verdict) = simulate(plan, |call| match call {
                 Call::WriteOut | Call::SyncRange => Fate::Failed(errno),
                 call => done(call),
             });
             assert_eq!(verdict != Verdict::Durable, needs_it, "{medium:?} {errno}");
+            assert_eq!(made.contains(&Call::SyncFile), !needs_it, "{medium:?} {errno}");
         }
     }
 }

@@ -113,12 +113,10 @@ impl Run {
     /// Takes the result of the call that [`next_call`](Run::next_call) returned. The rest of its stage is skipped if it failed.
     pub(crate) fn complete(&mut self, fate: Fate) {
         let Some((stage, mut fates)) = self.begun.take() else { return };
-        let behind = &stage[fates.len() + 1..];
         let is_whole = match (&stage[fates.len()], &fate) {
             (Call::Write { range, .. }, Fate::Done(written)) => *written >= range.len(),
             (_, Fate::Done(_)) => true,
-            (call, Fate::Failed(errno)) => call.may_fail(*errno) && self.syncs_later(behind),
-            (_, Fate::Skipped | Fate::Lost) => false,
+            (_, Fate::Failed(_) | Fate::Skipped | Fate::Lost) => false,
         };
         fates.push(fate);
         if is_whole && fates.len() < stage.len() {
@@ -176,15 +174,12 @@ impl Run {
                 }
                 (None, Fate::Failed(errno)) if call.may_fail(errno) => {
                     self.report.log.push((call, Fate::Failed(errno)));
-                    let behind: Vec<Call> = outcomes.iter().map(|(call, _)| call.clone()).collect();
-                    if self.syncs_later(&behind) {
-                        continue;
+                    debug_assert!(outcomes.is_empty(), "a write-out comes last in its stage");
+                    if !self.will(&Call::SyncFile) {
+                        // The barrier expects the data to be written out: sync the file instead.
+                        self.stages.push_front(vec![Call::SyncFile]);
                     }
-                    // What depended on the data being written out gets an fsync instead.
-                    for stage in stages([Call::SyncFile].into_iter().chain(behind)).into_iter().rev() {
-                        self.stages.push_front(stage);
-                    }
-                    return;
+                    continue;
                 }
                 (None, Fate::Failed(Errno::EINVAL)) if call == Call::REFUSE && !outcomes.iter().any(is_failed_sync) => {
                     // This filesystem, or this system, has no rename that refuses to replace. A link refuses.
@@ -204,11 +199,6 @@ impl Run {
             self.report.log.extend(outcomes);
             return self.stages.clear();
         }
-    }
-
-    /// Whether the file is synced by a call of its own, `behind` or in a later stage.
-    fn syncs_later(&self, behind: &[Call]) -> bool {
-        behind.contains(&Call::SyncFile) || self.will(&Call::SyncFile)
     }
 
     /// Whether an empty directory may be in the way of this call. It is removed once; and not after a failed sync of a

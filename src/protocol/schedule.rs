@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::mem::{Discriminant, discriminant};
 use std::ops::Range;
 
 use super::call::{Call, Phase};
@@ -29,10 +30,10 @@ pub(crate) fn shared_calls<P: Eq + Hash>(
     waiting: impl IntoIterator<Item = (usize, Call, P)>,
 ) -> Vec<(Call, Vec<usize>)> {
     let mut calls: Vec<(Call, Vec<usize>)> = Vec::new();
-    let mut known: HashMap<P, usize> = HashMap::new();
+    let mut known: HashMap<(Discriminant<Call>, P), usize> = HashMap::new();
     for (change, call, place) in waiting {
         debug_assert!(call.is_shared(), "{call:?}");
-        let at = *known.entry(place).or_insert_with(|| {
+        let at = *known.entry((discriminant(&call), place)).or_insert_with(|| {
             calls.push((call, Vec::new()));
             calls.len() - 1
         });
@@ -67,5 +68,8 @@ mod tests {
     fn a_directory_is_synced_once_for_all_that_wait() {
         let waiting = [(0, Call::SyncDir, 'a'), (2, Call::SyncDir, 'b'), (5, Call::SyncDir, 'a')];
         assert_eq!(shared_calls(waiting), [(Call::SyncDir, vec![0, 5]), (Call::SyncDir, vec![2])]);
+        // Two calls about one place stay two calls.
+        let waiting = [(0, Call::SyncDir, 'a'), (1, Call::SyncFilesystem, 'a')];
+        assert_eq!(shared_calls(waiting), [(Call::SyncDir, vec![0]), (Call::SyncFilesystem, vec![1])]);
     }
 }
