@@ -109,9 +109,10 @@ impl Core {
         &*self.writer.engine.interpreter
     }
 
-    /// A version for a put.
+    /// A version for a put. If raising the ceiling has failed, the put has not begun, whatever became of the ceiling.
     pub(super) fn version(&self) -> Result<Version> {
-        self.again_if_moved(&[], || self.versions.next(&self.writer))
+        let next = self.again_if_moved(&[], || self.versions.next(&self.writer));
+        next.map_err(|error| error.with_outcome(Outcome::Unchanged))
     }
 
     /// The directory for a put. A put that expects a version fails if the directory is missing, and does not create it.

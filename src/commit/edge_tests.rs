@@ -96,3 +96,24 @@ fn a_rename_between_directories_in_a_batch_asks_both() {
         assert_eq!(outcomes(&answers), [UNKNOWN], "{distrusted}: {answers:?}");
     }
 }
+
+/// The ceiling of versions may be on the disk or not; the key of the put was never touched.
+#[test]
+fn a_ceiling_of_unknown_fate_leaves_the_key_unchanged() {
+    for company in [false, true] {
+        let rig = rig(BarrierKind::PerFile, Box::new(|_, _| None));
+        let engine = crate::engine::Selected::for_test(Arc::<Faulty>::clone(&rig.engine), EngineKind::Portable);
+        let raise = |writer: &crate::file::Writer, _| {
+            writer.poison();
+            let path = Path::new("format");
+            Err(Error::from_errno(Errno::EIO, Step::SyncDir, path).with_outcome(Outcome::Unknown))
+        };
+        let versions = Versions::new(crate::protocol::Clock::above(Version::MIN), true, raise);
+        let setup = Setup { versions, ..Setup::for_test(rig.at.path(), engine, BarrierKind::PerFile) };
+        let committer = Committer::new(setup);
+        let put = put("a/k0", PutOptions::new());
+        let answer = if company { committer.commit(ChangeGroups::one(put)).remove(0) } else { committer.make(put) };
+        assert_eq!(outcome(&answer), UNCHANGED);
+        assert_eq!(rig.contents()[0], OLD);
+    }
+}
