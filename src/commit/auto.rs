@@ -5,6 +5,7 @@
 //! time that commits take: what an experiment costs beyond the expected is subtracted, and no experiment starts while the
 //! budget is overdrawn.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::barrier::{Allowed, Barrier, BarrierKind};
@@ -39,7 +40,7 @@ pub(super) struct Auto {
     classes: [Class; CLASSES],
     budget_s: f64,
     last: Option<BarrierKind>,
-    batches: [u64; 3],
+    batches: HashMap<BarrierKind, u64>,
     experiments: u64,
 }
 
@@ -77,7 +78,7 @@ impl Auto {
             classes: Default::default(),
             budget_s: BUDGET_MAX.as_secs_f64(),
             last: None,
-            batches: [0; 3],
+            batches: HashMap::new(),
             experiments: 0,
         }
     }
@@ -116,7 +117,7 @@ impl Auto {
     /// Learns the cost of a commit that put `files` files (`None` if the cost says nothing about the barrier). Returns whether
     /// the commit used another barrier than the one before.
     pub(super) fn learn(&mut self, choice: Choice, files: Option<usize>, took: Duration) -> bool {
-        self.batches[choice.kind as usize] += 1;
+        *self.batches.entry(choice.kind).or_default() += 1;
         let changed = self.last.replace(choice.kind).is_some_and(|last| last != choice.kind);
         if let Some(class) = choice.experiment {
             self.classes[class].since_experiment = 0;
@@ -154,13 +155,14 @@ impl Auto {
     }
 
     pub(super) fn stats(&self) -> BarrierStats {
+        let batches = |kind| self.batches.get(&kind).copied().unwrap_or(0);
         BarrierStats {
             configured: self.configured,
             last: self.last,
             reason: self.reason(),
-            per_file: self.batches[BarrierKind::PerFile as usize],
-            filesystem: self.batches[BarrierKind::Filesystem as usize],
-            journal: self.batches[BarrierKind::Journal as usize],
+            per_file: batches(BarrierKind::PerFile),
+            filesystem: batches(BarrierKind::Filesystem),
+            journal: batches(BarrierKind::Journal),
             experiments: self.experiments,
         }
     }

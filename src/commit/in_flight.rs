@@ -155,7 +155,7 @@ fn medium(core: &Core, batch: Option<InBatch>, dir: &Dir) -> Medium {
         None => Medium::FSYNC,
         Some(BarrierKind::Journal) if within => Medium::JOURNAL_BATCH,
         Some(BarrierKind::Filesystem) if within => Medium::FILESYSTEM_BATCH,
-        Some(_) => Medium::PER_FILE_BATCH,
+        Some(BarrierKind::PerFile | BarrierKind::Filesystem | BarrierKind::Journal) => Medium::PER_FILE_BATCH,
     }
 }
 

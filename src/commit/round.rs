@@ -93,7 +93,7 @@ impl<'a> Round<'a> {
         let filesystem = match kind {
             // Where no descriptor is left, the root's works as well, but may report errors that others caused earlier.
             BarrierKind::Filesystem => root.open_beneath("").map_or_else(|_| Arc::clone(root), Arc::new),
-            _ => Arc::clone(root),
+            BarrierKind::PerFile | BarrierKind::Journal => Arc::clone(root),
         };
         Round {
             _poison: PoisonOnPanic::new(core),
@@ -204,25 +204,21 @@ impl<'a> Round<'a> {
         self.reply(times, took);
     }
 
-    /// Lets all items pass a phase whose calls are independent. Syncs of files wait for the device at the same time. Everything else
-    /// runs in turn on this thread: writeback has begun, so waiting for each in turn is as good.
+    /// Lets all items pass a phase whose calls are independent. Files that are synced one by one wait for the device at the same
+    /// time. Everything else runs in turn on this thread: writeback of all files has begun, so waiting in turn takes no longer.
     fn pass(&mut self, phase: Phase) {
         let core = self.core;
         let (mut jobs, mut origins) = (Vec::new(), Vec::new());
         for at in self.hardened..self.items.len() {
             let Some(mut change) = self.items[at].in_flight.take() else { continue };
-            let is_synced = change.job.run.will(&Call::SyncFile);
-            if is_synced && phase == Phase::Harden {
+            if phase == Phase::Harden && change.job.run.will(&Call::SyncFile) {
                 change.job.run.allow(phase);
                 let InFlight { job, origin } = *change;
                 jobs.push(job);
                 origins.push((at, origin));
                 continue;
             }
-            // Nothing is gained by writing out first what has no sync of its own.
-            if is_synced || phase == Phase::Harden {
-                change.run_plainly(core, phase);
-            }
+            change.run_plainly(core, phase);
             self.advance(at, change);
         }
         let done = core.writer.engine.interpreter.run_all(jobs);
@@ -315,14 +311,13 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Answers everybody. What a caller may look at when it is answered is updated before.
-    fn reply(self, times: HashMap<Part, Duration>, took: Duration) {
-        let Round { core, kind, items, callers, load, .. } = self;
-        let mut results: Vec<Vec<ChangeResult>> = callers.iter().map(|_| Vec::new()).collect();
-        let (count, mut failed) = (items.len(), 0);
-        for item in items {
-            let lost = || Err(Error::new(ErrorKind::EngineLost, Step::Check, core.dirs.root().path()));
-            let result = item.result.unwrap_or_else(lost);
+    /// Sends each caller its results. Statistics and the queue are updated first, so that a caller sees them when it wakes.
+    fn reply(mut self, times: HashMap<Part, Duration>, took: Duration) {
+        let core = self.core;
+        let mut results: Vec<Vec<ChangeResult>> = self.callers.iter().map(|_| Vec::new()).collect();
+        let (count, mut failed) = (self.items.len(), 0);
+        for item in std::mem::take(&mut self.items) {
+            let result = item.result.expect("a plan ends in its last phase");
             failed += usize::from(result.is_err());
             core.note(&result, item.position.bytes);
             results[item.position.caller].push(result);
@@ -331,10 +326,14 @@ impl<'a> Round<'a> {
         recorder.batches.add(1);
         recorder.batched.add(count);
         recorder.largest_batch.raise(count);
-        recorder.times(times.into_iter().chain(callers.iter().map(|caller| (Part::Change, caller.since.elapsed()))));
-        trace::batch(core.dirs.root().path(), kind, count, failed, took);
-        core.queue.finish_batch(count, load);
-        for (caller, results) in callers.into_iter().zip(results) {
+        let waited = self.callers.iter().map(|caller| (Part::Change, caller.since.elapsed()));
+        recorder.times(times.into_iter().chain(waited));
+        trace::batch(core.dirs.root().path(), self.kind, count, failed, took);
+        core.queue.finish_batch(count, self.load);
+        // If a waker panics, the callers that are left are dropped with the round, which poisons the store first.
+        self.callers.reverse();
+        for results in results {
+            let Some(caller) = self.callers.pop() else { break };
             caller.reply.send(results);
         }
     }
