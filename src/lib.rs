@@ -43,7 +43,7 @@
 //! # What is promised
 //!
 //! A replace writes a temporary file beside the target, syncs it, closes it, renames it over the target and syncs the directory;
-//! each step is checked before the next. When a change returns `Ok`, a power cut at any later moment leaves it in place. When it
+//! the rename happens only if every step before it has succeeded. When a change returns `Ok`, a power cut at any later moment leaves it in place. When it
 //! returns an [`Error`], [`Error::outcome`] says which of two worlds you are in:
 //!
 //! - [`Outcome::Unchanged`]: the target is what it was. The temporary file was removed, or [`Error::leftover`] names it.
@@ -51,7 +51,7 @@
 //!   writes until it is reopened. (Only a reboot or a remount proves what is on the disk: after a failed write of its metadata, a filesystem
 //!   may show names that only its cache has.)
 //!
-//! A failed sync is never retried: after one, the kernel has forgotten what was not written (fsync(2), since Linux 4.13).
+//! A failed sync is never retried: after one, the kernel may have marked the unwritten pages clean (fsync(2)).
 //! Power cuts were simulated on ext4, xfs and btrfs. Nothing is promised on tmpfs, on a disk that lies about its cache, or on a
 //! filesystem mounted without barriers.
 //!
@@ -60,7 +60,7 @@
 //! | feature | |
 //! |---|---|
 //! | `uring` (default) | the io_uring engine, on Linux: [`Engine::Uring`] |
-//! | `portable` (default) | the engine of plain system calls, on every Unix: [`Engine::Portable`] |
+//! | `portable` (default) | the engine of plain system calls: [`Engine::Portable`]. Written for every Unix, run only on Linux |
 //! | `object_store` | the store as an `ObjectStore` of the crate object_store |
 //! | `tracing` | events of commits, failures and barriers |
 //! | `sidecar` | `keys.json`, a storage node's wrapped encryption keys |

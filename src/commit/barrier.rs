@@ -1,11 +1,12 @@
-//! Barriers: how a commit makes its files durable before it changes their names, and where each barrier holds.
+//! Barriers: how a commit makes the content of its files durable, and where each barrier holds.
 
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::{Dir, sys};
 
-/// How a batch of changes makes its files durable before it changes their names.
+/// How a commit makes the content of its files durable: before their names change or, with [`Journal`](Barrier::Journal), together
+/// with the names.
 ///
 /// With every barrier, an acknowledged change survives a power cut. They differ in cost and in what they rely on. After the
 /// files, each directory is synced once for all changes in it.

@@ -86,7 +86,7 @@ impl Core {
         }
     }
 
-    /// Fails in a forked child, and after a directory sync has failed.
+    /// Fails in a forked child, and if the store is poisoned.
     pub(crate) fn check(&self) -> Result<()> {
         self.writer.check(self.dirs.root())
     }
@@ -165,7 +165,7 @@ impl Core {
         }
     }
 
-    /// Consumes an error of another program that was not reported yet: it must not fail the first batch.
+    /// Consumes a pending writeback error from before this session, so that it does not fail the first batch.
     pub(super) fn prime(&self) {
         if !self.primed.swap(true, Ordering::AcqRel) {
             let _ = sys::sync_filesystem(self.dirs.root().fd());

@@ -25,7 +25,7 @@ pub(super) struct InFlight {
 /// What a plan was made for, to turn its report into the result.
 pub(super) enum Origin {
     Put(Version),
-    /// Content that was written through a guard: it stays if only its name is refused.
+    /// Content that was written through a guard: it is kept for a retry if only its name was refused.
     Guard(Version),
     /// Of this key.
     Delete(String),
@@ -53,7 +53,7 @@ pub(super) struct Start {
 #[derive(Clone, Copy)]
 struct InBatch {
     kind: BarrierKind,
-    /// Whether nothing was staged before it that it could need.
+    /// Whether it is the first change that is staged, so that no earlier one can affect it.
     is_first: bool,
 }
 
@@ -115,7 +115,8 @@ impl Start {
             Action::Publish { file, options } => {
                 let version = version.unwrap_or_else(|| core.version()).map_err(Error::with_content_kept)?;
                 let WrittenFile { dir, temp, file } = file;
-                // Written before this batch began: an error that its syncfs would report may have been reported already.
+                // The file was written before the batch opened its descriptor, so the batch's syncfs might miss its write error: use an
+                // fsync.
                 let medium = Some(medium(core, batch, &dir)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
                 let plan = Plan::commit(options, Some(version), medium.unwrap_or(Medium::PER_FILE_BATCH));
                 let job = Job { name, temp, file: Some(file), ..writer.job(plan, &dir) };
@@ -132,8 +133,8 @@ impl Start {
                 let to = Key::parse(&to)?;
                 core.again_if_moved(&[&key, &to], || {
                     let source = core.find(&key)?;
-                    // Before a directory is created for it; the plan looks again when it is its turn. A change before it in the
-                    // batch may put what it renames.
+                    // Check the source before creating the target's directory; the plan checks again in its turn. Only the first
+                    // change can be checked: an earlier one in the batch may create the source.
                     if batch.is_none_or(|batch| batch.is_first) {
                         look(&source, &key)?;
                     }
@@ -166,7 +167,7 @@ impl InFlight {
         self.advanced(core)
     }
 
-    /// Runs the plan through the phase `until` by plain calls. Renames and directory syncs measured slower through a ring.
+    /// Runs the plan through the phase `until` by plain calls. Renames measured slower through a ring.
     pub(super) fn run_plainly(&mut self, core: &Core, until: Phase) {
         self.job.run.allow(until);
         core.writer.engine.interpreter.run_plainly(&mut self.job);
@@ -220,7 +221,7 @@ impl InFlight {
     }
 }
 
-/// A key whose directory is missing does not have the version that is expected, nor any other.
+/// If the directory is missing, the key has no version: a mismatch.
 pub(super) fn has_no_version(error: Error) -> Error {
     if error.is_not_found() { Error::from_errno(Errno::ESTALE, Step::Compare, error.path()) } else { error }
 }

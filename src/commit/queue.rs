@@ -68,7 +68,7 @@ struct QueueState<T, R> {
     asleep: bool,
     /// A caller is on the solo path.
     solo: bool,
-    /// The number of pieces of work in the last batch.
+    /// The number of changes in the last batch.
     last_batch: usize,
     status: Status,
 }
@@ -243,17 +243,17 @@ impl<T, R> Queue<T, R> {
         }
     }
 
-    /// The number of pieces of work in the last batch.
+    /// The number of changes in the last batch.
     pub(crate) fn last_batch(&self) -> usize {
         self.lock().last_batch
     }
 
     /// Ends the batch and frees its room. Call this before sending the results, so that a caller which submits again at once
     /// finds the room.
-    pub(crate) fn finish_batch(&self, pieces: usize, load: Load) {
+    pub(crate) fn finish_batch(&self, changes: usize, load: Load) {
         let mut state = self.lock();
         state.busy = false;
-        state.last_batch = pieces;
+        state.last_batch = changes;
         state.load = state.load.sub(load);
         self.admit(&mut state);
     }

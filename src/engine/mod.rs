@@ -48,14 +48,14 @@ pub(crate) use select::{Selected, select};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Engine {
-    /// The engine that measured fastest: [`Portable`](Engine::Portable), or [`Uring`](Engine::Uring) in a build without it.
+    /// The engine that measured fastest: [`Portable`](Engine::Portable), or [`Uring`](Engine::Uring) if `portable` is not compiled in.
     /// [`EngineInfo::reason`] says why.
     #[default]
     Auto,
     /// Linked io_uring requests, submitted by a thread of its own. An error where io_uring is refused. A single
     /// [`write`](crate::write()) is one chain and one `io_uring_enter`. A store creates and writes its files with plain calls,
-    /// because no request can set their version; syncs and the calls linked to them go through the ring, 64 files at a time. Not
-    /// for a child that was forked without `exec`: threads stay behind in the parent.
+    /// because no request can set their version; syncs and the calls linked to them go through the ring, 64 files at a time. Cannot
+    /// be used after a fork without `exec`: the ring's thread exists only in the parent.
     Uring,
     /// Plain system calls. A solo caller makes them on its own thread; up to 32 threads sync the files of a batch.
     Portable,
@@ -67,7 +67,7 @@ pub enum Engine {
 pub enum EngineKind {
     /// Linked requests on an io_uring that a thread of its own owns.
     Uring,
-    /// Plain system calls on the caller's thread.
+    /// Plain system calls, on the caller's thread or on threads that sync the files of a batch.
     Portable,
 }
 
@@ -104,7 +104,7 @@ pub(crate) trait Interpreter: Send + Sync + fmt::Debug {
         job
     }
 
-    /// Runs jobs that are independent of one another. What waits for the device waits together, as far as the engine can. The
+    /// Runs jobs that are independent of one another. Their waits for the device overlap where the engine can do that. The
     /// results are in the order of the jobs.
     fn run_all(&self, jobs: Vec<Job>) -> Vec<Job> {
         jobs.into_iter().map(|job| self.run(job)).collect()

@@ -62,7 +62,8 @@ pub enum ErrorKind {
     NotFound,
     /// Permission denied (`EACCES`, `EPERM`).
     PermissionDenied,
-    /// An earlier directory fsync failed. The store no longer knows what is durable and refuses writes until it is reopened.
+    /// An earlier failure left it unknown what is durable, and the store refuses writes until it is reopened. Causes: a failed sync
+    /// of a directory or of the versions' ceiling, an ambiguous error of a rename or unlink, a panic during a commit.
     Poisoned,
     /// The filesystem is mounted read-only, or became read-only after an error (`EROFS`).
     ReadOnly,

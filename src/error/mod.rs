@@ -203,8 +203,8 @@ impl fmt::Display for Inner {
             ErrorKind::Poisoned => {
                 return write!(
                     f,
-                    "the store in {path:?} refuses writes: an earlier fsync of a directory failed, and what is durable is \
-                     not known; reopen the store"
+                    "the store in {path:?} refuses writes: after an earlier failure it is not known what is durable; reopen \
+                     the store"
                 );
             }
             ErrorKind::Forked => {

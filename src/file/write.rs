@@ -176,8 +176,8 @@ impl WriteOptions {
     /// # Errors
     ///
     /// Any failing step, as an [`Error`](crate::Error) that names it. With [`Outcome::Unchanged`](crate::Outcome::Unchanged) the file has its
-    /// old content. With [`Outcome::Unknown`](crate::Outcome::Unknown) the new content is visible, and may not survive a power
-    /// cut.
+    /// old content. With [`Outcome::Unknown`](crate::Outcome::Unknown) the new content is or may be visible, and may not
+    /// survive a power cut.
     ///
     /// A write beyond the file size limit (`RLIMIT_FSIZE`) returns an error only if the process ignores or blocks `SIGXFSZ`. By
     /// default the signal ends the process.

@@ -1,5 +1,4 @@
-//! An engine, and the turning of its reports into results: what the caller may believe, what is cleaned up, and when further
-//! writes are refused.
+//! Turns the reports of an engine into results, cleans up after failures, and decides when further writes are refused.
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
@@ -34,7 +33,7 @@ pub(crate) struct Content {
 pub(crate) struct Writer {
     pub(crate) engine: Selected,
     pub(crate) maker: Maker,
-    /// Set when a directory sync fails: what is durable is then unknown, and every further write is refused.
+    /// Set when a failure leaves unknown what is durable: every further write is then refused.
     poisoned: Arc<AtomicBool>,
     /// Set when a temporary file could not be removed: the next opening of the store must sweep.
     stuck: AtomicBool,
@@ -46,8 +45,7 @@ impl Writer {
         Writer { engine, maker, poisoned: Arc::default(), stuck: AtomicBool::new(false), process: Process::current() }
     }
 
-    /// Fails in a forked child, and after a directory sync has failed. Every write starts with this check. `place` is the path in
-    /// the error.
+    /// Fails in a forked child, and if the writer is poisoned. Every write starts with this check. `place` is the path in the error.
     pub(crate) fn check(&self, place: &Dir) -> Result<()> {
         if !self.is_ours() {
             return Err(Error::new(ErrorKind::Forked, Step::Check, place.path()));
@@ -55,7 +53,7 @@ impl Writer {
         self.check_poison(place)
     }
 
-    /// Fails after a directory sync has failed.
+    /// Fails if the writer is poisoned.
     pub(crate) fn check_poison(&self, place: &Dir) -> Result<()> {
         if self.poisoned.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Poisoned, Step::Check, place.path()));
@@ -228,8 +226,7 @@ impl Writer {
         Err(unchanged((step, errno), removed, dir, name, temp))
     }
 
-    /// Whether the name of the temporary file is taken by a file that is not ours or is stale, or the call was interrupted and may
-    /// have created one.
+    /// Whether to retry under another name: this one is taken, or an interrupted create may have left a file.
     fn is_worth_another_try(&self, job: &Job) -> bool {
         let is_free = || self.remove_temp(&job.dir, &job.temp) != Temp::Stuck;
         match job.run.report().verdict() {
@@ -271,8 +268,8 @@ impl Writer {
     }
 }
 
-/// Whether a rename that reported an error may have happened. It has if its source is gone; it may have if the source could not
-/// be checked.
+/// Whether a rename that reported an error may have happened. If the temporary file is gone, it did; if it could not be removed,
+/// it may have.
 pub(crate) fn perhaps_renamed(step: Step, errno: Errno, removed: Temp) -> bool {
     let moved = removed == Temp::WasGone && errno != Errno::ENOENT;
     step == Step::Rename && (moved || (removed == Temp::Stuck && is_ambiguous(errno)))

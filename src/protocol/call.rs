@@ -45,7 +45,7 @@ pub(crate) enum Call {
     Compare { expected: Version },
     /// `fstatat(source dir, source name)`: fails unless there is a file, which must not be a directory.
     CheckSource,
-    /// `rmdir` of the target's name and of every directory beneath it: empty directories do not keep a name from a key. EISDIR
+    /// `rmdir` of the target's name and of every directory beneath it: empty directories do not block a key. EISDIR
     /// if they contain anything else, EEXIST if the name is a file that must not be replaced.
     ClearName { existing: Existing },
     /// `renameat(dir, temp, dir, name)`
@@ -99,7 +99,7 @@ pub(crate) enum Phase {
 }
 
 impl Call {
-    /// A rename that refuses to replace. A system without one reports EINVAL.
+    /// A no-replace rename. Systems without one report EINVAL.
     pub(crate) const REFUSE: Call = Call::Publish { existing: Existing::Refuse };
 
     /// The step that errors name.

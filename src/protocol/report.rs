@@ -67,7 +67,7 @@ impl Report {
         let failed = self.log.iter().enumerate().find_map(|(at, (call, fate))| match fate {
             Fate::Done(_) => None,
             Fate::Failed(errno) if call.may_fail(*errno) => None,
-            // Tried again after an empty directory was removed; or its removal failed, and has the error.
+            // Superseded: retried after the empty directory was removed, or that removal failed and its error is reported.
             Fate::Failed(errno) if call.meets_directory(*errno) && cleared.is_some_and(|cleared| at < cleared) => None,
             // The rest of the write was tried again.
             Fate::Failed(_) if unwritten(call, fate).is_some() => None,
@@ -78,7 +78,8 @@ impl Report {
             Fate::Skipped | Fate::Lost => Some((call.step(), Errno::ECANCELED)),
         });
         let Some((step, errno)) = failed else { return Verdict::Durable };
-        // The temporary file shows whether a rename of it happened. These calls leave no trace.
+        // After an ambiguous error, the presence of the temporary file tells whether its rename happened. Links, moves and unlinks
+        // leave no such evidence.
         let asked_in_vain = self.log.iter().any(|(call, fate)| {
             let silent = matches!(call, Call::PublishByLink | Call::Move | Call::Unlink);
             silent && matches!(fate, Fate::Failed(errno) if is_ambiguous(*errno))

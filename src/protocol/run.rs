@@ -158,7 +158,7 @@ impl Run {
             let visible =
                 outcomes.iter().any(|(call, fate)| call.is_visible() && matches!(fate, Fate::Done(_) | Fate::Lost));
             match (unwritten(&call, &fate), fate) {
-                // A rename behind a write that is not whole: the chain did not hold. Report that, whatever the write says.
+                // The rename ran although the write was incomplete: the kernel broke the chain. Report EIO, whatever the write returned.
                 (Some(_), _) if visible => self.report.log.push((call, Fate::Failed(Errno::EIO))),
                 (Some(rest), fate) => {
                     self.report.log.push((call, fate));
@@ -201,8 +201,8 @@ impl Run {
         }
     }
 
-    /// Whether an empty directory may be in the way of this call. It is removed once; and not after a failed sync of a
-    /// directory, which must not be repeated.
+    /// Whether an empty directory may be in the way of this call. Removal is attempted at most
+    /// once, and never after a failed sync of a directory: a retry would repeat that sync.
     fn may_clear_name(&self, call: &Call, errno: Errno, behind: &VecDeque<(Call, Fate)>) -> bool {
         self.clears_names
             && call.meets_directory(errno)

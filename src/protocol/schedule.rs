@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use super::call::{Call, Phase};
 
-/// The phases of a commit, each with the changes that pass it. `groups` are the sizes of groups in order: all files are made
-/// durable together; then each group publishes its names and syncs its directories before the next begins.
+/// The phases of a commit, each with the changes that pass it. `groups` are the sizes of groups in order: all files pass the
+/// phases up to the barrier together; then each group publishes its names and syncs its directories before the next begins.
 pub(crate) fn schedule(groups: &[usize]) -> impl Iterator<Item = (Phase, Range<usize>)> {
     let all = 0..groups.iter().sum::<usize>();
     let together = [Phase::Write, Phase::WriteOut, Phase::Harden, Phase::Barrier].map(|phase| (phase, all.clone()));

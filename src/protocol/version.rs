@@ -19,8 +19,8 @@ const STEP_NS: u64 = 1_000;
 /// stamp moves in ticks of up to 4 ms, within which a store replaces a file many times, and follows the clock when that is set
 /// back.) After a kill or a power cut, versions start up to ten seconds ahead of the clock.
 ///
-/// Only equality has a meaning: the same version of a key means the same content. Of two concurrent puts, the one with the
-/// smaller version may win. A rename keeps the version, so content that is renamed away and back has the same version again. The
+/// The same version of a key means the same content. The order of versions is the order in which they were given, not that in
+/// which puts took effect: of two concurrent puts, the one with the smaller version may win. A rename keeps the version, so content that is renamed away and back has the same version again. The
 /// text form is a decimal number.
 ///
 /// ```
@@ -42,7 +42,7 @@ impl Version {
     #[cfg(test)]
     pub(crate) const MIN: Version = Version(0);
 
-    /// The year 2200, near the limit of filesystems. A later ceiling was set by another program.
+    /// The year 2200, near the limit of filesystems. A later ceiling must have been set by another program, and is clamped.
     const CAP: Version = Version(230 * 365 * 86_400 * 1_000_000_000);
 
     /// The current time.

@@ -194,8 +194,8 @@ impl Store {
     /// # Errors
     ///
     /// [`InUse`](crate::ErrorKind::InUse) if a clone, a [`StoreFile`], a [`Batch`] or a pending future still holds the store: the
-    /// error returns the store, which stays open. [`Poisoned`](crate::ErrorKind::Poisoned) if a directory sync has failed since
-    /// it was opened: the store is closed all the same, and can be reopened. [`Forked`](crate::ErrorKind::Forked) in a child
+    /// error returns the store, which stays open. [`Poisoned`](crate::ErrorKind::Poisoned) if a failure since it
+    /// was opened has left unknown what is durable: the store is closed all the same, and can be reopened. [`Forked`](crate::ErrorKind::Forked) in a child
     /// process, whose parent keeps the store.
     pub fn close(self) -> Result<(), Rejected<Store>> {
         if !self.inner.committer.core().writer.is_ours() {
