@@ -85,6 +85,8 @@ struct Operations;
 #[doc = include_str!("../docs/sidecar.md")]
 struct SidecarPage;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod commit;
 mod engine;
 mod error;
@@ -119,3 +121,8 @@ pub use protocol::options::PutOptions;
 pub use protocol::version::{ParseVersionError, Version};
 pub use store::batch::{Batch, Committed};
 pub use store::{Entries, Entry, List, ListOptions, Metadata, Reader, Store, StoreBuilder, StoreFile};
+
+/// Locks a mutex, even if a thread panicked while it held the lock: no critical section of this crate leaves its data half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

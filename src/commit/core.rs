@@ -1,7 +1,7 @@
 //! The state that callers and the committing thread share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -21,6 +21,7 @@ use crate::engine::{Interpreter, Job};
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::file::Writer;
 use crate::fs::{Dir, Key, sys};
+use crate::lock;
 use crate::protocol::{Existing, PutOptions, Version};
 
 /// The state that callers and the committing thread share.
@@ -186,7 +187,7 @@ impl Core {
     }
 
     pub(super) fn auto(&self) -> MutexGuard<'_, Auto> {
-        self.auto.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.auto)
     }
 
     pub(super) fn error_at_root(&self, error: std::io::Error) -> Error {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 
 use crate::engine::Interpreter;
 use crate::error::{Error, Result, Step};
 use crate::fs::{Dir, Key};
+use crate::lock;
 
 /// The maximum number of open directories besides the root.
 const HELD_MAX: usize = 256;
@@ -132,9 +133,4 @@ impl Dirs {
     fn cannot_open(&self, errno: Errno, path: &str) -> Error {
         Error::from_errno(errno, Step::OpenDir, self.root.path().join(path))
     }
-}
-
-/// A panic leaves nothing inconsistent: at worst a directory is opened again.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -31,6 +31,7 @@ use self::queue::Submission;
 use self::stats::{Part, QueueStats, Stats};
 pub(crate) use self::versions::Versions;
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
+use crate::lock;
 use crate::protocol::Version;
 
 /// What a successful change did.
@@ -94,11 +95,7 @@ impl Committer {
 
     /// Commits changes together. Returns a result for each, in their order, when they are durable or have failed.
     pub(crate) fn commit(&self, unit: ChangeGroups) -> Vec<ChangeResult> {
-        let count = unit.len();
-        match self.submit(unit) {
-            Ok(submission) => block_on(submission).unwrap_or_else(|| self.lost(count)),
-            Err(error) => refused(&error, count),
-        }
+        block_on(self.commit_async(unit))
     }
 
     /// [`commit`](Committer::commit) as a future.
@@ -118,7 +115,7 @@ impl Committer {
 
     fn submit(&self, unit: ChangeGroups) -> Result<Submission<ChangeGroups, Vec<ChangeResult>>> {
         self.core.check()?;
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut thread = lock(&self.thread);
         if thread.is_none() {
             let core = Arc::clone(&self.core);
             let started = thread::Builder::new().name("ringbolt-commit".into()).spawn(move || work(&core));
@@ -149,7 +146,7 @@ impl Committer {
             return;
         }
         self.core.queue.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
             if thread.thread().id() == thread::current().id() {
                 // A waker dropped the store on the committing thread itself.

@@ -4,12 +4,13 @@
 //! meanwhile. The probe uses its own descriptor: the kernel reports an error once per open file (`errseq_t`), and the batches
 //! must get theirs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::fs::process::Process;
 use crate::fs::{Dir, sys};
+use crate::lock;
 
 /// Runs one probe at a time.
 #[derive(Debug)]
@@ -87,10 +88,6 @@ impl Drop for Scout {
             std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Counters and latencies of a store.
 
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use super::barrier::{Barrier, BarrierKind};
+use crate::lock;
 
 /// A snapshot of what a store has done since it was opened: [`Store::stats`](crate::Store::stats).
 #[derive(Clone, Debug)]
@@ -168,7 +169,7 @@ impl Count {
 impl Recorder {
     /// Records several durations with the lock taken once.
     pub(crate) fn times(&self, times: impl IntoIterator<Item = (Part, Duration)>) {
-        let mut histograms = self.histograms();
+        let mut histograms = lock(&self.times);
         let histograms = histograms.get_or_insert_with(|| std::array::from_fn(|_| histogram()));
         for (part, time) in times {
             let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -177,7 +178,7 @@ impl Recorder {
     }
 
     pub(crate) fn stats(&self, queue: QueueStats, barrier: BarrierStats) -> Stats {
-        let histograms = self.histograms();
+        let histograms = lock(&self.times);
         let latency =
             |part: Part| histograms.as_ref().map_or(Latency::default(), |all| Latency::of(&all[part as usize]));
         Stats {
@@ -205,10 +206,6 @@ impl Recorder {
                 sync_dirs: latency(Part::SyncDirs),
             },
         }
-    }
-
-    fn histograms(&self) -> MutexGuard<'_, Option<[Histogram<u64>; PARTS]>> {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

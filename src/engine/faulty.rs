@@ -6,6 +6,7 @@ use nix::errno::Errno;
 
 use super::{Interpreter, Job, calls};
 use crate::fs::Dir;
+use crate::lock;
 use crate::protocol::{Call, Fate, Plan, Run};
 
 /// Decides whether the n-th call (from 0) fails, and how. A call that fails does not run.
@@ -37,7 +38,7 @@ impl Faulty {
 
     /// Sets faults for opening directories.
     pub(crate) fn set_opening(&self, fault: impl FnMut(usize, &str) -> Option<Errno> + Send + 'static) {
-        self.lock().open_fault = Box::new(fault);
+        lock(&self.state).open_fault = Box::new(fault);
     }
 
     pub(crate) fn over(self, inner: Option<Arc<dyn Interpreter>>) -> Faulty {
@@ -51,16 +52,12 @@ impl Faulty {
 
     /// Every call so far, including those that failed.
     pub(crate) fn ran(&self) -> Vec<Call> {
-        self.lock().ran.clone()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Injected> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.state).ran.clone()
     }
 
     /// Records a call and returns its fault, if any.
     fn meets(&self, call: &Call) -> Option<Errno> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let n = state.ran.len();
         state.ran.push(call.clone());
         (state.fault)(n, call)
@@ -101,7 +98,7 @@ impl Interpreter for Faulty {
     }
 
     fn open_dir(&self, root: &Dir, path: &str) -> nix::Result<Dir> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let n = state.opened;
         state.opened += 1;
         match (state.open_fault)(n, path) {

@@ -68,8 +68,7 @@ impl Mutant {
     fn call(self, call: &Call) -> Option<Call> {
         match (self, call) {
             (Mutant::NoDirSync, Call::SyncDir | Call::SyncSourceDir) => None,
-            (Mutant::NoFileSync, Call::StartSync | Call::WriteOut | Call::SyncFile) => None,
-            (Mutant::NoFileSync, Call::SyncRange | Call::SyncFilesystem) => None,
+            (Mutant::NoFileSync, call) if call.hardens() => None,
             (Mutant::RangeForFileSync, Call::SyncFile) => Some(Call::SyncRange),
             (Mutant::RangeForFileSync, Call::SyncFilesystem) => None,
             (_, call) => Some(call.clone()),

@@ -118,8 +118,8 @@ impl Writer {
         let Content { bytes, options, stamp, medium } = content;
         for attempt in 1.. {
             // A ring has no request that writes several chunks.
-            let fuse = self.engine.interpreter.links() && dir.sync_writes() && bytes.contiguous().is_some();
-            let plan = plan(Replace { len: bytes.len(), options: *options, stamp: *stamp, medium: *medium, fuse });
+            let one_chain = self.engine.interpreter.links() && dir.sync_writes() && bytes.contiguous().is_some();
+            let plan = plan(Replace { len: bytes.len(), options: *options, stamp: *stamp, medium: *medium, one_chain });
             let job = Job {
                 name: name.into(),
                 temp: temp::name(self.maker, name, attempt),

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -15,6 +15,7 @@ use super::history::{History, Moment};
 use super::promise::{Effect, Progress, Standing, Unit};
 use crate::engine::{Faulty, Interpreter, Job};
 use crate::fs::Dir;
+use crate::lock;
 use crate::protocol::{Call, Fate};
 
 /// Decides whether the n-th call (from 0) fails, and how.
@@ -63,7 +64,7 @@ impl Model {
 
     /// Announces operations, one effect each with its group. Returns their numbers.
     pub(super) fn begin(&self, effects: impl IntoIterator<Item = (usize, Effect)>) -> Vec<usize> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let batch = state.units.len();
         let begin = |(group, effect)| {
             let op = state.units.len();
@@ -76,7 +77,7 @@ impl Model {
 
     /// Records the results of operations.
     pub(super) fn end(&self, operations: &[usize], standings: &[Standing]) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         for (op, standing) in operations.iter().zip(standings) {
             state.progress.standings[*op] = *standing;
         }
@@ -85,7 +86,7 @@ impl Model {
 
     /// Adds a file that was written through a guard.
     pub(super) fn adopt(&self, dir: &Dir, temp: &CStr, file: impl AsFd, content: Content) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let place = Place { dir: self.dir(dir), name: state.name(temp) };
         let number = state.add(file);
         state.disk.add(place, number, content);
@@ -94,11 +95,11 @@ impl Model {
 
     /// Every call so far.
     pub(super) fn calls(&self) -> Vec<Call> {
-        self.lock().calls.clone()
+        lock(&self.state).calls.clone()
     }
 
     pub(super) fn history(&self) -> History {
-        let state = self.lock();
+        let state = lock(&self.state);
         let stamped = |effect: Effect| match effect {
             Effect::Put { place, content, existing } => {
                 let same = state.published.iter().find(|other| other.bytes == content.bytes).copied();
@@ -110,17 +111,13 @@ impl Model {
         History { units, moments: state.moments.clone() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, ModelState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Directories by name: the tests have `a` and `b`.
     fn dir(&self, dir: &Dir) -> DirId {
         DirId::from(dir.path().strip_prefix(&self.root).is_ok_and(|path| path == Path::new("b")))
     }
 
     fn pass(&self, call: &Call, job: &mut Job) -> Fate {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let to = Place { dir: self.dir(&job.dir), name: state.name(&job.name) };
         let mut bytes = [0; BLOCKS];
         bytes[..job.bytes.len()].copy_from_slice(&job.bytes.chunks().concat());

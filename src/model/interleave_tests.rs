@@ -16,13 +16,13 @@ fn expecting() -> Put {
 /// Operations that keep their promise on every filesystem.
 const PUTS: [(&str, Make); 14] = [
     ("put", |id| Operation::put(id, A, PUT)),
-    ("fused put", |id| Operation::put(id, A, Put { fuse: true, ..PUT })),
+    ("chained put", |id| Operation::put(id, A, Put { one_chain: true, ..PUT })),
     ("put with mode and version", |id| {
         Operation::put(id, A, Put { mode: Some(0o6755), stamp: Some(version(10)), ..PUT })
     }),
     ("put elsewhere", |id| Operation::put(id, B, PUT)),
     ("create", |id| Operation::put(id, FREE, Put { existing: Existing::Refuse, ..PUT })),
-    ("fused create", |id| Operation::put(id, FREE, Put { existing: Existing::Refuse, fuse: true, ..PUT })),
+    ("chained create", |id| Operation::put(id, FREE, Put { existing: Existing::Refuse, one_chain: true, ..PUT })),
     ("put if", |id| Operation::put(id, A, expecting())),
     ("put like the old", |id| Operation::put(id, A, Put { mode: Some(0o6755), like: Some(OWNER), ..PUT })),
     ("commit like the old", |id| Operation::commit(id, A, Put { mode: Some(0o640), like: Some(OWNER), ..PUT })),
@@ -149,8 +149,8 @@ fn two_operations_and_a_failure() {
             let all: Vec<_> = catalogue(filesystem).into_iter().filter(|make| may_fail(filesystem, make)).collect();
             for (i, first) in all.iter().enumerate() {
                 // A ring links the calls of whole operations for single writes only.
-                let fused = |make: &(&str, Make)| make.0.starts_with("fused");
-                let tried = |second: &&(&str, Make)| links == Links::Checked || fused(first) || fused(second);
+                let chained = |make: &(&str, Make)| make.0.starts_with("chained");
+                let tried = |second: &&(&str, Make)| links == Links::Checked || chained(first) || chained(second);
                 for second in all[i..].iter().filter(tried) {
                     let what = format!("{} and {} with {links:?} links and a failure", first.0, second.0);
                     let scenario = Scenario { links, fails: true, ..scenario(filesystem, &[*first, *second]) };
@@ -170,9 +170,9 @@ fn three_operations_in_every_order() {
         let named = |label| *all.iter().find(|(found, _)| *found == label).expect("there is one");
         let mut threes = vec![
             ["put", "put", "put"],
-            ["put", "fused put", "delete"],
+            ["put", "chained put", "delete"],
             ["put", "put elsewhere", "create"],
-            ["create", "fused create", "delete"],
+            ["create", "chained create", "delete"],
             ["put with mode and version", "commit", "delete"],
             ["put if", "put if", "delete if"],
         ];
@@ -234,7 +234,7 @@ fn a_kill_within_a_rename_between_directories() {
 
 /// Why one thread at a time changes names: a comparison and the rename behind it are two calls.
 #[test]
-fn a_comparison_is_worth_nothing_beside_who_takes_no_turns() {
+fn a_comparison_without_a_turn_is_caught() {
     let mut unlocked = scenario(Filesystem::Journaled, &[PUTS[6], PUTS[0]]);
     unlocked.operations.iter_mut().for_each(|operation| operation.locked = false);
     let text = fails(&unlocked);

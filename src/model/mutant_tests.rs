@@ -32,7 +32,7 @@ const JOURNAL_ROW: [[Found; 3]; 4] = [[Lost, Lost, Caught], [Lost, Lost, Caught]
 
 const TABLE: [Row; 12] = [
     ("put", || Operation::put(0, A, PUT), PUT_ROW),
-    ("fused put", || Operation::put(0, A, Put { fuse: true, ..PUT }), PUT_ROW),
+    ("chained put", || Operation::put(0, A, Put { one_chain: true, ..PUT }), PUT_ROW),
     (
         "put with mode and version",
         || Operation::put(0, A, Put { mode: Some(0o644), stamp: Some(version(9)), ..PUT }),

@@ -29,13 +29,13 @@ pub(super) struct Put {
     pub(super) mode: Option<u32>,
     pub(super) stamp: Option<Version>,
     pub(super) medium: Medium,
-    pub(super) fuse: bool,
+    pub(super) one_chain: bool,
     /// The owner to copy, with attributes.
     pub(super) like: Option<Owner>,
 }
 
 pub(super) const PUT: Put =
-    Put { existing: Existing::Replace, mode: None, stamp: None, medium: Medium::FSYNC, fuse: false, like: None };
+    Put { existing: Existing::Replace, mode: None, stamp: None, medium: Medium::FSYNC, one_chain: false, like: None };
 
 /// Another user than the writer.
 pub(super) const OWNER: Owner = Owner { uid: 7, gid: 7 };
@@ -46,7 +46,13 @@ impl Put {
     }
 
     fn replace(self) -> Replace {
-        Replace { len: BLOCKS, options: self.options(), stamp: self.stamp, medium: self.medium, fuse: self.fuse }
+        Replace {
+            len: BLOCKS,
+            options: self.options(),
+            stamp: self.stamp,
+            medium: self.medium,
+            one_chain: self.one_chain,
+        }
     }
 
     /// The content that it writes.

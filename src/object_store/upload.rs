@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ::object_store::path::Path;
 use ::object_store::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart};
@@ -13,6 +13,7 @@ use super::blocking::blocking;
 use super::error::{STORE, explain, of_io};
 use super::result;
 use crate::StoreFile;
+use crate::lock;
 
 /// An upload. Its parts are written in any order, each at its own offset.
 #[derive(Debug)]
@@ -57,13 +58,9 @@ impl Upload {
 }
 
 impl UploadFile {
-    fn state(&self) -> std::sync::MutexGuard<'_, UploadState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn write(&self, payload: &PutPayload, mut offset: u64, location: &Path) -> Result<()> {
         // If the upload ends during the write, this part counts as missing.
-        if self.state().file.is_none() {
+        if lock(&self.state).file.is_none() {
             let why = format!("{location}: cannot write a part, because the upload has ended");
             return Err(Error::Generic { store: STORE, source: why.into() });
         }
@@ -71,7 +68,7 @@ impl UploadFile {
             self.content.write_all_at(bytes, offset).map_err(|error| of_io(error, location))?;
             offset += bytes.len() as u64;
         }
-        self.state().written += 1;
+        lock(&self.state).written += 1;
         Ok(())
     }
 }
@@ -87,7 +84,7 @@ impl MultipartUpload for Upload {
 
     async fn complete(&mut self) -> Result<PutResult> {
         let (file, written) = {
-            let mut state = self.inner.state();
+            let mut state = lock(&self.inner.state);
             (state.file.take(), state.written)
         };
         let file = file.ok_or_else(|| self.error("the upload has ended".to_owned()))?;
@@ -98,18 +95,18 @@ impl MultipartUpload for Upload {
                 Ok(())
             })
             .await?;
-            self.inner.state().failed = true;
+            lock(&self.inner.state).failed = true;
             return Err(self.error(format!("{missing} of {} parts were not written; nothing was changed", self.parts)));
         }
         let location = self.location.clone();
         let committed = blocking(move || file.commit().map_err(|error| explain(error.into(), &location))).await;
-        self.inner.state().failed = committed.is_err();
+        lock(&self.inner.state).failed = committed.is_err();
         committed.map(|version| result(version, self.keeps_versions))
     }
 
     async fn abort(&mut self) -> Result<()> {
         let (file, failed) = {
-            let mut state = self.inner.state();
+            let mut state = lock(&self.inner.state);
             (state.file.take(), state.failed)
         };
         let location = self.location.clone();

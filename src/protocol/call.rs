@@ -185,6 +185,13 @@ impl Call {
         matches!(self, Call::Publish { .. } | Call::PublishByLink | Call::Move | Call::Unlink)
     }
 
+    /// Whether this call makes content durable, or helps to.
+    #[cfg(any(test, ringbolt_mutants))]
+    pub(crate) fn hardens(&self) -> bool {
+        *self == Call::StartSync
+            || (Phase::WriteOut..=Phase::Barrier).contains(&self.phase()) && *self != Call::CloseFile
+    }
+
     /// Whether this is the sync of a directory.
     pub(crate) fn is_dir_sync(&self) -> bool {
         matches!(self, Call::SyncDir | Call::SyncSourceDir)

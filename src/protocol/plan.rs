@@ -32,16 +32,16 @@ pub(crate) struct Replace {
     pub(crate) stamp: Option<Version>,
     pub(crate) medium: Medium,
     /// Whether one chain may carry everything: the engine links calls, and the filesystem honours `RWF_SYNC`.
-    pub(crate) fuse: bool,
+    pub(crate) one_chain: bool,
 }
 
 impl Plan {
     /// Creates, writes, syncs and closes a temporary file, renames it over the target, syncs the directory.
     pub(crate) fn replace(replace: Replace) -> Plan {
-        let Replace { len, options: PutOptions { mode, existing }, stamp, medium, fuse } = replace;
+        let Replace { len, options: PutOptions { mode, existing }, stamp, medium, one_chain } = replace;
         // An empty file has no write that could carry the sync; and no io_uring request sets a mode or a time stamp.
         let is_plain = mode.is_none() && stamp.is_none() && !matches!(existing, Existing::Match(_));
-        if fuse && is_plain && medium == Medium::FSYNC && (1..=WRITE_MAX).contains(&len) {
+        if one_chain && is_plain && medium == Medium::FSYNC && (1..=WRITE_MAX).contains(&len) {
             let write = Call::Write { range: 0..len, sync: true };
             let calls = [Call::CreateTemp { mode: TEMP_MODE }, write, Call::CloseFile];
             return Plan::of(calls.into_iter().chain(publish(existing)));

@@ -9,9 +9,9 @@ const KIB: usize = 1024;
 const MEDIA: [Medium; 5] =
     [Medium::FSYNC, Medium::JOURNAL, Medium::PER_FILE_BATCH, Medium::JOURNAL_BATCH, Medium::FILESYSTEM_BATCH];
 
-fn replace(len: usize, mode: Option<u32>, existing: Existing, fuse: bool) -> Plan {
+fn replace(len: usize, mode: Option<u32>, existing: Existing, one_chain: bool) -> Plan {
     let options = PutOptions { mode, existing };
-    Plan::replace(Replace { len, options, stamp: None, medium: Medium::FSYNC, fuse })
+    Plan::replace(Replace { len, options, stamp: None, medium: Medium::FSYNC, one_chain })
 }
 
 fn all_plans() -> Vec<Plan> {
@@ -26,19 +26,19 @@ fn all_plans() -> Vec<Plan> {
             for mode in [0o640, 0o6755] {
                 let options = PutOptions { mode: Some(mode), existing };
                 plans.push(Plan::commit_like(options, owner, medium));
-                let replace = Replace { len: 0, options, stamp: None, medium, fuse: true };
+                let replace = Replace { len: 0, options, stamp: None, medium, one_chain: true };
                 plans.extend([0, KIB, 9 * WRITE_MAX].map(|len| Plan::replace_like(Replace { len, ..replace }, owner)));
             }
             for (len, mode) in [(0, None), (KIB, None), (KIB, Some(0o6755)), (9 * WRITE_MAX, Some(0o640))] {
                 for stamp in [None, Some(version)] {
                     let options = PutOptions { mode, existing };
-                    plans.push(Plan::replace(Replace { len, options, stamp, medium, fuse: true }));
+                    plans.push(Plan::replace(Replace { len, options, stamp, medium, one_chain: true }));
                 }
             }
         }
         for len in [0, 1, 4 * KIB, WRITE_MAX, WRITE_MAX + 1, 3 * WRITE_MAX, 40 * WRITE_MAX] {
-            for (mode, fuse) in [(None, false), (None, true), (Some(0o644), false), (Some(0o6755), true)] {
-                plans.push(replace(len, mode, existing, fuse));
+            for (mode, one_chain) in [(None, false), (None, true), (Some(0o644), false), (Some(0o6755), true)] {
+                plans.push(replace(len, mode, existing, one_chain));
             }
         }
     }
@@ -261,8 +261,8 @@ fn a_refused_sync_write_becomes_a_write_and_an_fsync() {
 
 #[test]
 fn where_a_rename_cannot_refuse_a_link_does() {
-    for fuse in [true, false] {
-        let plan = replace(KIB, None, Existing::Refuse, fuse);
+    for one_chain in [true, false] {
+        let plan = replace(KIB, None, Existing::Refuse, one_chain);
         let (ran, verdict) = simulate(plan.clone(), |call| match call {
             Call::Publish { .. } => Fate::Failed(Errno::EINVAL),
             call => done(call),
@@ -365,7 +365,7 @@ fn only_an_advisory_write_out_may_be_refused() {
     let options = PutOptions { mode: None, existing: Existing::Replace };
     for medium in MEDIA {
         for errno in [Errno::ENOSYS, Errno::EPERM] {
-            let plan = Plan::replace(Replace { len: KIB, options, stamp: None, medium, fuse: false });
+            let plan = Plan::replace(Replace { len: KIB, options, stamp: None, medium, one_chain: false });
             let needs_it = plan.calls().any(|call| *call == Call::SyncRange);
             let (made, verdict) = simulate(plan, |call| match call {
                 Call::WriteOut | Call::SyncRange => Fate::Failed(errno),

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use nix::sys::stat::FileStat;
 use nix::sys::time::TimeSpec;
+
+use crate::lock;
 
 /// Versions are this many nanoseconds apart, so that filesystems with coarser time stamps (100 ns, 1 µs) keep them exactly.
 const STEP_NS: u64 = 1_000;
@@ -139,7 +141,7 @@ impl Clock {
         if let Some(version) = self.below_ceiling(now) {
             return Ok(version);
         }
-        let _raising = self.raising.lock().unwrap_or_else(PoisonError::into_inner);
+        let _raising = lock(&self.raising);
         // Another thread may have raised it meanwhile.
         if let Some(version) = self.below_ceiling(now) {
             return Ok(version);

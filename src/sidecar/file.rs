@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
@@ -19,6 +19,7 @@ use crate::file::{Content, Writer};
 use crate::fs::lock::Lock;
 use crate::fs::temp::{self, Maker};
 use crate::fs::{Dir, key, path, regular, sys};
+use crate::lock;
 use crate::protocol::{Existing, Medium, PutOptions};
 
 /// Which defects to accept when reading a file.
@@ -145,7 +146,7 @@ impl LockedFile {
         }
         sys::sync_file(&file).map_err(|errno| Error::from_errno(errno, Step::SyncFile, &self.path))?;
         self.dir.sync()?;
-        *self.known() = Some(Identity::of(&stat));
+        *lock(&self.known) = Some(Identity::of(&stat));
         Ok((sidecar, canonical))
     }
 
@@ -158,7 +159,7 @@ impl LockedFile {
     pub(super) fn write(&self, sidecar: &Sidecar, existing: Existing) -> Result<(), SidecarError> {
         self.check()?;
         let bytes = sidecar.to_json().map_err(|error| error.in_file(&self.path))?.into();
-        let mut known = self.known();
+        let mut known = lock(&self.known);
         if known.is_some() && *known != self.identity() {
             return Err(SidecarError::ChangedBehind { path: self.path.clone() });
         }
@@ -177,9 +178,5 @@ impl LockedFile {
     fn identity(&self) -> Option<Identity> {
         let stat = fstatat(self.dir.fd(), &*self.name, AtFlags::AT_SYMLINK_NOFOLLOW);
         stat.ok().as_ref().map(Identity::of)
-    }
-
-    fn known(&self) -> MutexGuard<'_, Option<Identity>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::error::SidecarError;
 use super::file::{Leniency, LockedFile};
 use super::options::SidecarOptions;
 use super::{KeyId, Purpose, Sidecar, SidecarKey, WrappedKey};
 use crate::engine::Selected;
+use crate::lock;
 use crate::protocol::Existing;
 
 /// A [`Sidecar`] and the only writer of its file. Changes run one at a time, each durable before the next begins, so
@@ -220,10 +221,6 @@ fn moves_forward(before: &Sidecar, removed: &BTreeMap<KeyId, SidecarKey>, after:
 }
 
 /// Ignores poisoning: a panic in a change leaves the value unchanged.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 #[path = "store_tests.rs"]
 mod tests;

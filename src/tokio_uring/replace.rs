@@ -28,7 +28,7 @@ const DESCRIPTORS: &str = "/proc/self/fd";
 /// Replaces `name` in `dir` durably.
 pub(crate) async fn replace(dir: &Arc<Dir>, name: &CStr, bytes: &Payload, options: PutOptions) -> Result<()> {
     for attempt in 1.. {
-        let plan = Replace { len: bytes.len(), options, stamp: None, medium: Medium::FSYNC, fuse: false };
+        let plan = Replace { len: bytes.len(), options, stamp: None, medium: Medium::FSYNC, one_chain: false };
         let temp = Temporary { dir: Arc::clone(dir), name: temp::name(Maker::Single, name, attempt), to_remove: false };
         let mut job = ReplaceJob { temp, file: None, name, bytes };
         let verdict = job.run(Plan::replace(plan)).await;

@@ -131,6 +131,10 @@ fn calls_between_rooms_go_one_way() {
             let code = shipped.lines().filter(|line| !line.trim_start().starts_with("//"));
             for (line, used) in code.flat_map(|line| line.split("crate::").skip(1).map(move |used| (line, used))) {
                 let used = used.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap();
+                // The one function of lib.rs.
+                if used == "lock" {
+                    continue;
+                }
                 arrows += usize::from(used != *room);
                 let is_sibling = height >= 7 && *room != "measure" && ROOMS[7..].contains(&used);
                 let known = ROOMS.iter().position(|other| *other == used).is_some_and(|other| other <= height);

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::lock;
+use crate::lock;
 
 /// Resolves to the task's result. If the task panicked, resumes the panic. Dropping this cancels a task that has not begun.
 #[derive(Debug)]

@@ -9,13 +9,14 @@ use std::ffi::CString;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 
 use super::request::Request;
 use super::ring::{Kept, Kernel, Queues, tag};
 use crate::engine::Job;
+use crate::lock;
 use crate::protocol::Call;
 
 /// The index of a request that stands for no call. It only fails, to break its chain.
@@ -68,27 +69,23 @@ struct FaultsState {
 impl Faults {
     /// From now on `decide` picks the fault of every request.
     pub(super) fn set(&self, decide: impl FnMut(&SeenRequest) -> Option<Fault> + Send + 'static) {
-        let mut state = self.lock();
+        let mut state = lock(&self.0);
         state.seen.clear();
         state.decide = Some(Box::new(decide));
     }
 
     /// Every request since then, in order.
     pub(super) fn seen(&self) -> Vec<SeenRequest> {
-        self.lock().seen.clone()
+        lock(&self.0).seen.clone()
     }
 
     /// The slots of the ring's file table that hold a file, from the kernel.
     pub(super) fn open_slots(&self) -> Vec<String> {
-        let ring = self.lock().ring.expect("the ring is built");
+        let ring = lock(&self.0).ring.expect("the ring is built");
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{ring}")).expect("a ring has one");
         let mut lines = info.lines().skip_while(|line| !line.starts_with("UserFiles:"));
         assert!(lines.next().is_some(), "{info}");
         lines.take_while(|line| line.starts_with(' ')).map(str::to_owned).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FaultsState> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -100,14 +97,14 @@ pub(super) struct FaultyQueues {
 
 impl FaultyQueues {
     pub(super) fn new(kernel: Kernel, faults: Arc<Faults>) -> FaultyQueues {
-        faults.lock().ring = Some(kernel.as_raw_fd());
+        lock(&faults.0).ring = Some(kernel.as_raw_fd());
         FaultyQueues { kernel, faults }
     }
 }
 
 impl Queues for FaultyQueues {
     fn push_stage(&mut self, slot: u32, stage: &[Call], job: &Kept<'_, Job>) {
-        let mut state = self.faults.lock();
+        let mut state = lock(&self.faults.0);
         let faults: Vec<Option<Fault>> = stage.iter().map(|call| state.choose(call, job)).collect();
         if faults.iter().all(Option::is_none) {
             return self.kernel.push_stage(slot, stage, job);
@@ -135,7 +132,7 @@ impl Queues for FaultyQueues {
     }
 
     fn enter(&mut self, want: usize) -> io::Result<Vec<u64>> {
-        if self.faults.lock().closed {
+        if lock(&self.faults.0).closed {
             return Err(Errno::EBADF.into());
         }
         let refused = self.kernel.enter(want)?;
@@ -144,7 +141,7 @@ impl Queues for FaultyQueues {
 
     fn reap(&mut self) -> Vec<(u64, i32)> {
         let completions = self.kernel.reap().into_iter().filter(|(tag, _)| !is_breaker(*tag));
-        let mut state = self.faults.lock();
+        let mut state = lock(&self.faults.0);
         let faulty: Vec<_> = completions.map(|(tag, result)| (tag, result, state.pending.remove(&tag))).collect();
         drop(state);
         let replace = |(tag, result, fault)| match fault {

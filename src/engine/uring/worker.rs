@@ -12,6 +12,7 @@ use nix::sys::signal::SigSet;
 use super::flight::ChainJob;
 use super::ring::{Kernel, Queues, Ring};
 use super::setup::{self, Facts, Failure};
+use crate::lock;
 
 /// Jobs that wait for the ring's thread, and the means to wake it.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ enum ThreadState {
 impl Inbox {
     /// Queues a job. Gives it back if the ring takes no more.
     pub(super) fn push(&self, chain_job: ChainJob) -> Result<(), Box<ChainJob>> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.closed || state.thread == ThreadState::Ended {
             return Err(Box::new(chain_job));
         }
@@ -55,7 +56,7 @@ impl Inbox {
 
     /// Takes no more jobs. The thread finishes those that it has, then ends.
     pub(super) fn close(&self) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.closed = true;
         self.wake(state);
     }
@@ -71,10 +72,6 @@ impl Inbox {
             }
             ThreadState::Ended => state.thread = ThreadState::Ended,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, InboxState> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -114,7 +111,7 @@ pub(super) fn spawn<Q: Queues>(
 fn work<Q: Queues>(inbox: &Inbox, mut ring: Ring<Q>) {
     let _mark_ended = MarkEnded(inbox);
     loop {
-        let mut state = inbox.lock();
+        let mut state = lock(&inbox.state);
         while ring.has_room() && !ring.is_retired() {
             let Some(chain_job) = state.queue.pop_front() else { break };
             ring.admit(chain_job);
@@ -133,7 +130,7 @@ fn work<Q: Queues>(inbox: &Inbox, mut ring: Ring<Q>) {
         drop(state);
         let waited = ring.wait();
         // Before any job is sent back: a caller that submits the next one need not wake a thread that is awake.
-        inbox.lock().thread = ThreadState::Running;
+        lock(&inbox.state).thread = ThreadState::Running;
         if waited.is_err() {
             // The ring is lost. Its drop waits for what is in flight or leaks it; either way every caller gets an answer.
             return;
@@ -148,7 +145,7 @@ struct MarkEnded<'a>(&'a Inbox);
 impl Drop for MarkEnded<'_> {
     fn drop(&mut self) {
         let queue = {
-            let mut state = self.0.lock();
+            let mut state = lock(&self.0.state);
             state.thread = ThreadState::Ended;
             std::mem::take(&mut state.queue)
         };

@@ -23,7 +23,7 @@ use super::summary::time;
 pub struct Assertion {
     series: String,
     figure: Figure,
-    operator: Operator,
+    comparison: Comparison,
     /// In microseconds for a time, else in the figure's own unit.
     limit: f64,
     /// The limit as written, for `Display`.
@@ -49,58 +49,51 @@ pub struct Asserted {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Figure {
-    Time(&'static str, fn(&Series) -> Option<f64>),
-    Count(&'static str, fn(&Series) -> Option<f64>),
+struct Figure {
+    name: &'static str,
+    unit: Unit,
+    of: fn(&Series) -> Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    Less,
-    AtMost,
-    More,
-    AtLeast,
+enum Unit {
+    Time,
+    Count,
+}
+
+const fn figure(name: &'static str, unit: Unit, of: fn(&Series) -> Option<f64>) -> Figure {
+    Figure { name, unit, of }
 }
 
 const FIGURES: [Figure; 11] = [
-    Figure::Time("p50", |series| Some(series.p50_us)),
-    Figure::Time("p90", |series| Some(series.p90_us)),
-    Figure::Time("p99", |series| Some(series.p99_us)),
-    Figure::Time("p999", |series| series.p999_us),
-    Figure::Time("max", |series| Some(series.max_us)),
-    Figure::Count("ops_per_s", |series| Some(series.ops_per_s)),
-    Figure::Count("flushes_per_op", |series| series.flushes_per_op),
-    Figure::Count("writes_per_op", |series| series.writes_per_op),
-    Figure::Count("kib_per_op", |series| series.kib_per_op),
-    Figure::Count("cpu_us_per_op", |series| series.cpu_us_per_op),
-    Figure::Count("ctx_switches_per_op", |series| series.ctx_switches_per_op),
+    figure("p50", Unit::Time, |series| Some(series.p50_us)),
+    figure("p90", Unit::Time, |series| Some(series.p90_us)),
+    figure("p99", Unit::Time, |series| Some(series.p99_us)),
+    figure("p999", Unit::Time, |series| series.p999_us),
+    figure("max", Unit::Time, |series| Some(series.max_us)),
+    figure("ops_per_s", Unit::Count, |series| Some(series.ops_per_s)),
+    figure("flushes_per_op", Unit::Count, |series| series.flushes_per_op),
+    figure("writes_per_op", Unit::Count, |series| series.writes_per_op),
+    figure("kib_per_op", Unit::Count, |series| series.kib_per_op),
+    figure("cpu_us_per_op", Unit::Count, |series| series.cpu_us_per_op),
+    figure("ctx_switches_per_op", Unit::Count, |series| series.ctx_switches_per_op),
 ];
 
-/// Longer operators first, because each starts with a shorter one.
-const OPERATORS: [(&str, Operator); 4] =
-    [("<=", Operator::AtMost), (">=", Operator::AtLeast), ("<", Operator::Less), (">", Operator::More)];
+/// A sign, and whether it holds between a value and a limit.
+type Comparison = (&'static str, fn(&f64, &f64) -> bool);
+
+/// Longer signs first, because each starts with a shorter one.
+const COMPARISONS: [Comparison; 4] = [("<=", f64::le), (">=", f64::ge), ("<", f64::lt), (">", f64::gt)];
 
 impl Figure {
-    fn name(&self) -> &'static str {
-        match self {
-            Figure::Time(name, _) | Figure::Count(name, _) => name,
-        }
-    }
-
-    fn of(&self, series: &Series) -> Option<f64> {
-        match self {
-            Figure::Time(_, of) | Figure::Count(_, of) => of(series),
-        }
-    }
-
     fn limit(&self, text: &str) -> Result<f64, String> {
         let number = |text: &str| match text.trim().parse::<f64>() {
             Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
             _ => Err(format!("{text:?} is not a number")),
         };
-        match self {
-            Figure::Count(..) => number(text),
-            Figure::Time(..) => {
+        match self.unit {
+            Unit::Count => number(text),
+            Unit::Time => {
                 let units = [("us", 1.0), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)];
                 match units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor))) {
                     Some((text, factor)) => number(text).map(|number| number * factor),
@@ -113,9 +106,9 @@ impl Figure {
     }
 
     fn show(&self, value: f64) -> String {
-        match self {
-            Figure::Time(..) => time(value),
-            Figure::Count(..) => format!("{value:.1}"),
+        match self.unit {
+            Unit::Time => time(value),
+            Unit::Count => format!("{value:.1}"),
         }
     }
 }
@@ -139,19 +132,17 @@ impl Assertion {
                 None => format!("{name} was not measured in this run"),
             });
         };
-        let Some(value) = self.figure.of(series) else {
+        let Some(value) = (self.figure.of)(series) else {
             return missing(format!(
                 "{} of {name} is unknown: this machine does not report it, or the run was too short",
-                self.figure.name()
+                self.figure.name
             ));
         };
-        let holds = match self.operator {
-            Operator::Less => value < self.limit,
-            Operator::AtMost => value <= self.limit,
-            Operator::More => value > self.limit,
-            Operator::AtLeast => value >= self.limit,
-        };
-        Asserted { holds, found: format!("{name}.{} is {}", self.figure.name(), self.figure.show(value)) }
+        let (_, holds) = self.comparison;
+        Asserted {
+            holds: holds(&value, &self.limit),
+            found: format!("{name}.{} is {}", self.figure.name, self.figure.show(value)),
+        }
     }
 }
 
@@ -160,30 +151,29 @@ impl FromStr for Assertion {
 
     fn from_str(text: &str) -> Result<Assertion, ParseAssertionError> {
         let fail = |why: String| ParseAssertionError { text: text.to_owned(), why };
-        let (at, (sign, operator)) = OPERATORS
+        let (at, comparison) = COMPARISONS
             .iter()
             .filter_map(|found| Some((text.find(found.0)?, *found)))
             .min_by_key(|(at, _)| *at)
             .ok_or_else(|| fail("there is no comparison; use <, <=, > or >=".to_owned()))?;
-        let (what, limit) = (text[..at].trim(), text[at + sign.len()..].trim());
+        let (what, limit) = (text[..at].trim(), text[at + comparison.0.len()..].trim());
         let (series, name) =
             what.rsplit_once('.').ok_or_else(|| fail("the figure is missing, such as .p99".to_owned()))?;
         if series.is_empty() {
             return Err(fail("the series name is missing".to_owned()));
         }
-        let figure = FIGURES.iter().find(|figure| figure.name() == name).ok_or_else(|| {
-            let names: Vec<_> = FIGURES.iter().map(Figure::name).collect();
+        let figure = FIGURES.iter().find(|figure| figure.name == name).ok_or_else(|| {
+            let names: Vec<_> = FIGURES.iter().map(|figure| figure.name).collect();
             fail(format!("unknown figure {name:?}; use one of {}", names.join(" ")))
         })?;
         let limit_value = figure.limit(limit).map_err(fail)?;
         let (series, text) = (series.to_owned(), limit.to_owned());
-        Ok(Assertion { series, figure: *figure, operator, limit: limit_value, text })
+        Ok(Assertion { series, figure: *figure, comparison, limit: limit_value, text })
     }
 }
 
 impl fmt::Display for Assertion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = OPERATORS.iter().find(|(_, operator)| *operator == self.operator).map_or("", |(sign, _)| sign);
-        write!(f, "{}.{}{sign}{}", self.series, self.figure.name(), self.text)
+        write!(f, "{}.{}{}{}", self.series, self.figure.name, self.comparison.0, self.text)
     }
 }

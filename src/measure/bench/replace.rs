@@ -132,9 +132,9 @@ impl Subject for EngineReplace {
     fn turn(&mut self, mut pace: Pace, latencies: &mut Latencies) -> Result<(), String> {
         let plan = match self.submission {
             Submission::EngineDefault => Plan::replace,
-            Submission::TwoStages => |replace| Plan::replace(Replace { fuse: false, ..replace }),
+            Submission::TwoStages => |replace| Plan::replace(Replace { one_chain: false, ..replace }),
             Submission::Awaited => |replace| {
-                let plan = Plan::replace(Replace { fuse: false, ..replace });
+                let plan = Plan::replace(Replace { one_chain: false, ..replace });
                 Plan::one_by_one(plan.stages.into_iter().flatten())
             },
         };

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand, ValueHint};
 use ringbolt::Engine;
 use ringbolt::sidecar::{KeyId, Purpose, SidecarOptions};
 
@@ -80,7 +81,8 @@ pub(crate) struct SetActiveArgs {
     #[command(flatten)]
     pub(crate) file: ExistingFile,
     /// The purpose whose active key to set
-    pub(crate) purpose: PurposeArg,
+    #[arg(value_parser = purpose())]
+    pub(crate) purpose: Purpose,
     /// The id of an existing key, or `none`
     #[arg(value_parser = id)]
     pub(crate) id: KeyIdOrNone,
@@ -134,19 +136,9 @@ impl WritingFile {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum PurposeArg {
-    Storage,
-    Raft,
-}
-
-impl From<PurposeArg> for Purpose {
-    fn from(purpose: PurposeArg) -> Purpose {
-        match purpose {
-            PurposeArg::Storage => Purpose::Storage,
-            PurposeArg::Raft => Purpose::Raft,
-        }
-    }
+fn purpose() -> impl TypedValueParser<Value = Purpose> {
+    PossibleValuesParser::new(Purpose::ALL.map(Purpose::as_str))
+        .map(|name| Purpose::from_name(&name).expect("one of them"))
 }
 
 /// The id of a key, or none.

@@ -45,7 +45,7 @@ fn set_active(args: &SetActiveArgs) -> Result<ExitCode, Problem> {
     let change = || {
         let options = args.file.options().engine(args.writing.engine()).allow_bad_active(true);
         let store = options.open(&args.file.path)?;
-        store.try_update(|sidecar| sidecar.set_active(args.purpose.into(), args.id.0))
+        store.try_update(|sidecar| sidecar.set_active(args.purpose, args.id.0))
     };
     match change() {
         Ok(()) => Ok(ExitCode::SUCCESS),
