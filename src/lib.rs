@@ -92,6 +92,7 @@ mod engine;
 mod error;
 mod file;
 mod fs;
+mod log;
 #[cfg(feature = "bench")]
 mod measure;
 #[cfg(test)]
@@ -102,17 +103,17 @@ mod protocol;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
 mod store;
-#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
-pub mod tokio_uring;
 
 pub use commit::Applied;
 pub use commit::barrier::{Barrier, BarrierKind};
-pub use commit::stats::{BarrierStats, Latencies, Latency, QueueStats, Stats, Syncs};
+pub use commit::stats::{BarrierStats, Latencies, Latency, LogStats, QueueStats, Stats, Syncs};
 #[cfg(any(test, ringbolt_mutants))]
 pub use engine::Mutant;
 pub use engine::{Engine, EngineInfo, EngineKind, Payload, probe_uring};
 pub use error::{Error, ErrorKind, Outcome, Rejected, Result, Step};
 pub use file::atomic_file::AtomicFile;
+#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
+pub use file::tokio_uring;
 pub use file::write::{WriteOptions, write};
 pub use fs::key::{COMPONENT_MAX, KEY_MAX, check_key};
 #[cfg(feature = "bench")]

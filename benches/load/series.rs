@@ -25,21 +25,24 @@ impl Kind {
     const PER_FILE: Kind = Kind::Ringbolt(Engine::Portable, Barrier::PerFile);
     const FILESYSTEM: Kind = Kind::Ringbolt(Engine::Portable, Barrier::Filesystem);
     const JOURNAL: Kind = Kind::Ringbolt(Engine::Portable, Barrier::Journal);
+    const LOG: Kind = Kind::Ringbolt(Engine::Portable, Barrier::IntentLog);
 
-    pub(crate) const ALL: [Kind; 8] = [
+    pub(crate) const ALL: [Kind; 9] = [
         Kind::Plain,
         Kind::AtomicWriteFile,
         Kind::AUTO,
         Kind::PER_FILE,
         Kind::FILESYSTEM,
         Kind::JOURNAL,
+        Kind::LOG,
         Kind::Ringbolt(Engine::Uring, Barrier::PerFile),
         Kind::Ringbolt(Engine::Uring, Barrier::Filesystem),
     ];
-    pub(crate) const SOME: [Kind; 5] = [Kind::Plain, Kind::AtomicWriteFile, Kind::AUTO, Kind::PER_FILE, Kind::JOURNAL];
+    pub(crate) const SOME: [Kind; 6] =
+        [Kind::Plain, Kind::AtomicWriteFile, Kind::AUTO, Kind::PER_FILE, Kind::JOURNAL, Kind::LOG];
     pub(crate) const PEERS: [Kind; 2] = [Kind::Plain, Kind::AtomicWriteFile];
-    pub(crate) const BATCH: [Kind; 6] =
-        [Kind::Plain, Kind::Tempfile, Kind::AUTO, Kind::PER_FILE, Kind::FILESYSTEM, Kind::JOURNAL];
+    pub(crate) const BATCH: [Kind; 7] =
+        [Kind::Plain, Kind::Tempfile, Kind::AUTO, Kind::PER_FILE, Kind::FILESYSTEM, Kind::JOURNAL, Kind::LOG];
 
     pub(crate) fn name(self) -> String {
         match self {

@@ -137,7 +137,7 @@ impl Auto {
         let (cost, other) = match choice.kind {
             BarrierKind::PerFile => (&mut class.per_file, class.filesystem),
             BarrierKind::Filesystem => (&mut class.filesystem, class.per_file),
-            BarrierKind::Journal => return,
+            BarrierKind::Journal | BarrierKind::IntentLog => return,
         };
         let now = took_s / files as f64;
         // An experiment replaces the estimate: the old one is too old.
@@ -163,20 +163,23 @@ impl Auto {
             per_file: batches(BarrierKind::PerFile),
             filesystem: batches(BarrierKind::Filesystem),
             journal: batches(BarrierKind::Journal),
+            intent_log: batches(BarrierKind::IntentLog),
             experiments: self.experiments,
         }
     }
 
     pub(super) fn reason(&self) -> String {
         match &self.allowed {
-            Allowed::Either { no_journal: Some(why), .. } => format!("{}; {why}", self.choice()),
+            Allowed::Either { no_preferred: Some(why), .. } => format!("{}; {why}", self.choice()),
             _ => self.choice(),
         }
     }
 
     fn choice(&self) -> String {
         match &self.allowed {
-            Allowed::Only(kind) if self.configured == Barrier::JournalOrAuto => format!("{kind} holds here"),
+            Allowed::Only(kind) if matches!(self.configured, Barrier::JournalOrAuto | Barrier::IntentLogOrAuto) => {
+                format!("{kind} holds here")
+            }
             Allowed::Only(_) => "requested".into(),
             Allowed::Either { no_filesystem: Some(why), .. } => format!("per-file: {why}"),
             Allowed::Either { no_filesystem: None, .. } => {
@@ -211,7 +214,7 @@ mod tests {
     use super::*;
 
     fn either() -> Auto {
-        Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: None, no_journal: None })
+        Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: None, no_preferred: None })
     }
 
     /// Runs commits of `files` files that cost `cost_us` a file. Returns the share of commits that used `syncfs`, and the share
@@ -289,7 +292,7 @@ mod tests {
     #[test]
     fn no_experiment_where_syncfs_does_not_hold_or_would_take_long() {
         let mut auto =
-            Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: Some("not here".into()), no_journal: None });
+            Auto::new(Barrier::Auto, Allowed::Either { no_filesystem: Some("not here".into()), no_preferred: None });
         assert_eq!(run(&mut auto, 64, 1000, |_| 1).0, 0.0);
         assert!(auto.stats().reason.contains("not here"));
         let mut auto = either();

@@ -38,6 +38,11 @@ pub enum Barrier {
     Journal,
     /// Uses [`Journal`](Barrier::Journal) where it holds, else [`Auto`](Barrier::Auto).
     JournalOrAuto,
+    /// Writes the changes of a commit as one record to a file of its own, the intent log, and changes the files without syncing
+    /// them: an acknowledged change is in the log. Checkpoints sync the files later.
+    IntentLog,
+    /// Uses [`IntentLog`](Barrier::IntentLog) where it holds, else [`Auto`](Barrier::Auto).
+    IntentLogOrAuto,
 }
 
 impl fmt::Display for Barrier {
@@ -48,6 +53,8 @@ impl fmt::Display for Barrier {
             Barrier::Filesystem => "filesystem",
             Barrier::Journal => "journal",
             Barrier::JournalOrAuto => "journal-or-auto",
+            Barrier::IntentLog => "intent-log",
+            Barrier::IntentLogOrAuto => "intent-log-or-auto",
         })
     }
 }
@@ -62,6 +69,8 @@ pub enum BarrierKind {
     Filesystem,
     /// [`Barrier::Journal`].
     Journal,
+    /// [`Barrier::IntentLog`].
+    IntentLog,
 }
 
 impl fmt::Display for BarrierKind {
@@ -70,6 +79,7 @@ impl fmt::Display for BarrierKind {
             BarrierKind::PerFile => "per-file",
             BarrierKind::Filesystem => "filesystem",
             BarrierKind::Journal => "journal",
+            BarrierKind::IntentLog => "intent-log",
         })
     }
 }
@@ -81,8 +91,8 @@ pub(crate) enum Allowed {
     Either {
         /// Why `Filesystem` does not hold.
         no_filesystem: Option<String>,
-        /// Why `Journal` does not hold, if it was preferred.
-        no_journal: Option<String>,
+        /// Why `Journal` or `IntentLog` does not hold, if it was preferred.
+        no_preferred: Option<String>,
     },
     Only(BarrierKind),
 }
@@ -94,7 +104,7 @@ impl Barrier {
         let refused =
             |why: String| Err(Error::new(ErrorKind::UnsupportedBarrier, Step::Check, root.path()).with_detail(why));
         match self {
-            Barrier::Auto => Ok(Allowed::Either { no_filesystem: no_filesystem(), no_journal: None }),
+            Barrier::Auto => Ok(Allowed::Either { no_filesystem: no_filesystem(), no_preferred: None }),
             Barrier::PerFile => Ok(Allowed::Only(BarrierKind::PerFile)),
             Barrier::Filesystem => match no_filesystem() {
                 None => Ok(Allowed::Only(BarrierKind::Filesystem)),
@@ -106,7 +116,15 @@ impl Barrier {
             },
             Barrier::JournalOrAuto => match sys::no_journal(root.fd()) {
                 None => Ok(Allowed::Only(BarrierKind::Journal)),
-                no_journal => Ok(Allowed::Either { no_filesystem: no_filesystem(), no_journal }),
+                no_preferred => Ok(Allowed::Either { no_filesystem: no_filesystem(), no_preferred }),
+            },
+            Barrier::IntentLog => match sys::no_intent_log(root.fd()) {
+                None => Ok(Allowed::Only(BarrierKind::IntentLog)),
+                Some(why) => refused(why),
+            },
+            Barrier::IntentLogOrAuto => match sys::no_intent_log(root.fd()) {
+                None => Ok(Allowed::Only(BarrierKind::IntentLog)),
+                no_preferred => Ok(Allowed::Either { no_filesystem: no_filesystem(), no_preferred }),
             },
         }
     }

@@ -11,6 +11,7 @@ use super::barrier::{Allowed, Barrier, BarrierKind};
 use super::change::ChangeGroups;
 use super::dirs::Dirs;
 use super::in_flight::has_no_version;
+use super::intent::IntentLog;
 use super::queue::{Handle, Load, Queue};
 use super::scout::Scout;
 use super::stats::Recorder;
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) writer: Writer,
     pub(crate) dirs: Dirs,
     pub(crate) versions: Versions,
+    pub(super) log: Option<IntentLog>,
     /// Whether solo puts use the journal barrier.
     pub(super) is_journal: bool,
     pub(super) queue: Handle<ChangeGroups, Vec<ChangeResult>>,
@@ -76,6 +78,7 @@ impl Core {
             writer,
             dirs,
             versions,
+            log: None,
             is_journal: allowed == Allowed::Only(BarrierKind::Journal),
             queue: Queue::new(limit),
             auto: Mutex::new(Auto::new(configured, allowed)),
@@ -85,6 +88,11 @@ impl Core {
             primed: AtomicBool::new(false),
             recorder: Recorder::default(),
         }
+    }
+
+    /// Whether the session used an intent log, and has ended it.
+    pub(crate) fn log_ended(&self) -> bool {
+        self.log.as_ref().is_some_and(IntentLog::has_ended)
     }
 
     /// Fails in a forked child, and if the store is poisoned.

@@ -9,17 +9,22 @@ use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
 use super::barrier::BarrierKind;
+use super::intent::IntentLog;
 use super::{Action, Applied, Change, ChangeResult, Core, WrittenFile};
-use crate::engine::Job;
+use crate::engine::{Job, Payload};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::file::Content;
 use crate::fs::{Dir, Key};
-use crate::protocol::{Existing, Medium, Phase, Plan, Version};
+use crate::log::record::Change as Logged;
+use crate::log::record::{self, Entry, Put};
+use crate::protocol::{Call, Existing, Fate, Medium, Phase, Plan, Version};
 
 /// A change whose plan has begun.
 pub(super) struct InFlight {
     pub(super) job: Job,
     pub(super) origin: Origin,
+    /// The key that changes; for a rename, the new one.
+    pub(super) key: String,
 }
 
 /// What a plan was made for, to turn its report into the result.
@@ -27,8 +32,7 @@ pub(super) enum Origin {
     Put(Version),
     /// Content that was written through a guard: it is kept for a retry if only its name was refused.
     Guard(Version),
-    /// Of this key.
-    Delete(String),
+    Delete,
     /// From this key.
     Rename(String),
 }
@@ -61,9 +65,11 @@ impl Start {
     /// Makes a change on the caller's thread.
     pub(super) fn solo(core: &Arc<Core>, change: Change) -> ChangeResult {
         let solo = Start { core: Arc::clone(core), batch: None, version: None, change };
-        match solo.run(Phase::SyncDirs)? {
-            Progress::Over(applied) => Ok(applied),
-            Progress::InFlight(in_flight) => unreachable!("every phase was allowed: {:?}", in_flight.job.run),
+        let until = if core.log.is_some() { Phase::Barrier } else { Phase::SyncDirs };
+        match (solo.run(until)?, &core.log) {
+            (Progress::Over(applied), _) => Ok(applied),
+            (Progress::InFlight(change), Some(log)) => change.finish_by_log(core, log),
+            (Progress::InFlight(change), None) => unreachable!("every phase was allowed: {:?}", change.job.run),
         }
     }
 
@@ -105,10 +111,10 @@ impl Start {
                 let start = || {
                     let dir = core.directory(&key, options)?;
                     let version = version.map_or_else(|| core.version(), Ok)?;
-                    let medium = medium(core, batch, &dir);
+                    let medium = medium(core, batch, &dir, Some(bytes.len()));
                     let content = Content { bytes: bytes.clone(), options, stamp: Some(version), medium };
                     let job = writer.write(&dir, &name, &content, None, Plan::replace, until);
-                    InFlight { job, origin: Origin::Put(version) }.advanced(core)
+                    InFlight { job, origin: Origin::Put(version), key: text.clone() }.advanced(core)
                 };
                 core.again_if_moved(&[&key], start)
             }
@@ -117,16 +123,17 @@ impl Start {
                 let WrittenFile { dir, temp, file } = file;
                 // The file was written before the batch opened its descriptor, so the batch's syncfs might miss its write error: use an
                 // fsync.
-                let medium = Some(medium(core, batch, &dir)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
+                let medium = Some(medium(core, batch, &dir, None)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
                 let plan = Plan::commit(options, Some(version), medium.unwrap_or(Medium::PER_FILE_BATCH));
                 let job = Job { name, temp, file: Some(file), ..writer.job(plan, &dir) };
-                InFlight { job, origin: Origin::Guard(version) }.run(core, until)
+                InFlight { job, origin: Origin::Guard(version), key: text }.run(core, until)
             }
             Action::Delete { expected } => core.again_if_moved(&[&key], || {
                 core.keeps(expected)?;
                 let dir = core.find(&key).map_err(|error| explain_missing(error, expected))?;
-                let job = Job { name: name.clone(), ..writer.job(Plan::delete(expected), &dir) };
-                InFlight { job, origin: Origin::Delete(text.clone()) }.run(core, until)
+                let names = medium(core, batch, &dir, Some(0)).names;
+                let job = Job { name: name.clone(), ..writer.job(Plan::delete(expected, names), &dir) };
+                InFlight { job, origin: Origin::Delete, key: text.clone() }.run(core, until)
             }),
             Action::Rename { to } => {
                 let to = to?;
@@ -139,24 +146,30 @@ impl Start {
                         look(&source, &key)?;
                     }
                     let dir = core.ensure(&to)?;
-                    let plan = Plan::rename(!Arc::ptr_eq(&source, &dir));
+                    let names = medium(core, batch, &dir, None).names;
+                    let plan = Plan::rename(!Arc::ptr_eq(&source, &dir), names);
                     let job = Job { name: to.name(), source: Some((source, name.clone())), ..writer.job(plan, &dir) };
-                    InFlight { job, origin: Origin::Rename(text.clone()) }.run(core, until)
+                    InFlight { job, origin: Origin::Rename(text.clone()), key: to.as_str().to_owned() }.run(core, until)
                 })
             }
         }
     }
 }
 
-/// How a file in a directory becomes durable. No shortcut holds where another filesystem is mounted within the store.
-fn medium(core: &Core, batch: Option<InBatch>, dir: &Dir) -> Medium {
+/// How a change in a directory becomes durable. No shortcut holds where another filesystem is mounted within the store. `logged`
+/// is the length of the value, for a change that an intent log may hold.
+fn medium(core: &Core, batch: Option<InBatch>, dir: &Dir, logged: Option<usize>) -> Medium {
     let within = dir.device() == core.dirs.root().device();
+    if let Some(log) = &core.log {
+        return if within && logged.is_some_and(|len| log.takes(len)) { Medium::LOGGED } else { Medium::BESIDE_LOG };
+    }
     match batch.map(|batch| batch.kind) {
         None if within && core.is_journal => Medium::JOURNAL,
         None => Medium::FSYNC,
         Some(BarrierKind::Journal) if within => Medium::JOURNAL_BATCH,
         Some(BarrierKind::Filesystem) if within => Medium::FILESYSTEM_BATCH,
-        Some(BarrierKind::PerFile | BarrierKind::Filesystem | BarrierKind::Journal) => Medium::PER_FILE_BATCH,
+        Some(BarrierKind::PerFile | BarrierKind::Filesystem) => Medium::PER_FILE_BATCH,
+        Some(BarrierKind::Journal | BarrierKind::IntentLog) => Medium::PER_FILE_BATCH,
     }
 }
 
@@ -173,6 +186,63 @@ impl InFlight {
         core.writer.engine.interpreter.run_plainly(&mut self.job);
     }
 
+    /// Makes a change that has been staged durable through the log, on this thread.
+    fn finish_by_log(mut self, core: &Core, log: &IntentLog) -> ChangeResult {
+        let turn = match log.turn(core) {
+            Ok(turn) => turn,
+            Err(error) => {
+                self.cancel(core);
+                return Err(error);
+            }
+        };
+        self.admit(core, log);
+        turn.log(core, &mut [&mut self]);
+        self.job = core.writer.run(self.job, Phase::SyncDirs);
+        let result = self.settle(core);
+        turn.published();
+        result
+    }
+
+    /// Decides whether the change can be made. A key that has no record in the log has none to hand over to its file.
+    pub(super) fn admit(&mut self, core: &Core, log: &IntentLog) {
+        self.run_plainly(core, Phase::Barrier);
+        if self.job.run.front() == Some(&Call::SyncPresent)
+            && !self.keys().into_iter().flatten().any(|key| log.holds(key))
+        {
+            self.job.run.share(Fate::Done(0));
+            self.job.run.share(Fate::Done(0));
+        }
+        self.run_plainly(core, Phase::Admit);
+    }
+
+    /// The keys that it reads or changes.
+    pub(super) fn keys(&self) -> [Option<&str>; 2] {
+        let from = if let Origin::Rename(from) = &self.origin { Some(from.as_str()) } else { None };
+        [Some(&self.key), from]
+    }
+
+    /// What a record says of it, when its plan has come to the record.
+    pub(super) fn entries(&self) -> Vec<Entry<Payload>> {
+        let entry = |key: &str, change| Entry { key: key.to_owned(), change };
+        let change = match (self.job.run.front(), &self.origin) {
+            (Some(Call::LogFileRules), _) => {
+                return self.keys().into_iter().flatten().map(|key| entry(key, Logged::FileRules)).collect();
+            }
+            (_, Origin::Put(version)) => {
+                let (mode, owner) = self.job.described.expect("described when it was written");
+                Logged::Put(Put { version: version.as_nanos(), mode, owner, value: self.job.bytes.clone() })
+            }
+            _ => Logged::Delete,
+        };
+        vec![entry(&self.key, change)]
+    }
+
+    /// At least as many bytes as its entries take in a record.
+    pub(super) fn record_len(&self) -> u64 {
+        let keys: usize = self.keys().into_iter().flatten().map(|key| key.len() + record::CHANGE_MAX).sum();
+        (keys + self.job.bytes.len()) as u64
+    }
+
     /// Settles the change if its plan is over.
     pub(super) fn advanced(self, core: &Core) -> Result<Progress> {
         match self.job.run.is_over() {
@@ -187,8 +257,8 @@ impl InFlight {
             return Ok(Progress::InFlight(self));
         }
         let (key, any_step) = match &self.origin {
-            Origin::Delete(key) => (key.clone(), true),
-            Origin::Rename(key) => (key.clone(), false),
+            Origin::Delete => (self.key.clone(), true),
+            Origin::Rename(from) => (from.clone(), false),
             Origin::Put(_) | Origin::Guard(_) => (String::new(), false),
         };
         self.settle(core).map(Progress::Over).map_err(|error| {
@@ -206,14 +276,14 @@ impl InFlight {
     }
 
     fn settle(self, core: &Core) -> ChangeResult {
-        let InFlight { job, origin } = self;
+        let InFlight { job, origin, key } = self;
         let writer = &core.writer;
         core.count(&job);
         match origin {
             Origin::Put(version) => writer.settle(&job).map(|()| Applied::Put(version)),
             Origin::Guard(version) => writer.settle_guard(&job).map(|()| Applied::Put(version)),
             Origin::Rename(_) => writer.settle_in_place(&job).map(|()| Applied::Renamed),
-            Origin::Delete(key) => {
+            Origin::Delete => {
                 let settled = writer.settle_in_place(&job).map(|()| Applied::Deleted);
                 settled.map_err(|error| explain_delete(error, &job.dir, &key))
             }

@@ -8,16 +8,22 @@ mod auto;
 pub(crate) mod barrier;
 pub(crate) mod block;
 mod change;
+mod checkpoint;
 mod core;
 pub(crate) mod dirs;
 mod in_flight;
+mod intent;
 pub(crate) mod queue;
+mod restore;
 mod round;
+mod round_log;
 mod scout;
 pub(crate) mod stats;
 pub(crate) mod trace;
 mod versions;
+mod waves;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -27,11 +33,16 @@ pub(crate) use self::change::{Action, Change, ChangeGroups, WrittenFile};
 use self::core::PoisonOnPanic;
 pub(crate) use self::core::{Core, Setup};
 use self::in_flight::Start;
+use self::intent::IntentLog;
 use self::queue::Submission;
 use self::stats::{Part, QueueStats, Stats};
 pub(crate) use self::versions::Versions;
+use crate::engine::Payload;
 use crate::error::{Error, ErrorKind, Outcome, Result, Step};
+use crate::fs::Dir;
 use crate::lock;
+use crate::log::record::Record;
+use crate::log::writer::Log;
 use crate::protocol::Version;
 
 /// What a successful change did.
@@ -64,15 +75,49 @@ pub(crate) type ChangeResult = Result<Applied>;
 pub(crate) struct Committer {
     core: Arc<Core>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    checkpointer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Committer {
     pub(crate) fn new(setup: Setup) -> Committer {
-        Committer { core: Arc::new(Core::new(setup)), thread: Mutex::new(None) }
+        Committer { core: Arc::new(Core::new(setup)), thread: Mutex::default(), checkpointer: Mutex::default() }
     }
 
     pub(crate) fn core(&self) -> &Core {
         &self.core
+    }
+
+    /// Applies the changes of a log to the files, durably. `read` returns bytes of a record.
+    pub(crate) fn restore(
+        &self,
+        records: &[Record],
+        read: impl Fn(&Record, Range<usize>) -> nix::Result<Payload>,
+    ) -> Result<()> {
+        restore::all(&self.core, records, read, |_| ())
+    }
+
+    /// Makes what was acknowledged durable in the files. Does nothing where there is no log.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let core = &self.core;
+        core.check()?;
+        match &core.log {
+            Some(log) if !log.checkpoint() => {
+                core.check()?;
+                Err(Error::new(ErrorKind::EngineLost, Step::WriteLog, core.dirs.root().path()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes every change durable through this log from now on. `filesystem` is a descriptor of its own for the syncs of
+    /// checkpoints.
+    pub(crate) fn begin_log(&mut self, log: Log, filesystem: Arc<Dir>) -> Result<()> {
+        let core = Arc::get_mut(&mut self.core).expect("nothing has been committed yet");
+        core.log = Some(IntentLog::new(log, filesystem));
+        let core = Arc::clone(&self.core);
+        let started = thread::Builder::new().name("ringbolt-checkpoint".into()).spawn(move || checkpoint::work(&core));
+        *lock(&self.checkpointer) = Some(started.map_err(|error| self.core.error_at_root(error))?);
+        Ok(())
     }
 
     /// Makes one change. Returns when it is durable or has failed.
@@ -110,7 +155,8 @@ impl Committer {
     pub(crate) fn stats(&self) -> Stats {
         let (held, in_line) = self.core.queue.depth();
         let queue = QueueStats { changes: held.files, bytes: held.bytes, in_line };
-        self.core.recorder.stats(queue, self.core.auto().stats())
+        let log = self.core.log.as_ref().map(IntentLog::stats);
+        self.core.recorder.stats(queue, self.core.auto().stats(), log)
     }
 
     fn submit(&self, unit: ChangeGroups) -> Result<Submission<ChangeGroups, Vec<ChangeResult>>> {
@@ -157,6 +203,13 @@ impl Committer {
             }
         }
         self.core.scout.end();
+        if let Some(log) = &self.core.log {
+            log.close();
+            if let Some(thread) = lock(&self.checkpointer).take() {
+                let _ = thread.join();
+            }
+            log.end(&self.core);
+        }
     }
 }
 
@@ -164,7 +217,9 @@ impl Drop for Committer {
     fn drop(&mut self) {
         if !self.core.writer.is_ours() {
             // A forked child does not have this thread and can neither join nor detach it.
-            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+            for thread in [self.thread.get_mut(), self.checkpointer.get_mut()] {
+                std::mem::forget(thread.unwrap_or_else(PoisonError::into_inner).take());
+            }
         }
     }
 }

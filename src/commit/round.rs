@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::auto::Choice;
 use super::barrier::BarrierKind;
 use super::in_flight::{InFlight, Progress, Start};
+use super::intent::Turn;
 use super::queue::{Load, QueuedWork, ReplyTo};
 use super::stats::Part;
 use super::trace;
@@ -46,13 +47,13 @@ pub(super) fn run(core: &Arc<Core>, first: Vec<QueuedWork<ChangeGroups, Vec<Chan
     round.commit(begin, choice);
 }
 
-struct Round<'a> {
+pub(super) struct Round<'a> {
     /// First, so that nobody learns of a panic before the store is closed to further writes.
     _poison: PoisonOnPanic<'a>,
-    core: &'a Arc<Core>,
+    pub(super) core: &'a Arc<Core>,
     kind: BarrierKind,
     /// In the order of their groups.
-    items: Vec<Item>,
+    pub(super) items: Vec<Item>,
     callers: Vec<WaitingCaller>,
     load: Load,
     /// Items whose file is open.
@@ -73,17 +74,17 @@ struct WaitingCaller {
 }
 
 /// A change, and how far it is.
-struct Item {
-    position: Position,
-    in_flight: Option<Box<InFlight>>,
-    result: Option<ChangeResult>,
+pub(super) struct Item {
+    pub(super) position: Position,
+    pub(super) in_flight: Option<Box<InFlight>>,
+    pub(super) result: Option<ChangeResult>,
 }
 
 /// Where a change belongs.
 #[derive(Clone, Copy)]
-struct Position {
+pub(super) struct Position {
     caller: usize,
-    group: usize,
+    pub(super) group: usize,
     bytes: usize,
 }
 
@@ -93,7 +94,7 @@ impl<'a> Round<'a> {
         let filesystem = match kind {
             // Where no descriptor is left, the root's works as well, but may report errors that others caused earlier.
             BarrierKind::Filesystem => root.open_beneath("").map_or_else(|_| Arc::clone(root), Arc::new),
-            BarrierKind::PerFile | BarrierKind::Journal => Arc::clone(root),
+            BarrierKind::PerFile | BarrierKind::Journal | BarrierKind::IntentLog => Arc::clone(root),
         };
         Round {
             _poison: PoisonOnPanic::new(core),
@@ -166,8 +167,11 @@ impl<'a> Round<'a> {
 
     fn commit(mut self, begin: Instant, choice: Choice) {
         let core = self.core;
-        let groups: Vec<usize> =
-            self.items.chunk_by(|a, b| a.position.group == b.position.group).map(<[Item]>::len).collect();
+        let groups = match &core.log {
+            Some(log) => self.waves(log),
+            None => self.items.chunk_by(|a, b| a.position.group == b.position.group).map(<[Item]>::len).collect(),
+        };
+        let mut turn = None;
         let mut times = HashMap::from([(Part::Stage, begin.elapsed())]);
         for (phase, items) in schedule(&groups) {
             let begin = Instant::now();
@@ -181,13 +185,30 @@ impl<'a> Round<'a> {
                     self.share(phase, items);
                     Part::Barrier
                 }
-                Phase::Publish => {
+                Phase::Admit => {
                     core.queue.wait_for_solo();
+                    if let Some(log) = &core.log {
+                        match log.turn(core) {
+                            Ok(taken) => turn = Some(taken),
+                            Err(error) => self.refuse(items.clone(), &error),
+                        }
+                        self.admit(items, log);
+                    }
+                    Part::Publish
+                }
+                Phase::Log => {
+                    if let Some(turn) = &turn {
+                        self.log(items, turn);
+                    }
+                    Part::Barrier
+                }
+                Phase::Publish => {
                     self.publish(items);
                     Part::Publish
                 }
                 Phase::SyncDirs => {
                     self.share(phase, items);
+                    turn.take().into_iter().for_each(Turn::published);
                     Part::SyncDirs
                 }
             };
@@ -213,17 +234,17 @@ impl<'a> Round<'a> {
             let Some(mut change) = self.items[at].in_flight.take() else { continue };
             if phase == Phase::Harden && change.job.run.will(&Call::SyncFile) {
                 change.job.run.allow(phase);
-                let InFlight { job, origin } = *change;
+                let InFlight { job, origin, key } = *change;
                 jobs.push(job);
-                origins.push((at, origin));
+                origins.push((at, origin, key));
                 continue;
             }
             change.run_plainly(core, phase);
             self.advance(at, change);
         }
         let done = core.writer.engine.interpreter.run_all(jobs);
-        for ((at, origin), job) in origins.into_iter().zip(done) {
-            self.advance(at, Box::new(InFlight { job, origin }));
+        for ((at, origin, key), job) in origins.into_iter().zip(done) {
+            self.advance(at, Box::new(InFlight { job, origin, key }));
         }
         if phase == Phase::Harden {
             self.open = 0;
@@ -272,28 +293,35 @@ impl<'a> Round<'a> {
     fn publish(&mut self, items: Range<usize>) {
         let core = self.core;
         for at in items {
-            let position = self.items[at].position;
-            let Some(mut change) = self.items[at].in_flight.take() else { continue };
-            let refused = match self.callers[position.caller].failed {
-                Some(failed) if failed < position.group => {
-                    let path = change.job.dir.path_of(&change.job.name);
-                    Err(Error::new(ErrorKind::NotAttempted, Step::Check, path))
-                }
-                _ => core.check(),
-            };
-            if let Err(error) = refused {
-                change.cancel(core);
-                self.items[at].result = Some(Err(error));
-                continue;
+            if let Some(mut change) = self.take_unless_refused(at) {
+                change.run_plainly(core, Phase::Publish);
+                // Settled after the directories are synced: an ambiguous failure poisons the store, and must not stop the others.
+                self.items[at].in_flight = Some(change);
             }
-            change.run_plainly(core, Phase::Publish);
-            // Settled after the directories are synced: an ambiguous failure poisons the store, and must not stop the others.
-            self.items[at].in_flight = Some(change);
         }
     }
 
+    /// Takes out a change, or ends it if it must not go on.
+    pub(super) fn take_unless_refused(&mut self, at: usize) -> Option<Box<InFlight>> {
+        let core = self.core;
+        let position = self.items[at].position;
+        let change = self.items[at].in_flight.take()?;
+        let refused = match self.callers[position.caller].failed {
+            _ if change.is_logged() => Ok(()),
+            Some(failed) if failed < position.group => {
+                let path = change.job.dir.path_of(&change.job.name);
+                Err(Error::new(ErrorKind::NotAttempted, Step::Check, path))
+            }
+            _ => core.check(),
+        };
+        let Err(error) = refused else { return Some(change) };
+        change.cancel(core);
+        self.items[at].result = Some(Err(error));
+        None
+    }
+
     /// Puts back a change that has passed a phase, or its result.
-    fn advance(&mut self, at: usize, change: Box<InFlight>) {
+    pub(super) fn advance(&mut self, at: usize, change: Box<InFlight>) {
         let progress = change.advanced_in_batch(self.core);
         self.note(at, progress);
     }

@@ -37,6 +37,8 @@ pub struct Stats {
     pub queue: QueueStats,
     /// How the files of batches become durable.
     pub barrier: BarrierStats,
+    /// The intent log, if the store has one open.
+    pub log: Option<LogStats>,
     /// Latencies.
     pub latency: Latencies,
 }
@@ -83,8 +85,26 @@ pub struct BarrierStats {
     pub filesystem: u64,
     /// Batches by `Journal`.
     pub journal: u64,
+    /// Batches by `IntentLog`.
+    pub intent_log: u64,
     /// Batches that used the other barrier to measure it.
     pub experiments: u64,
+}
+
+/// The intent log: [`Barrier::IntentLog`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogStats {
+    /// The bytes of the log that records take now. A checkpoint begins when half of the capacity is in use.
+    pub used: u64,
+    /// The bytes that records can take at most.
+    pub capacity: u64,
+    /// Records written since the store was opened: one for each commit.
+    pub records: u64,
+    /// Checkpoints made since the store was opened.
+    pub checkpoints: u64,
+    /// Checkpoints among them whose sync failed, after which the files were written again from the log.
+    pub rewritten: u64,
 }
 
 /// Latencies.
@@ -177,7 +197,7 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn stats(&self, queue: QueueStats, barrier: BarrierStats) -> Stats {
+    pub(crate) fn stats(&self, queue: QueueStats, barrier: BarrierStats, log: Option<LogStats>) -> Stats {
         let histograms = lock(&self.times);
         let latency =
             |part: Part| histograms.as_ref().map_or(Latency::default(), |all| Latency::of(&all[part as usize]));
@@ -198,6 +218,7 @@ impl Recorder {
             },
             queue,
             barrier,
+            log,
             latency: Latencies {
                 change: latency(Part::Change),
                 stage: latency(Part::Stage),
@@ -252,9 +273,10 @@ mod tests {
             per_file: 0,
             filesystem: 0,
             journal: 0,
+            intent_log: 0,
             experiments: 0,
         };
-        let latency = recorder.stats(QueueStats::default(), barrier).latency;
+        let latency = recorder.stats(QueueStats::default(), barrier, None).latency;
         assert_eq!((latency.barrier.count, latency.stage.count), (1000, 0));
         let near = |found: Duration, wanted: u64| found.as_micros().abs_diff(wanted.into()) <= u128::from(wanted / 50);
         assert!(near(latency.barrier.p50, 500) && near(latency.barrier.p99, 990) && near(latency.barrier.max, 1000));

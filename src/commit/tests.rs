@@ -132,6 +132,8 @@ fn barrier(kind: BarrierKind) -> fn(&Call) -> bool {
         BarrierKind::PerFile => |call| *call == Call::SyncFile,
         BarrierKind::Filesystem => |call| *call == Call::SyncFilesystem,
         BarrierKind::Journal => |call| *call == Call::SyncRange,
+        // Tested by itself: log_tests.rs.
+        BarrierKind::IntentLog => |call| *call == Call::LogChange,
     }
 }
 
@@ -164,6 +166,7 @@ fn a_batch_syncs_each_directory_once_and_publishes_nothing_before_the_barrier() 
             BarrierKind::PerFile => [4, 4, 0, 0],
             BarrierKind::Filesystem => [4, 0, 0, 1],
             BarrierKind::Journal => [0, 0, 4, 0],
+            BarrierKind::IntentLog => unreachable!("not among KINDS"),
         };
         let syncs = [Call::WriteOut, Call::SyncFile, Call::SyncRange, Call::SyncFilesystem];
         assert_eq!(syncs.map(|sync| rig.count(|call| *call == sync)), wanted);
@@ -360,3 +363,6 @@ mod order;
 
 #[path = "edge_tests.rs"]
 mod edges;
+
+#[path = "log_tests.rs"]
+mod log;

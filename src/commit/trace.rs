@@ -21,6 +21,12 @@ pub(crate) fn barrier(store: &Path, barrier: BarrierKind, reason: &str) {
     tracing::info!(store = %store.display(), %barrier, reason, "barrier changed");
 }
 
+/// A checkpoint has moved the start of the intent log behind the record `through`.
+pub(crate) fn checkpoint(store: &Path, through: u64, rewritten: bool, took: Duration) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(store = %store.display(), through, rewritten, ?took, "checkpoint");
+}
+
 /// A change failed.
 pub(crate) fn failed(error: &Error) {
     #[cfg(feature = "tracing")]

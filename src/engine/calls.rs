@@ -1,5 +1,6 @@
 //! The calls of a plan as plain system calls.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,14 +8,14 @@ use std::os::unix::fs::{FileExt, fchown};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, futimens};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, futimens};
 use nix::sys::uio::pwritev;
 use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
 
 use super::Job;
 use crate::fs::scan::file_type;
-use crate::fs::{empty_dirs, sys};
-use crate::protocol::{Call, Existing, Fate, Owner, Version};
+use crate::fs::{Dir, empty_dirs, sys};
+use crate::protocol::{Call, Condition, Existing, Fate, Owner, Version};
 
 /// The flags for creating a temporary file: it must not exist, and symbolic links are not followed.
 pub(super) const TEMP_FLAGS: OFlag =
@@ -51,6 +52,18 @@ fn make(call: &Call, job: &mut Job) -> nix::Result<usize> {
         Call::WriteOut | Call::SyncRange => sys::sync_range(file(job)?).map(|()| 0),
         Call::SyncFilesystem => sys::sync_filesystem(job.dir.fd()).map(|()| 0),
         Call::CloseFile => close_file(job.file.take().ok_or(Errno::EBADF)?),
+        Call::Describe => {
+            let stat = fstat(file(job)?)?;
+            job.described = Some((stat.st_mode as u32 & 0o7777, Owner { uid: stat.st_uid, gid: stat.st_gid }));
+            Ok(0)
+        }
+        Call::Admit(condition) => admit(job, *condition),
+        Call::SyncPresent => {
+            sync_present(&job.dir, &job.name)?;
+            job.source.as_ref().map_or(Ok(0), |(dir, name)| sync_present(dir, name))
+        }
+        // A commit writes it for many changes at once.
+        Call::LogFileRules | Call::LogChange => Err(Errno::EOPNOTSUPP),
         Call::Compare { expected } => compare(job, *expected),
         Call::CheckSource => check_source(job),
         Call::Publish { existing } => rename(job, *existing),
@@ -75,6 +88,40 @@ fn compare(job: &Job, expected: Version) -> nix::Result<usize> {
         Ok(_) | Err(Errno::ENOENT) => Err(Errno::ESTALE),
         Err(errno) => Err(errno),
     }
+}
+
+/// Fails as the rename or unlink would that follows.
+fn admit(job: &Job, condition: Condition) -> nix::Result<usize> {
+    let found = match fstatat(job.dir.fd(), &*job.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => Some(stat),
+        Err(Errno::ENOENT) => None,
+        Err(errno) => return Err(errno),
+    };
+    let is_dir = found.as_ref().is_some_and(|stat| file_type(stat) == SFlag::S_IFDIR);
+    match (condition, found) {
+        (Condition::Put(Existing::Match(expected)) | Condition::Delete(Some(expected)), found) => {
+            let matches = |stat: FileStat| file_type(&stat) == SFlag::S_IFREG && Version::of(&stat) == expected;
+            if found.is_some_and(matches) { Ok(0) } else { Err(Errno::ESTALE) }
+        }
+        (Condition::Put(Existing::Refuse), Some(_)) => Err(Errno::EEXIST),
+        (Condition::Put(Existing::Replace) | Condition::Delete(None), Some(_)) if is_dir => Err(Errno::EISDIR),
+        (Condition::Delete(None), None) => Err(Errno::ENOENT),
+        // A directory that was removed takes no more names.
+        (Condition::Put(_), None) if fstat(job.dir.fd())?.st_nlink == 0 => Err(Errno::ENOENT),
+        (Condition::Put(_) | Condition::Delete(None), _) => Ok(0),
+    }
+}
+
+/// Syncs the file under a name, if there is one, and the name.
+fn sync_present(dir: &Dir, name: &CStr) -> nix::Result<usize> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    match openat(dir.fd(), name, flags, Mode::empty()) {
+        Ok(file) => sys::sync_file(file)?,
+        // Nothing, or something that no put has made.
+        Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => {}
+        Err(errno) => return Err(errno),
+    }
+    sys::sync_dir(dir.fd()).map(|()| 0)
 }
 
 /// `Errno::EISDIR` if the source is a directory: a rename would succeed, and move every key in it.

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
 use crate::fs::{Dir, make_in, sys};
-use crate::protocol::{Call, Fate, Run};
+use crate::protocol::{Call, Fate, Owner, Run};
 
 #[cfg(test)]
 pub(crate) use faulty::Faulty;
@@ -166,6 +166,8 @@ pub(crate) struct Job {
     /// The directory and name that a file is moved from.
     pub(crate) source: Option<(Arc<Dir>, CString)>,
     pub(crate) bytes: Payload,
+    /// The mode and owner of the temporary file, after [`Call::Describe`].
+    pub(crate) described: Option<(u32, Owner)>,
     /// The extended attributes for the temporary file.
     pub(crate) attributes: Option<Arc<sys::Attributes>>,
     /// The open temporary file, if there is one.
@@ -183,6 +185,7 @@ impl Job {
             temp: CString::default(),
             source: None,
             bytes: Payload::new(),
+            described: None,
             attributes: None,
             file: None,
             poisoned: Arc::clone(poisoned),
@@ -210,6 +213,8 @@ impl Job {
         let dir = match call {
             Call::SyncDir => Some(&self.dir),
             Call::SyncSourceDir => self.source.as_ref().map(|(dir, _)| dir),
+            // What is there was acknowledged, and it is unknown now whether it is durable.
+            Call::SyncPresent => Some(&self.dir),
             _ => None,
         };
         if let (Some(dir), true) = (dir, failed) {

@@ -30,6 +30,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// [`Store::create`](crate::Store::create) found a directory that is not a store and not empty.
     DirectoryNotEmpty,
+    /// The intent log of the store cannot be used: it is damaged, cut, a copy, missing, or of a later version. Nothing was changed.
+    DamagedLog,
     /// The directory that held the target was removed while the store was open.
     DirectoryRemoved,
     /// The io_uring engine or the committing thread ended, after a kernel error or a panic. Reopen the store.
@@ -65,6 +67,9 @@ pub enum ErrorKind {
     /// An earlier failure left it unknown what is durable, and the store refuses writes until it is reopened. Causes: a failed sync
     /// of a directory or of the versions' ceiling, an ambiguous error of a rename or unlink, a panic during a commit.
     Poisoned,
+    /// The last writer of the store was interrupted, and changes that it acknowledged may be in the intent log only. Open the store for
+    /// writing, which applies them.
+    RecoveryNeeded,
     /// The filesystem is mounted read-only, or became read-only after an error (`EROFS`).
     ReadOnly,
     /// No space or quota left (`ENOSPC`, `EDQUOT`).
@@ -93,6 +98,8 @@ impl ErrorKind {
             ErrorKind::EngineLost => {
                 "the engine or the committing thread ended after a kernel error or a panic; reopen the store"
             }
+            ErrorKind::DamagedLog => "the intent log cannot be used",
+            ErrorKind::RecoveryNeeded => "open the store for writing first, to recover it",
             ErrorKind::NotAFile => "not a regular file",
             ErrorKind::Symlink => "a symbolic link stands in the way, and is not followed",
             ErrorKind::UnsupportedFilesystem => {
@@ -121,11 +128,12 @@ impl ErrorKind {
             ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
             ErrorKind::ReadOnly => io::ErrorKind::ReadOnlyFilesystem,
             ErrorKind::StorageFull => io::ErrorKind::StorageFull,
-            ErrorKind::UnknownFormat => io::ErrorKind::InvalidData,
+            ErrorKind::UnknownFormat | ErrorKind::DamagedLog => io::ErrorKind::InvalidData,
             ErrorKind::EngineLost
             | ErrorKind::Forked
             | ErrorKind::NotAttempted
             | ErrorKind::Poisoned
+            | ErrorKind::RecoveryNeeded
             | ErrorKind::VersionMismatch => io::ErrorKind::Other,
             ErrorKind::Io | ErrorKind::TooManyOpenFiles => return None,
         })
@@ -136,6 +144,7 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             ErrorKind::AlreadyExists => "already exists",
+            ErrorKind::DamagedLog => "intent log unusable",
             ErrorKind::DirectoryNotEmpty => "directory not empty",
             ErrorKind::DirectoryRemoved => "directory removed while open",
             ErrorKind::EngineLost => "engine lost",
@@ -153,7 +162,8 @@ impl fmt::Display for ErrorKind {
             ErrorKind::NotAttempted => "not attempted",
             ErrorKind::NotFound => "not found",
             ErrorKind::PermissionDenied => "permission denied",
-            ErrorKind::Poisoned => "store poisoned by a failed directory fsync",
+            ErrorKind::Poisoned => "store poisoned by an earlier failure",
+            ErrorKind::RecoveryNeeded => "recovery needed",
             ErrorKind::ReadOnly => "read-only filesystem",
             ErrorKind::StorageFull => "no space left",
             ErrorKind::Symlink => "symbolic link in the path",

@@ -18,6 +18,12 @@ pub enum Step {
     Lock,
     /// Removing what an earlier writer left behind.
     Sweep,
+    /// Opening the intent log.
+    OpenLog,
+    /// Reading the intent log.
+    ReadLog,
+    /// Writing a record or a superblock of the intent log.
+    WriteLog,
     /// Opening a file to read it.
     OpenFile,
     /// Reading a file.
@@ -63,6 +69,9 @@ impl fmt::Display for Step {
             Step::CreateDir => "creation of the directory",
             Step::Lock => "lock",
             Step::Sweep => "sweep of stale temporary files",
+            Step::OpenLog => "open of the log",
+            Step::ReadLog => "read of the log",
+            Step::WriteLog => "write of the log",
             Step::OpenFile => "open",
             Step::Read => "read",
             Step::List => "listing",

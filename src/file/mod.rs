@@ -5,6 +5,8 @@
 
 pub(crate) mod atomic_file;
 pub(crate) mod draft;
+#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
+pub mod tokio_uring;
 pub(crate) mod write;
 pub(crate) mod writer;
 

@@ -66,6 +66,10 @@ impl Writer {
         self.process.is_current()
     }
 
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
     /// Whether the writes so far leave nothing for a recovery.
     pub(crate) fn is_tidy(&self) -> bool {
         !self.poisoned.load(Ordering::Acquire) && !self.stuck.load(Ordering::Acquire)

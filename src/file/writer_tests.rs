@@ -4,16 +4,16 @@ use std::path::Path;
 
 use super::*;
 use crate::engine::{EngineKind, Faulty, Interpreter};
-use crate::protocol::{Call, Existing};
+use crate::protocol::{Call, Existing, Names};
 
 impl Writer {
     pub(crate) fn delete(&self, dir: &Arc<Dir>, name: &CStr) -> Result<()> {
-        let job = Job { name: name.into(), ..self.job(Plan::delete(None), dir) };
+        let job = Job { name: name.into(), ..self.job(Plan::delete(None, Names::Synced), dir) };
         self.settle_in_place(&self.run(job, Phase::SyncDirs))
     }
 
     pub(crate) fn rename(&self, source: (Arc<Dir>, CString), dir: &Arc<Dir>, name: &CStr) -> Result<()> {
-        let plan = Plan::rename(!Arc::ptr_eq(&source.0, dir));
+        let plan = Plan::rename(!Arc::ptr_eq(&source.0, dir), Names::Synced);
         let job = Job { name: name.into(), source: Some(source), ..self.job(plan, dir) };
         self.settle_in_place(&self.run(job, Phase::SyncDirs))
     }

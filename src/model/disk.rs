@@ -154,7 +154,7 @@ impl Disk {
                 return Ok(range.len());
             }
             Call::Stamp { version } => self.inode(operands)?.now.version = Some(*version),
-            Call::StartSync | Call::CloseFile => {}
+            Call::StartSync | Call::CloseFile | Call::Describe => {}
             Call::SyncFile => self.sync_file(operands.file),
             Call::WriteOut | Call::SyncRange => {
                 let Inode { now, tainted, .. } = *self.inode(operands)?;
@@ -202,6 +202,8 @@ impl Disk {
             Call::SyncDir => self.sync_dir(operands.to.dir),
             Call::SyncSourceDir => self.sync_dir(operands.source.ok_or(Errno::EBADF)?.dir),
             Call::RemoveTemp => self.remove(temp)?,
+            // This disk has no intent log.
+            Call::Admit(_) | Call::SyncPresent | Call::LogFileRules | Call::LogChange => return Err(Errno::EOPNOTSUPP),
         }
         Ok(0)
     }

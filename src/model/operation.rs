@@ -6,7 +6,7 @@ use super::disk::{BLOCKS, Content, Disk, FileId, Filesystem, Name, Operands, Pla
 use super::machine::{Batched, Program};
 use super::promise::Effect;
 use crate::engine::Mutant;
-use crate::protocol::{Call, Existing, Fate, Medium, Owner, Plan, PutOptions, Replace, Version};
+use crate::protocol::{Call, Existing, Fate, Medium, Names, Owner, Plan, PutOptions, Replace, Version};
 
 /// An operation: its plans, operands and effects.
 #[derive(Clone, Debug)]
@@ -119,7 +119,7 @@ impl Operation {
     }
 
     pub(super) fn delete(place: Place, expected: Option<Version>) -> Operation {
-        let plan = Plan::delete(expected);
+        let plan = Plan::delete(expected, Names::Synced);
         let mut operation =
             Operation::new(format!("delete {place:?}"), vec![operands(place, 15)], plan, Effect::Delete { place });
         operation.locked = expected.is_some();
@@ -128,7 +128,7 @@ impl Operation {
 
     pub(super) fn rename(from: Place, to: Place) -> Operation {
         let operands = Operands { source: Some(from), ..operands(to, 15) };
-        let plan = Plan::rename(from.dir != to.dir);
+        let plan = Plan::rename(from.dir != to.dir, Names::Synced);
         Operation::new(format!("rename {from:?} to {to:?}"), vec![operands], plan, Effect::Rename { from, to })
     }
 

@@ -37,10 +37,21 @@ pub(crate) enum Call {
     SyncRange,
     /// `fsync(file)`
     SyncFile,
+    /// `fstat(file)`: the owner and mode, for the record of the change.
+    Describe,
     /// `close(file)`
     CloseFile,
     /// `syncfs(dir)`: every file on the filesystem.
     SyncFilesystem,
+    /// `fstatat(dir, name)`: fails unless the change can be made to what is there. Everything that decides that comes before the
+    /// record of the change.
+    Admit(Condition),
+    /// `fsync` of the file that has the target's name, and of its directory; for a rename also of the source.
+    SyncPresent,
+    /// A record of the intent log says that every earlier record of the key is in its file, which rules from here on.
+    LogFileRules,
+    /// A record of the intent log holds the change: it is durable.
+    LogChange,
     /// `fstatat(dir, name)`: fails unless the file there has this version.
     Compare { expected: Version },
     /// `fstatat(source dir, source name)`: fails unless there is a file, which must not be a directory.
@@ -81,6 +92,15 @@ pub(crate) enum Existing {
     Match(Version),
 }
 
+/// What must be there for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// What a put of this kind may replace.
+    Put(Existing),
+    /// A file, with this version if one is given.
+    Delete(Option<Version>),
+}
+
 /// The phases of a commit, in order. Changes that are committed together pass each phase together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -92,6 +112,10 @@ pub(crate) enum Phase {
     Harden,
     /// One call makes all files durable.
     Barrier,
+    /// Conditions are decided, before anything is in the intent log.
+    Admit,
+    /// One record of the intent log makes all changes durable.
+    Log,
     /// Names change, one at a time.
     Publish,
     /// Directories are synced, each once for all changes in it.
@@ -113,6 +137,12 @@ impl Call {
             Call::Stamp { .. } => Step::Stamp,
             Call::StartSync | Call::WriteOut | Call::SyncRange | Call::SyncFile => Step::SyncFile,
             Call::CloseFile => Step::Close,
+            Call::Describe => Step::Write,
+            Call::Admit(Condition::Put(Existing::Match(_)) | Condition::Delete(Some(_))) => Step::Compare,
+            Call::Admit(Condition::Put(_)) => Step::Rename,
+            Call::Admit(Condition::Delete(None)) => Step::Unlink,
+            Call::SyncPresent => Step::SyncFile,
+            Call::LogFileRules | Call::LogChange => Step::WriteLog,
             Call::SyncFilesystem => Step::SyncFilesystem,
             Call::Compare { .. } => Step::Compare,
             Call::CheckSource => Step::OpenFile,
@@ -128,9 +158,12 @@ impl Call {
         match self {
             Call::CreateTemp { .. } | Call::Write { .. } | Call::StartSync => Phase::Write,
             Call::SetOwner(_) | Call::SetAttributes | Call::SetMode { .. } | Call::Stamp { .. } => Phase::Write,
+            Call::Describe => Phase::Write,
             Call::WriteOut => Phase::WriteOut,
             Call::SyncRange | Call::SyncFile | Call::CloseFile => Phase::Harden,
             Call::SyncFilesystem => Phase::Barrier,
+            Call::Admit(_) | Call::SyncPresent => Phase::Admit,
+            Call::LogFileRules | Call::LogChange => Phase::Log,
             Call::Compare { .. } | Call::CheckSource | Call::ClearName { .. } => Phase::Publish,
             Call::Publish { .. } | Call::PublishByLink | Call::Move | Call::Unlink => Phase::Publish,
             // Only a rename between directories has it, and is durable before the next name changes: see `Plan::rename`.
@@ -141,7 +174,7 @@ impl Call {
 
     /// Whether changes that are committed together share this call: one is made for all that wait for it.
     pub(crate) fn is_shared(&self) -> bool {
-        matches!(self, Call::SyncFilesystem | Call::SyncDir)
+        matches!(self, Call::SyncFilesystem | Call::SyncDir | Call::LogFileRules | Call::LogChange)
     }
 
     /// Whether a failure of this call cancels the calls linked behind it in io_uring.
@@ -166,7 +199,8 @@ impl Call {
     pub(crate) fn meets_directory(&self, errno: Errno) -> bool {
         match self {
             Call::Publish { existing: Existing::Refuse } | Call::PublishByLink => errno == Errno::EEXIST,
-            Call::Publish { .. } | Call::Move => errno == Errno::EISDIR,
+            Call::Admit(Condition::Put(Existing::Refuse)) => errno == Errno::EEXIST,
+            Call::Publish { .. } | Call::Move | Call::Admit(Condition::Put(_)) => errno == Errno::EISDIR,
             _ => false,
         }
     }
@@ -175,6 +209,7 @@ impl Call {
     pub(crate) fn clear_name(&self) -> Call {
         let existing = match self {
             Call::Publish { existing: Existing::Refuse } | Call::PublishByLink => Existing::Refuse,
+            Call::Admit(Condition::Put(Existing::Refuse)) => Existing::Refuse,
             _ => Existing::Replace,
         };
         Call::ClearName { existing }

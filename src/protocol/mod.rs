@@ -14,10 +14,10 @@ mod run;
 mod schedule;
 pub(crate) mod version;
 
-pub(crate) use call::{Call, Existing, Owner, Phase};
+pub(crate) use call::{Call, Condition, Existing, Owner, Phase};
 #[cfg(test)]
 pub(crate) use call::{WRITE_MAX, stage_is_safe};
-pub(crate) use medium::Medium;
+pub(crate) use medium::{Medium, Names};
 pub(crate) use options::PutOptions;
 pub(crate) use plan::{Plan, Replace};
 pub(crate) use report::{Fate, Verdict, certainly_not_created, is_ambiguous};
@@ -27,3 +27,5 @@ pub(crate) use version::{Clock, Version};
 
 #[cfg(test)]
 mod plan_tests;
+#[cfg(test)]
+mod run_tests;

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::call::{Call, Existing, Owner, STAGE_MAX, WRITE_MAX, may_follow};
-use super::medium::Medium;
+use super::call::{Call, Condition, Existing, Owner, STAGE_MAX, WRITE_MAX, may_follow};
+use super::medium::{Medium, Names};
 use super::options::PutOptions;
 use super::version::Version;
 
@@ -44,9 +44,9 @@ impl Plan {
         if one_chain && is_plain && medium == Medium::FSYNC && (1..=WRITE_MAX).contains(&len) {
             let write = Call::Write { range: 0..len, sync: true };
             let calls = [Call::CreateTemp { mode: TEMP_MODE }, write, Call::CloseFile];
-            return Plan::of(calls.into_iter().chain(publish(existing)));
+            return Plan::of(calls.into_iter().chain(publish(existing, medium.names)));
         }
-        Plan::of(write(replace).chain(harden(medium)).chain(publish(existing)))
+        Plan::of(write(replace).chain(harden(medium)).chain(publish(existing, medium.names)))
     }
 
     /// The same for a file that takes over the owner and attributes of another: private until it is written.
@@ -54,6 +54,13 @@ impl Plan {
         let private = PutOptions { mode: None, ..replace.options };
         let write = write(Replace { options: private, ..replace });
         Plan::of(write.chain(finish_like(replace.options, owner, replace.medium)))
+    }
+
+    /// The same for a file that gets an owner, a mode and a version that it had before: from the intent log.
+    pub(crate) fn restore(replace: Replace, owner: Owner) -> Plan {
+        let private = PutOptions { mode: None, ..replace.options };
+        let written = write(Replace { options: private, stamp: None, ..replace }).chain([Call::SetOwner(owner)]);
+        Plan::of(written.chain(finish(replace.options, replace.stamp, replace.medium)))
     }
 
     /// Makes a temporary file durable that was written through a guard, and publishes it.
@@ -67,17 +74,20 @@ impl Plan {
     }
 
     /// Removes a file, if it has the version `expected`.
-    pub(crate) fn delete(expected: Option<Version>) -> Plan {
+    pub(crate) fn delete(expected: Option<Version>, names: Names) -> Plan {
+        if names == Names::Logged {
+            return Plan::of([Call::Admit(Condition::Delete(expected)), Call::LogChange, Call::Unlink]);
+        }
         let compare = expected.map(|expected| Call::Compare { expected });
-        Plan::of(compare.into_iter().chain([Call::Unlink, Call::SyncDir]))
+        Plan::of(hand_over(names).chain(compare).chain([Call::Unlink, Call::SyncDir]))
     }
 
     /// Renames a file within one directory, or between two. The directory that gains the name is synced first: if the power
     /// fails between the two syncs, the file has two names rather than none. So a rename between directories does not wait for
     /// syncs that it could share: both directories are synced before the next name changes.
-    pub(crate) fn rename(between_dirs: bool) -> Plan {
+    pub(crate) fn rename(between_dirs: bool, names: Names) -> Plan {
         let source = between_dirs.then_some(Call::SyncSourceDir);
-        Plan::of([Call::CheckSource, Call::Move, Call::SyncDir].into_iter().chain(source))
+        Plan::of(hand_over(names).chain([Call::CheckSource, Call::Move, Call::SyncDir]).chain(source))
     }
 
     /// Durably gives an open file another time stamp, and closes it.
@@ -132,18 +142,29 @@ fn harden(medium: Medium) -> impl Iterator<Item = Call> {
 }
 
 /// Gives a temporary file its name.
-fn publish(existing: Existing) -> impl Iterator<Item = Call> {
+fn publish(existing: Existing, names: Names) -> impl Iterator<Item = Call> {
+    // Once the record is durable, the name must change, whatever another program has done to it meanwhile.
+    let logged =
+        [Call::Admit(Condition::Put(existing)), Call::LogChange, Call::Publish { existing: Existing::Replace }];
     let (compare, existing) = match existing {
         Existing::Match(expected) => (Some(Call::Compare { expected }), Existing::Replace),
         existing => (None, existing),
     };
-    compare.into_iter().chain([Call::Publish { existing }, Call::SyncDir])
+    let synced = hand_over(names).chain(compare).chain([Call::Publish { existing }, Call::SyncDir]);
+    let is_logged = names == Names::Logged;
+    is_logged.then_some(logged).into_iter().flatten().chain((!is_logged).then_some(synced).into_iter().flatten())
+}
+
+/// What comes before a change that a store with an intent log makes without it.
+fn hand_over(names: Names) -> impl Iterator<Item = Call> {
+    let calls = (names == Names::BesideLog).then_some([Call::SyncPresent, Call::LogFileRules]);
+    calls.into_iter().flatten()
 }
 
 fn finish(options: PutOptions, stamp: Option<Version>, medium: Medium) -> impl Iterator<Item = Call> {
     let mode = options.mode.map(|mode| Call::SetMode { mode });
     let stamp = stamp.map(|version| Call::Stamp { version });
-    mode.into_iter().chain(stamp).chain(harden(medium)).chain(publish(options.existing))
+    mode.into_iter().chain(stamp).chain(harden(medium)).chain(publish(options.existing, medium.names))
 }
 
 /// The owner comes first: from then on the mode, which is still 0600, applies to the new owner. Then the attributes: a change of

@@ -4,22 +4,35 @@ use super::*;
 use crate::error::Step;
 use crate::protocol::{PutOptions, Version};
 
-const KIB: usize = 1024;
+pub(super) const KIB: usize = 1024;
 
-const MEDIA: [Medium; 5] =
-    [Medium::FSYNC, Medium::JOURNAL, Medium::PER_FILE_BATCH, Medium::JOURNAL_BATCH, Medium::FILESYSTEM_BATCH];
+pub(super) const MEDIA: [Medium; 7] = [
+    Medium::FSYNC,
+    Medium::JOURNAL,
+    Medium::PER_FILE_BATCH,
+    Medium::JOURNAL_BATCH,
+    Medium::FILESYSTEM_BATCH,
+    Medium::LOGGED,
+    Medium::BESIDE_LOG,
+];
 
-fn replace(len: usize, mode: Option<u32>, existing: Existing, one_chain: bool) -> Plan {
+pub(super) fn replace(len: usize, mode: Option<u32>, existing: Existing, one_chain: bool) -> Plan {
     let options = PutOptions { mode, existing };
     Plan::replace(Replace { len, options, stamp: None, medium: Medium::FSYNC, one_chain })
 }
 
-fn all_plans() -> Vec<Plan> {
+pub(super) fn all_plans() -> Vec<Plan> {
     let version = Version::MIN;
-    let mut plans = vec![Plan::rename(false), Plan::rename(true), Plan::remove_temp()];
-    plans.extend([Plan::delete(None), Plan::delete(Some(version))]);
+    let mut plans = vec![Plan::remove_temp()];
+    for names in [Names::Synced, Names::BesideLog] {
+        plans.extend([false, true].map(|between_dirs| Plan::rename(between_dirs, names)));
+    }
+    for names in [Names::Synced, Names::BesideLog, Names::Logged] {
+        plans.extend([None, Some(version)].map(|expected| Plan::delete(expected, names)));
+    }
     for existing in [Existing::Replace, Existing::Refuse, Existing::Match(version)] {
-        for medium in MEDIA {
+        // Only contents that are in memory are logged.
+        for medium in MEDIA.into_iter().filter(|medium| medium.names != Names::Logged) {
             plans.push(Plan::commit(PutOptions { mode: None, existing }, None, medium));
             plans.push(Plan::commit(PutOptions { mode: Some(0o6755), existing }, Some(version), medium));
             let owner = Owner { uid: 1, gid: 2 };
@@ -29,6 +42,8 @@ fn all_plans() -> Vec<Plan> {
                 let replace = Replace { len: 0, options, stamp: None, medium, one_chain: true };
                 plans.extend([0, KIB, 9 * WRITE_MAX].map(|len| Plan::replace_like(Replace { len, ..replace }, owner)));
             }
+        }
+        for medium in MEDIA {
             for (len, mode) in [(0, None), (KIB, None), (KIB, Some(0o6755)), (9 * WRITE_MAX, Some(0o640))] {
                 for stamp in [None, Some(version)] {
                     let options = PutOptions { mode, existing };
@@ -45,11 +60,11 @@ fn all_plans() -> Vec<Plan> {
     plans
 }
 
-fn is_sync(call: &Call) -> bool {
+pub(super) fn is_sync(call: &Call) -> bool {
     matches!(call, Call::SyncFile | Call::SyncRange | Call::SyncFilesystem)
 }
 
-fn done(call: &Call) -> Fate {
+pub(super) fn done(call: &Call) -> Fate {
     match call {
         Call::Write { range, .. } => Fate::Done(range.len()),
         _ => Fate::Done(0),
@@ -58,7 +73,7 @@ fn done(call: &Call) -> Fate {
 
 /// Runs a plan on a kernel whose results come from `answer`, with io_uring's links: a failed call that does not sever lets the
 /// next one run. Returns the calls that ran, and the verdict.
-fn simulate(plan: Plan, mut answer: impl FnMut(&Call) -> Fate) -> (Vec<Call>, Verdict) {
+pub(super) fn simulate(plan: Plan, mut answer: impl FnMut(&Call) -> Fate) -> (Vec<Call>, Verdict) {
     let (mut run, mut ran) = (Run::new(plan), Vec::new());
     while let Some(stage) = run.next_stage() {
         assert!(stage_is_safe(&stage), "{stage:?}");
@@ -116,12 +131,22 @@ fn a_plan_without_failures_is_durable_and_syncs_before_it_publishes() {
         assert_eq!(ran.iter().collect::<Vec<_>>(), plan.calls().collect::<Vec<_>>());
         let visible = ran.iter().position(|call| call.is_visible());
         let Some(visible) = visible else { continue };
-        assert!(ran[visible..].contains(&Call::SyncDir), "{plan:?}");
+        let place = |wanted: &Call| ran.iter().position(|call| call == wanted);
         let stamp = ran.iter().position(|call| matches!(call, Call::Stamp { .. }));
         let write = ran.iter().rposition(|call| matches!(call, Call::Write { .. }));
-        let sync = ran.iter().position(is_sync);
+        let sync = place(&Call::LogChange).or_else(|| ran.iter().position(is_sync));
         // A stamp covers the whole content, and is as durable.
         assert!(stamp.is_none() || (write < stamp && stamp < sync), "{plan:?}");
+        if let Some(logged) = place(&Call::LogChange) {
+            // Everything that can fail comes before the record; only the name changes behind it.
+            assert!(logged + 1 == visible && visible + 1 == ran.len() && !ran.iter().any(is_sync), "{plan:?}");
+            assert!(ran[..logged].iter().any(|call| matches!(call, Call::Admit(_))), "{plan:?}");
+            continue;
+        }
+        assert!(ran[visible..].contains(&Call::SyncDir), "{plan:?}");
+        if let Some(rules) = place(&Call::LogFileRules) {
+            assert!(place(&Call::SyncPresent).is_some_and(|present| present < rules) && rules < visible, "{plan:?}");
+        }
         if matches!(ran[visible], Call::Publish { .. }) {
             let synced = |call: &Call| is_sync(call) || matches!(call, Call::Write { sync: true, .. });
             assert!(ran[..visible].iter().any(synced), "{plan:?}");
@@ -146,7 +171,7 @@ fn a_file_like_another_is_private_until_it_is_like_it() {
         let private = |call: &&Call| !matches!(call, Call::CreateTemp { mode } if *mode != 0o600);
         assert!(calls.iter().all(private), "{plan:?}");
     }
-    assert_eq!(seen, 120);
+    assert_eq!(seen, 144);
 }
 
 /// Each call of every plan fails in turn: the verdict must be true.
@@ -166,7 +191,8 @@ fn a_failure_at_every_call_is_told_truly() {
                     Verdict::Durable => panic!("{failed:?} failed unnoticed in {plan:?}"),
                     Verdict::Unknown { step, errno: told } => {
                         let silent = matches!(failed, Call::Move | Call::Unlink) && errno == Errno::EIO;
-                        assert!(visible || silent, "{plan:?}");
+                        let recorded = ran.contains(&Call::LogChange);
+                        assert!(visible || silent || recorded, "{plan:?}");
                         assert_eq!((step, told), (failed.step(), errno));
                     }
                     Verdict::Unchanged { step, errno: told, temp_left } => {
@@ -199,7 +225,7 @@ fn a_short_write_is_finished_and_synced_before_the_rename() {
         }
         let place = |wanted: &dyn Fn(&Call) -> bool| ran.iter().rposition(wanted);
         let last_write = place(&|call| matches!(call, Call::Write { .. })).unwrap();
-        let sync = place(&is_sync).unwrap();
+        let sync = place(&|call| is_sync(call) || *call == Call::LogChange).unwrap();
         let publish = place(&|call| matches!(call, Call::Publish { .. })).unwrap();
         assert!(last_write < sync && sync < publish, "{ran:?}");
         assert_eq!(ran.iter().filter(|call| matches!(call, Call::CreateTemp { .. })).count(), 1);
@@ -276,119 +302,5 @@ fn where_a_rename_cannot_refuse_a_link_does() {
         });
         assert_eq!(verdict, Verdict::Unchanged { step: Step::Rename, errno: Errno::EEXIST, temp_left: true });
         assert_eq!(ran.last(), Some(&Call::PublishByLink));
-    }
-}
-
-/// A directory sync that fails behind a failed rename has consumed an error: it is reported, and no link is tried.
-#[test]
-fn a_failed_directory_sync_is_never_forgotten() {
-    for errno in [Errno::EEXIST, Errno::EINVAL] {
-        let mut run = Run::new(replace(KIB, None, Existing::Refuse, true));
-        let stage = run.next_stage().unwrap();
-        let mut fates: Vec<Fate> = stage.iter().map(done).collect();
-        fates[3] = Fate::Failed(errno);
-        fates[4] = Fate::Failed(Errno::EIO);
-        run.record(stage, fates);
-        assert_eq!(run.next_stage(), None);
-        let report = run.report();
-        assert!(report.dir_sync_failed());
-        assert_eq!(report.verdict(), Verdict::Unchanged { step: Step::Rename, errno, temp_left: true });
-    }
-}
-
-/// If a kernel breaks its own rules, what became visible is still reported, whatever failed before.
-#[test]
-fn a_rename_behind_a_failure_is_never_forgotten() {
-    for fate in [Fate::Failed(Errno::EIO), Fate::Done(1)] {
-        let mut run = Run::new(replace(KIB, None, Existing::Replace, true));
-        let stage = run.next_stage().unwrap();
-        let zero = Fate::Done(0);
-        run.record(stage, vec![zero.clone(), fate, zero.clone(), zero.clone(), zero]);
-        assert_eq!(run.next_stage(), None);
-        assert_eq!(run.report().verdict(), Verdict::Unknown { step: Step::Write, errno: Errno::EIO });
-    }
-}
-
-#[test]
-fn a_lost_engine_means_unknown_and_an_unstarted_one_unchanged() {
-    assert!(matches!(Run::lost().report().verdict(), Verdict::Unknown { .. }));
-    let mut run = Run::new(replace(KIB, None, Existing::Replace, false));
-    let (step, errno) = (Step::CreateTemp, Errno::ECANCELED);
-    let mut abandoned = Run::new(replace(KIB, None, Existing::Replace, false));
-    abandoned.abandon();
-    assert_eq!(abandoned.report().verdict(), Verdict::Unchanged { step, errno, temp_left: false });
-    let stage = run.next_stage().unwrap();
-    let fates = stage.iter().map(done).collect();
-    run.record(stage, fates);
-    let (step, temp_left) = (Step::Rename, true);
-    run.abandon();
-    assert_eq!(run.report().verdict(), Verdict::Unchanged { step, errno, temp_left });
-}
-
-/// A batch makes the calls of a plan in the same order as a lone change, and changes no name before every file is durable.
-#[test]
-fn phase_by_phase_a_plan_makes_the_same_calls() {
-    const PHASES: [Phase; 6] =
-        [Phase::Write, Phase::WriteOut, Phase::Harden, Phase::Barrier, Phase::Publish, Phase::SyncDirs];
-    for plan in all_plans() {
-        let (mut run, mut ran) = (Run::new(plan.clone()), Vec::new());
-        for phase in PHASES {
-            run.allow(phase);
-            while let Some(call) = run.next_call() {
-                run.complete(done(&call));
-                assert!(phase >= Phase::Publish || !(call.is_visible() || call.is_dir_sync()), "{call:?} in {phase:?}");
-                ran.push(call);
-            }
-            let waits = run.front().is_some_and(|next| next.phase() <= phase);
-            assert!(!waits, "{plan:?} stopped in {phase:?}");
-        }
-        assert!(run.is_over());
-        assert_eq!(ran.iter().collect::<Vec<_>>(), plan.calls().collect::<Vec<_>>());
-    }
-}
-
-/// A rename between directories waits for no other change: both directories are synced before the next name changes.
-#[test]
-fn a_rename_between_directories_is_durable_when_it_is_published() {
-    let mut run = Run::new(Plan::rename(true));
-    run.allow(Phase::Publish);
-    while let Some(call) = run.next_call() {
-        run.complete(done(&call));
-    }
-    assert!(run.is_over());
-    assert_eq!(run.report().syncs_made().directories, 2);
-}
-
-/// Writing out before an fsync only saves time; writing out instead of an fsync is what durability depends on.
-#[test]
-fn only_an_advisory_write_out_may_be_refused() {
-    let options = PutOptions { mode: None, existing: Existing::Replace };
-    for medium in MEDIA {
-        for errno in [Errno::ENOSYS, Errno::EPERM] {
-            let plan = Plan::replace(Replace { len: KIB, options, stamp: None, medium, one_chain: false });
-            let needs_it = plan.calls().any(|call| *call == Call::SyncRange);
-            let (made, verdict) = simulate(plan, |call| match call {
-                Call::WriteOut | Call::SyncRange => Fate::Failed(errno),
-                call => done(call),
-            });
-            assert_eq!(verdict != Verdict::Durable, needs_it, "{medium:?} {errno}");
-            assert_eq!(made.contains(&Call::SyncFile), !needs_it, "{medium:?} {errno}");
-        }
-    }
-}
-
-/// A call that was made once for several changes counts for none of them. If it failed, all of them fail.
-#[test]
-fn a_shared_call_has_one_result_for_all() {
-    for (fate, durable) in [(Fate::Done(0), true), (Fate::Failed(Errno::EIO), false)] {
-        let mut run = Run::new(Plan::delete(None));
-        run.allow(Phase::Publish);
-        while let Some(call) = run.next_call() {
-            run.complete(done(&call));
-        }
-        run.share(fate);
-        assert!(run.is_over());
-        assert_eq!(run.report().syncs_made().directories, 0);
-        assert_eq!(run.report().verdict() == Verdict::Durable, durable);
     }
 }

@@ -84,7 +84,9 @@ impl Report {
             let silent = matches!(call, Call::PublishByLink | Call::Move | Call::Unlink);
             silent && matches!(fate, Fate::Failed(errno) if is_ambiguous(*errno))
         });
-        if visible || asked_in_vain {
+        // A record that may be durable is rolled forward by the next open.
+        let recorded = self.log.iter().any(|(call, fate)| *call == Call::LogChange && *fate != Fate::Skipped);
+        if visible || asked_in_vain || recorded {
             return Verdict::Unknown { step, errno };
         }
         let created = self.log.iter().find(|(call, _)| matches!(call, Call::CreateTemp { .. }));

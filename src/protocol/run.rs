@@ -132,7 +132,7 @@ impl Run {
         self.begun.is_none()
     }
 
-    /// Takes the result of the next call, which was made once for several changes.
+    /// Takes the result of the next call, which was made once for several changes, or which the commit does not need.
     pub(crate) fn share(&mut self, fate: Fate) {
         let until = std::mem::replace(&mut self.until, Phase::SyncDirs);
         let call = self.next_stage().map(|mut stage| {
@@ -144,7 +144,7 @@ impl Run {
         });
         self.until = until;
         if let Some(call) = call {
-            debug_assert!(call[0].is_shared(), "{call:?}");
+            debug_assert!(call[0].is_shared() || call[0] == Call::SyncPresent, "{call:?}");
             self.report.shared_dir_syncs += usize::from(call[0] == Call::SyncDir && fate != Fate::Skipped);
             self.record(call, vec![fate]);
         }

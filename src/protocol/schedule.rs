@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::call::{Call, Phase};
 
 /// The phases of a commit, each with the changes that pass it. `groups` are the sizes of groups in order: all files pass the
-/// phases up to the barrier together; then each group publishes its names and syncs its directories before the next begins.
+/// phases up to the barrier together; then each group passes the others before the next begins.
 pub(crate) fn schedule(groups: &[usize]) -> impl Iterator<Item = (Phase, Range<usize>)> {
     let all = 0..groups.iter().sum::<usize>();
     let together = [Phase::Write, Phase::WriteOut, Phase::Harden, Phase::Barrier].map(|phase| (phase, all.clone()));
@@ -20,7 +20,9 @@ pub(crate) fn schedule(groups: &[usize]) -> impl Iterator<Item = (Phase, Range<u
             end - size..end
         })
         .collect();
-    let publish = |group: Range<usize>| [(Phase::Publish, group.clone()), (Phase::SyncDirs, group)];
+    let publish = |group: Range<usize>| {
+        [Phase::Admit, Phase::Log, Phase::Publish, Phase::SyncDirs].map(|phase| (phase, group.clone()))
+    };
     together.into_iter().chain(in_turn.into_iter().flat_map(publish))
 }
 
@@ -56,8 +58,12 @@ mod tests {
                 (Phase::WriteOut, 0..3),
                 (Phase::Harden, 0..3),
                 (Phase::Barrier, 0..3),
+                (Phase::Admit, 0..2),
+                (Phase::Log, 0..2),
                 (Phase::Publish, 0..2),
                 (Phase::SyncDirs, 0..2),
+                (Phase::Admit, 2..3),
+                (Phase::Log, 2..3),
                 (Phase::Publish, 2..3),
                 (Phase::SyncDirs, 2..3),
             ]

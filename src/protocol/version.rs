@@ -69,6 +69,16 @@ impl Version {
         Version(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds.try_into().unwrap_or(0)))
     }
 
+    /// Nanoseconds since 1970.
+    pub(crate) fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The version of this many nanoseconds since 1970.
+    pub(crate) fn from_nanos(nanos: u64) -> Version {
+        Version(nanos)
+    }
+
     pub(crate) fn to_time(self) -> TimeSpec {
         TimeSpec::from_duration(Duration::from_nanos(self.0))
     }

@@ -10,6 +10,7 @@ use crate::commit::queue::Load;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::fs::Dir;
+use crate::log::layout;
 
 /// Options for opening or creating a store: [`Store::builder`].
 ///
@@ -33,6 +34,7 @@ pub struct StoreBuilder {
     pub(super) engine: Engine,
     pub(super) barrier: Barrier,
     pub(super) queue: Load,
+    pub(super) log_bytes: u64,
     pub(super) create_if_missing: bool,
     pub(super) adopt: bool,
 }
@@ -47,6 +49,9 @@ pub(super) enum At {
 /// The default limit of a store's queue.
 const QUEUE: Load = Load { files: 16_384, bytes: 64 << 20 };
 
+/// The default length of an intent log.
+const LOG_BYTES: u64 = 64 << 20;
+
 impl StoreBuilder {
     fn new(at: At) -> StoreBuilder {
         StoreBuilder {
@@ -54,6 +59,7 @@ impl StoreBuilder {
             engine: Engine::Auto,
             barrier: Barrier::default(),
             queue: QUEUE,
+            log_bytes: LOG_BYTES,
             create_if_missing: false,
             adopt: false,
         }
@@ -82,6 +88,14 @@ impl StoreBuilder {
     /// than the limit is admitted when the queue is empty.
     pub fn queue_bytes(mut self, bytes: usize) -> StoreBuilder {
         self.queue.bytes = bytes;
+        self
+    }
+
+    /// Sets the length of the intent log, with [`Barrier::IntentLog`]. Default: 64 MiB; from 256 KiB to 16 GiB, rounded to whole
+    /// blocks. A checkpoint begins when half of it is in use, and a record takes an eighth of it at most: values that are longer,
+    /// or longer than 256 KiB, are made durable by syncs.
+    pub fn log_bytes(mut self, bytes: u64) -> StoreBuilder {
+        self.log_bytes = bytes.clamp(layout::LEN_MIN, layout::LEN_MAX);
         self
     }
 

@@ -26,6 +26,9 @@ pub(crate) const NAME: &CStr = c"format";
 
 const TEXT: &str = "ringbolt store 1\n";
 
+/// The content while an intent log may hold changes that are not in their files. A version of this crate without logs refuses it.
+const TEXT_WITH_LOG: &str = "ringbolt store 2\n";
+
 /// The content of a format file, and the ceiling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Format {
@@ -52,9 +55,14 @@ impl Format {
         Ok(Format { text: String::from_utf8_lossy(&bytes).into_owned(), ceiling })
     }
 
+    /// Whether an intent log may hold changes that are not in their files.
+    pub(crate) fn needs_log(&self) -> bool {
+        self.text == TEXT_WITH_LOG
+    }
+
     /// Refuses the format of a later version of this crate. `root` is the path in the error.
     pub(crate) fn check(&self, root: &Dir) -> Result<()> {
-        if self.text == TEXT {
+        if self.text == TEXT || self.needs_log() {
             return Ok(());
         }
         Err(Error::new(ErrorKind::UnknownFormat, Step::Check, root.path()).with_detail(self.text.clone()))
@@ -63,7 +71,20 @@ impl Format {
 
 /// Writes the file by the protocol.
 pub(crate) fn create(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Result<()> {
-    let bytes = Bytes::from_static(TEXT.as_bytes());
+    replace(writer, own, TEXT, ceiling)
+}
+
+/// Durably says whether an intent log may hold changes that are not in their files.
+pub(crate) fn write(writer: &Writer, own: &Arc<Dir>, needs_log: bool) -> Result<()> {
+    match Format::read(own)? {
+        Some(format) if format.needs_log() == needs_log => Ok(()),
+        Some(format) => replace(writer, own, if needs_log { TEXT_WITH_LOG } else { TEXT }, format.ceiling),
+        None => Err(Error::new(ErrorKind::NotAStore, Step::Check, own.path_of(NAME))),
+    }
+}
+
+fn replace(writer: &Writer, own: &Arc<Dir>, text: &'static str, ceiling: Version) -> Result<()> {
+    let bytes = Bytes::from_static(text.as_bytes());
     let content =
         Content { bytes: bytes.into(), options: PutOptions::new(), stamp: Some(ceiling), medium: Medium::FSYNC };
     writer.put(own, NAME, &content)
@@ -74,7 +95,10 @@ pub(crate) fn raise(writer: &Writer, own: &Arc<Dir>, ceiling: Version) -> Result
     let file = open(own).map_err(|errno| Error::from_errno(errno, Step::OpenFile, own.path_of(NAME)))?;
     match writer.stamp(own, NAME, file, ceiling) {
         // Only the owner may set the times of a file. Any user who may write in the directory can replace it.
-        Err(error) if error.step() == Step::Stamp && error.is_permission_denied() => create(writer, own, ceiling),
+        Err(error) if error.step() == Step::Stamp && error.is_permission_denied() => {
+            let needs_log = Format::read(own)?.is_some_and(|format| format.needs_log());
+            replace(writer, own, if needs_log { TEXT_WITH_LOG } else { TEXT }, ceiling)
+        }
         result => result,
     }
 }
@@ -99,6 +123,10 @@ pub(crate) fn look(root: &Dir) -> Result<bool> {
             let format =
                 Format::of(file).map_err(|error| Error::from_io(error, Step::Read, root.path().join(&path)))?;
             format.check(root)?;
+            if format.needs_log() {
+                let own = root.open_beneath(OWN).map_err(fail)?;
+                super::log::refuse_unrecovered(&own)?;
+            }
             Ok(format.ceiling.tells_fine_times())
         }
         Err(Errno::EACCES) => match fstatat(root.fd(), &*path, AtFlags::AT_SYMLINK_NOFOLLOW) {

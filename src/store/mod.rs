@@ -7,6 +7,7 @@ mod file;
 mod format;
 mod list;
 mod list_options;
+mod log;
 mod metadata;
 mod open;
 mod read;
@@ -83,6 +84,10 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.committer.drain();
         let core = self.committer.core();
+        if core.writer.is_ours() && core.log_ended() {
+            // If it fails, the next open finds a clean log.
+            let _: Result<()> = format::write(&core.writer, &self.session.own, false);
+        }
         self.session.end(core.writer.is_tidy().then(|| core.versions.clock.bound()));
     }
 }
@@ -180,6 +185,18 @@ impl Store {
     /// [`put`](Store::put).
     pub fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<()> {
         self.inner.committer.make(Change::rename(from.as_ref(), to.as_ref())).map(drop)
+    }
+
+    /// With [`Barrier::IntentLog`](crate::Barrier::IntentLog), makes everything that was acknowledged so far durable in its files, and
+    /// empties the log. Returns at once in other stores, where acknowledged changes are in their files. Blocks: on an async runtime,
+    /// use `spawn_blocking`.
+    ///
+    /// # Errors
+    ///
+    /// [`Poisoned`](crate::ErrorKind::Poisoned) if it could not: what was acknowledged is in the log, and reopening the store brings it
+    /// into the files.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.inner.committer.checkpoint()
     }
 
     /// A reader of this store. It stays usable after the store is closed.

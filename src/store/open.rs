@@ -8,10 +8,12 @@ use std::time::Instant;
 
 use super::builder::{At, StoreBuilder};
 use super::format::{self, Format, OWN};
+use super::log::StoredLog;
 use super::reader::Reader;
 use super::recovery::recover;
 use super::session::Session;
 use super::{Inner, Store};
+use crate::commit::barrier::{Allowed, BarrierKind};
 use crate::commit::dirs::Dirs;
 use crate::commit::{Committer, Setup, Versions, trace};
 use crate::engine::select;
@@ -31,7 +33,7 @@ pub(super) enum Wanted {
 
 pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     let begin = Instant::now();
-    let StoreBuilder { at, engine, barrier, queue, create_if_missing: _, adopt } = builder;
+    let StoreBuilder { at, engine, barrier, queue, log_bytes, create_if_missing: _, adopt } = builder;
     let root = Arc::new(open_root(&at, wanted)?);
     let allowed = barrier.resolve(&root)?;
     let own = own_directory(&root, wanted, adopt)?;
@@ -40,6 +42,7 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     // Again, under the lock: another process may have created the store, or be about to.
     let format = Format::read(own)?;
     check(format.as_ref(), &root, wanted)?;
+    let mut log = StoredLog::open(own, format.as_ref())?;
     let writer = Writer::new(select(engine)?, Maker::Store);
     let is_clean = session.take_marker()?;
     // Makes the removal of the marker durable before the first change. It also proves that the filesystem can sync a directory.
@@ -48,7 +51,9 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
         recover(&root)?;
     }
     let clock = match &format {
-        Some(format) => Clock::above(format.ceiling),
+        Some(format) => {
+            Clock::above(log.as_ref().map_or(format.ceiling, |log| log.version_floor().max(format.ceiling)))
+        }
         None => complete(&root, own, &writer)?,
     };
     let fine_times = Format::read(own)?.is_some_and(|format| format.ceiling.tells_fine_times());
@@ -59,9 +64,19 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     });
     let dirs = Dirs::new(Arc::clone(&root));
     let reader = Reader::new(Arc::clone(&root), are_kept);
+    let is_logged = allowed == Allowed::Only(BarrierKind::IntentLog);
     let setup = Setup { writer, dirs, versions, barrier: (barrier, allowed), limit: queue };
+    let mut committer = Committer::new(setup);
+    if let Some(log) = &mut log {
+        log.recover(own, &committer)?;
+    }
+    match is_logged {
+        true => StoredLog::begin(log, own, log_bytes, &mut committer)?,
+        // The log is clean: its file stays for a session that uses it.
+        false => format::write(&committer.core().writer, own, false)?,
+    }
     trace::opened(root.path(), is_clean, begin.elapsed());
-    Ok(Store { inner: Arc::new(Inner { committer: Committer::new(setup), reader, session }) })
+    Ok(Store { inner: Arc::new(Inner { committer, reader, session }) })
 }
 
 fn open_root(at: &At, wanted: Wanted) -> Result<Dir> {

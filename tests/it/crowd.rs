@@ -10,11 +10,12 @@ use ringbolt::{Barrier, Engine, PutOptions, Store};
 
 use crate::help::*;
 
-pub(crate) const BARRIERS: [Barrier; 3] = [Barrier::Auto, Barrier::PerFile, Barrier::Filesystem];
+pub(crate) const BARRIERS: [Barrier; 4] = [Barrier::Auto, Barrier::PerFile, Barrier::Filesystem, Barrier::IntentLog];
 
 /// Opens a store with a barrier; `None` if the filesystem does not support it.
 pub(crate) fn open(dir: &Path, engine: Engine, barrier: Barrier) -> Option<Store> {
-    match Store::builder(dir).create_if_missing(true).engine(engine).barrier(barrier).open() {
+    let builder = Store::builder(dir).create_if_missing(true).engine(engine).barrier(barrier).log_bytes(1 << 20);
+    match builder.open() {
         Err(error) if error.is_unsupported_barrier() => {
             skip(&format!("{barrier:?}"), error);
             None

@@ -370,12 +370,12 @@ fn a_store_needs_its_parent() {
 fn a_store_of_a_later_version_is_left_alone() {
     let dir = dir();
     open(dir.path(), Engine::Auto).close().unwrap();
-    fs::write(dir.path().join(".ringbolt/format"), "ringbolt store 2\n").unwrap();
+    fs::write(dir.path().join(".ringbolt/format"), "ringbolt store 3\n").unwrap();
     fs::remove_file(dir.path().join(".ringbolt/clean")).unwrap();
     let theirs = dir.path().join(".ringbolt-0123456789abcdef.tmp");
     fs::write(&theirs, "").unwrap();
     let error = Store::open(dir.path()).unwrap_err();
     assert!(error.is_unknown_format());
-    assert!(error.to_string().contains("ringbolt store 2"), "{error}");
+    assert!(error.to_string().contains("ringbolt store 3"), "{error}");
     assert!(theirs.exists());
 }

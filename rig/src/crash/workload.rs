@@ -57,10 +57,11 @@ impl Operation {
     pub fn barriers(self) -> &'static [Barrier] {
         match self {
             Operation::Batch | Operation::Groups | Operation::Crowd => {
-                &[Barrier::PerFile, Barrier::Filesystem, Barrier::Journal]
+                &[Barrier::PerFile, Barrier::Filesystem, Barrier::Journal, Barrier::IntentLog]
             }
-            Operation::Put => &[Barrier::PerFile, Barrier::Journal],
-            _ => &[Barrier::PerFile],
+            Operation::Put => &[Barrier::PerFile, Barrier::Journal, Barrier::IntentLog],
+            Operation::Delete | Operation::Rename | Operation::Emptied => &[Barrier::PerFile, Barrier::IntentLog],
+            Operation::Write | Operation::Open | Operation::Sidecar => &[Barrier::PerFile],
         }
     }
 }
@@ -120,7 +121,9 @@ impl Setting<'_> {
 
     /// Opens another store.
     pub fn store_at(&self, path: &Path) -> ringbolt::Result<Store> {
-        Store::builder(path).engine(self.engine).barrier(self.barrier).create_if_missing(true).open()
+        let builder = Store::builder(path).engine(self.engine).barrier(self.barrier).create_if_missing(true);
+        // A short log: a run goes round it, and makes checkpoints.
+        builder.log_bytes(256 << 10).open()
     }
 
     /// The path of `keys.json`.

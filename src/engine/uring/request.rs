@@ -23,7 +23,8 @@ pub(super) fn has_request(stage: &[Call], content: &Payload) -> bool {
             Call::Publish { .. } | Call::Move | Call::Unlink | Call::SyncDir | Call::SyncSourceDir => true,
             Call::SetOwner(_) | Call::SetAttributes => false,
             Call::SetMode { .. } | Call::Stamp { .. } | Call::StartSync | Call::WriteOut | Call::SyncRange => false,
-            Call::Compare { .. } | Call::CheckSource => false,
+            Call::Compare { .. } | Call::CheckSource | Call::Describe | Call::Admit(_) => false,
+            Call::SyncPresent | Call::LogFileRules | Call::LogChange => false,
             Call::SyncFilesystem | Call::PublishByLink | Call::ClearName { .. } | Call::RemoveTemp => false,
         })
 }

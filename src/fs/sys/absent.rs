@@ -1,11 +1,12 @@
 //! What Linux has and other systems lack: calls that do nothing or fail, and the reasons.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::fcntl::renameat;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::Mode;
 
 pub(crate) use super::walk::open_beneath;
 use crate::protocol::Existing;
@@ -47,6 +48,21 @@ pub(crate) fn path_of(_: BorrowedFd<'_>) -> PathBuf {
     ".".into()
 }
 
+/// This system has no `O_DIRECT`.
+pub(crate) fn open_direct(dir: BorrowedFd<'_>, name: &CStr, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
+    openat(dir, name, flags, mode)
+}
+
+/// Not available on this system as one call.
+pub(crate) fn write_durably(_: impl AsFd, _: &[u8], _: u64) -> nix::Result<usize> {
+    Err(Errno::ENOSYS)
+}
+
+/// There is no portable way to find it.
+pub(crate) fn write_unit(_: impl AsFd) -> u32 {
+    0
+}
+
 /// This system has neither `RWF_SYNC` nor `syncfs`.
 pub(crate) fn syncs_are_trusted(_: impl AsFd) -> bool {
     false
@@ -58,4 +74,8 @@ pub(crate) fn no_syncfs(_: impl AsFd) -> Option<String> {
 
 pub(crate) fn no_journal(_: impl AsFd) -> Option<String> {
     Some("the journal barrier needs sync_file_range, which only Linux has".into())
+}
+
+pub(crate) fn no_intent_log(_: impl AsFd) -> Option<String> {
+    Some("an intent log needs direct, synchronous writes and syncfs, which only Linux has".into())
 }

@@ -132,3 +132,13 @@ fn release() -> (String, (u32, u32)) {
     let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     (release, version)
 }
+
+/// The reason why no intent log holds in a store on the filesystem of `dir`; `None` if one does.
+pub(crate) fn no_intent_log(dir: impl AsFd) -> Option<String> {
+    if let Some(why) = no_syncfs(&dir) {
+        return Some(why);
+    }
+    // btrfs writes a block of the log to a new place each time, which costs two flushes; tmpfs loses it.
+    let allowed = fstatfs(&dir).is_ok_and(|stat| [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC].contains(&stat.filesystem_type()));
+    (!allowed).then(|| "an intent log was tested with power cuts on ext4 and xfs only".into())
+}

@@ -8,6 +8,8 @@ mod apple;
 #[cfg(any(target_vendor = "apple", target_os = "linux"))]
 mod attributes;
 #[cfg(target_os = "linux")]
+mod direct;
+#[cfg(target_os = "linux")]
 mod journal;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -21,6 +23,8 @@ mod walk;
 pub(crate) use apple::*;
 #[cfg(any(target_vendor = "apple", target_os = "linux"))]
 pub(crate) use attributes::*;
+#[cfg(target_os = "linux")]
+pub(crate) use direct::*;
 #[cfg(all(feature = "bench", target_os = "linux"))]
 pub(crate) use journal::{ext4_has_journal, fast_commits};
 #[cfg(target_os = "linux")]

@@ -22,11 +22,11 @@ mod on_ring {
     use bytes::Bytes;
 
     use crate::engine::Payload;
+    use crate::file::tokio_uring::{replace, runtime};
     use crate::fs::Dir;
     use crate::measure::bench::replace::{TARGETS, names, open};
     use crate::measure::bench::turn::{Latencies, Pace, Subject};
     use crate::protocol::PutOptions;
-    use crate::tokio_uring::{replace, runtime};
 
     /// Replaces on a kept runtime, in a directory held open.
     struct TokioUringReplace {

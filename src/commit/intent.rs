@@ -1,0 +1,249 @@
+//! The intent log of a store, as its commits use it.
+//!
+//! A commit takes its [`Turn`], decides the conditions of its changes, writes their record, and changes their names. Turns follow
+//! one another, so a condition is decided when everything logged before it is in the files, and records have the order of the
+//! changes that readers see.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::core::Core;
+use super::in_flight::InFlight;
+use super::stats::LogStats;
+use crate::engine::Payload;
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::fs::Dir;
+use crate::lock;
+use crate::log::record::{self, Entry};
+use crate::log::writer::{Fill, Log, Refused};
+use crate::protocol::{Fate, Phase, Version};
+
+/// Values longer than this are not logged: writing them twice costs more than the syncs of their file.
+const VALUE_MAX: usize = 256 << 10;
+
+/// The log, what it holds, and what has become of that.
+#[derive(Debug)]
+pub(crate) struct IntentLog {
+    pub(super) log: Log,
+    turn: Mutex<()>,
+    /// The greatest sequence number whose changes all have their names.
+    published: AtomicU64,
+    /// The sequence number of the session's first record, which holds no change.
+    first: u64,
+    /// The hashes of the keys with a record that no checkpoint has covered, and the sequence number of the last one. Two keys with
+    /// one hash do no harm: the second is taken for live as well.
+    live: Mutex<HashMap<u64, u64>>,
+    hasher: RandomState,
+    pub(super) work: Mutex<Work>,
+    /// Something in `work` has changed.
+    pub(super) changed: Condvar,
+    /// For the `syncfs` of checkpoints. It was opened before the first record: the kernel reports an error of writeback to each
+    /// open file once, and only if it was open before.
+    pub(super) filesystem: Arc<Dir>,
+    value_max: usize,
+}
+
+/// What the checkpointing thread has to do, and has done.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// How many checkpoints were asked for, and how many of those requests are served.
+    pub(super) asked: u64,
+    pub(super) served: u64,
+    /// Why nothing more can be served.
+    pub(super) failed: bool,
+    pub(super) closed: bool,
+    /// The superblock says that the log is clean.
+    pub(super) ended: bool,
+    pub(super) done: Checkpoints,
+}
+
+/// The checkpoints so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Checkpoints {
+    pub(super) count: u64,
+    /// Those whose sync failed, after which the files were written again from the log.
+    pub(super) rewritten: u64,
+}
+
+/// The right to write the next record and to publish its changes.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    log: &'a IntentLog,
+    _held: MutexGuard<'a, ()>,
+}
+
+impl IntentLog {
+    pub(super) fn new(log: Log, filesystem: Arc<Dir>) -> IntentLog {
+        // Beside it in a record: the header, and what a change has before its value.
+        let room = log.layout().record_max() as usize - record::HEADER - record::CHANGE_MAX;
+        IntentLog {
+            published: AtomicU64::new(log.last()),
+            first: log.last(),
+            value_max: room.min(VALUE_MAX),
+            log,
+            turn: Mutex::default(),
+            live: Mutex::default(),
+            hasher: RandomState::new(),
+            work: Mutex::default(),
+            changed: Condvar::new(),
+            filesystem,
+        }
+    }
+
+    /// Whether a value of this length goes into the log.
+    pub(super) fn takes(&self, len: usize) -> bool {
+        len <= self.value_max
+    }
+
+    /// The most bytes that the changes of one record may take.
+    pub(super) fn record_max(&self) -> u64 {
+        self.log.layout().record_max() - record::HEADER as u64
+    }
+
+    /// Waits for the turn, and for room for the longest record. Fails if the store is poisoned.
+    pub(super) fn turn(&self, core: &Core) -> Result<Turn<'_>> {
+        loop {
+            let has_checkpoints = self.wait_for_room();
+            let held = lock(&self.turn);
+            core.check()?;
+            if self.log.has_room() {
+                return Ok(Turn { log: self, _held: held });
+            }
+            if !has_checkpoints {
+                return Err(Error::new(ErrorKind::EngineLost, Step::WriteLog, core.dirs.root().path()));
+            }
+        }
+    }
+
+    /// Returns whether checkpoints still make room.
+    fn wait_for_room(&self) -> bool {
+        let mut work = lock(&self.work);
+        while !self.log.has_room() && !work.failed {
+            if work.asked == work.served {
+                work.asked += 1;
+                self.changed.notify_all();
+            }
+            work = self.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
+        }
+        !work.failed
+    }
+
+    /// The greatest sequence number whose changes all have their names.
+    pub(super) fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// Excludes every commit.
+    pub(super) fn stop_turns(&self) -> MutexGuard<'_, ()> {
+        lock(&self.turn)
+    }
+
+    /// Whether the log may hold a change of this key that no checkpoint has covered.
+    pub(super) fn holds(&self, key: &str) -> bool {
+        lock(&self.live).contains_key(&self.hasher.hash_one(key))
+    }
+
+    /// Ends the session in the log if a checkpoint covers every change.
+    pub(super) fn end(&self, core: &Core) {
+        if core.writer.is_poisoned() || !self.is_covered() {
+            return;
+        }
+        match self.log.end() {
+            Ok(()) => lock(&self.work).ended = true,
+            Err(_) => core.writer.poison(),
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.work).ended
+    }
+
+    /// Whether every change is covered by a checkpoint.
+    pub(super) fn is_covered(&self) -> bool {
+        lock(&self.live).is_empty()
+    }
+
+    /// Forgets the keys whose last record a checkpoint has covered.
+    pub(super) fn forget(&self, through: u64) {
+        lock(&self.live).retain(|_, last| *last > through);
+    }
+
+    pub(super) fn stats(&self) -> LogStats {
+        let Fill { used, capacity } = self.log.fill();
+        let Checkpoints { count: checkpoints, rewritten } = lock(&self.work).done;
+        LogStats { used, capacity, records: self.log.last() - self.first, checkpoints, rewritten }
+    }
+
+    /// Lets the checkpointing thread make a last checkpoint and end.
+    pub(super) fn close(&self) {
+        lock(&self.work).closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Asks for a checkpoint, and waits for it. Returns whether everything that was acknowledged before is in its file, durably.
+    pub(super) fn checkpoint(&self) -> bool {
+        let mut work = lock(&self.work);
+        work.asked += 1;
+        let mine = work.asked;
+        self.changed.notify_all();
+        while work.served < mine && !work.failed {
+            work = self.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
+        }
+        work.served >= mine
+    }
+}
+
+impl Turn<'_> {
+    /// Writes one record for the changes that have come to it. A failure closes the store: it is unknown then what is durable.
+    pub(super) fn log(&self, core: &Core, changes: &mut [&mut InFlight]) {
+        let waits = |change: &&mut InFlight| change.job.run.front().is_some_and(|call| call.phase() == Phase::Log);
+        let entries: Vec<_> =
+            changes.iter().filter(|change| waits(change)).flat_map(|change| change.entries()).collect();
+        if entries.is_empty() {
+            return;
+        }
+        let fate = self.append(&entries, core.versions.clock.bound());
+        if fate != Fate::Done(0) {
+            core.writer.poison();
+        }
+        changes.iter_mut().filter(|change| waits(change)).for_each(|change| change.job.run.share(fate.clone()));
+    }
+
+    fn append(&self, entries: &[Entry<Payload>], floor: Version) -> Fate {
+        let log = self.log;
+        match log.log.append(entries, floor) {
+            Ok(sequence) => {
+                let mut live = lock(&log.live);
+                let was_empty = live.is_empty();
+                live.extend(entries.iter().map(|entry| (log.hasher.hash_one(entry.key.as_str()), sequence)));
+                drop(live);
+                if was_empty {
+                    // The interval of the next checkpoint begins.
+                    let _work = lock(&log.work);
+                    log.changed.notify_all();
+                }
+                Fate::Done(0)
+            }
+            Err(Refused::Full) => unreachable!("only who has the turn writes records, and there was room"),
+            Err(Refused::Failed(errno)) => Fate::Failed(errno),
+        }
+    }
+
+    /// The changes of the records so far have their names.
+    pub(super) fn published(self) {
+        let log = self.log;
+        log.published.store(log.log.last(), Ordering::Release);
+        drop(self);
+        let Fill { used, capacity } = log.log.fill();
+        if used > capacity / 2 {
+            let mut work = lock(&log.work);
+            if work.asked == work.served {
+                work.asked += 1;
+                log.changed.notify_all();
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+use crate::log::layout::{AREA, Layout, Position};
+use crate::log::memory::Memory;
+use crate::log::record::Change as Logged;
+use crate::log::scan::scan;
+use crate::log::storage::Storage;
+use crate::log::superblock::{State, Superblock};
+use crate::log::superblocks::Superblocks;
+
+use super::*;
+
+const LEN: usize = 256 << 10;
+
+/// A committer with a log in memory, and the disk of the log.
+struct LoggedRig {
+    rig: Rig,
+    disk: Memory,
+}
+
+fn logged(fault: Fault) -> LoggedRig {
+    let mut rig = rig(BarrierKind::IntentLog, fault);
+    let disk = Memory::new(4096, LEN);
+    let superblock = Superblock {
+        layout: Layout::new(4096, LEN as u64).unwrap(),
+        id: [9; 16],
+        inode: disk.inode(),
+        generation: 0,
+        state: State::Clean,
+        epoch: 0,
+        first: 0,
+        start: Position { offset: AREA, sequence: 1 },
+        version_floor: 0,
+    };
+    let mut superblocks = Superblocks::fresh(superblock);
+    superblocks.change(&disk, |_| ()).unwrap();
+    let log = Log::begin(Box::new(disk.clone()), superblocks, 7, Version::MIN).unwrap();
+    let own = rig.committer.core().dirs.root().open_beneath("").unwrap();
+    rig.committer.begin_log(log, Arc::new(own)).unwrap();
+    LoggedRig { rig, disk }
+}
+
+impl LoggedRig {
+    /// The live records: each as its keys, with what becomes of them.
+    fn records(&self) -> Vec<Vec<String>> {
+        let records = scan(&self.disk).unwrap().records;
+        let entries = records.into_iter().map(|record| {
+            let entry = |entry: crate::log::record::Entry<Range<usize>>| match entry.change {
+                Logged::Put(_) => format!("put {}", entry.key),
+                Logged::Delete => format!("delete {}", entry.key),
+                Logged::FileRules => format!("file rules {}", entry.key),
+            };
+            record.entries.into_iter().map(entry).collect::<Vec<_>>()
+        });
+        entries.filter(|entries| !entries.is_empty()).collect()
+    }
+
+    fn make(&self, change: Change) -> ChangeResult {
+        self.rig.committer.make(change)
+    }
+
+    fn syncs(&self) -> usize {
+        self.rig.count(|call| is_file_sync(call) || call.is_dir_sync() || *call == Call::SyncPresent)
+    }
+}
+
+/// Longer than a record of this log takes.
+fn large(key: &str) -> Change {
+    Change::put(key, vec![1; LEN / 8], PutOptions::new())
+}
+
+fn small(key: &str) -> Change {
+    put(key, PutOptions::new())
+}
+
+#[test]
+fn a_commit_is_one_write_of_the_log_and_no_sync() {
+    let log = logged(Box::new(|_, _| None));
+    let before = log.disk.writes();
+    log.make(small("a/k0")).unwrap();
+    assert_eq!(log.disk.writes(), before + 1);
+    log.rig.batch(Existing::Replace).into_iter().for_each(|result| _ = result.unwrap());
+    log.make(Change::delete("b/k1", None)).unwrap();
+    assert_eq!((log.disk.writes(), log.syncs()), (before + 3, 0));
+    assert_eq!(log.rig.contents(), [NEW, NEW, NEW, b""]);
+    let batch = KEYS.map(|key| format!("put {key}")).to_vec();
+    assert_eq!(log.records(), [vec!["put a/k0".to_owned()], batch, vec!["delete b/k1".into()]]);
+    log.rig.committer.checkpoint().unwrap();
+    assert_eq!((log.records().len(), log.rig.count(|call| *call == Call::SyncFilesystem)), (0, 1));
+    log.rig.committer.drain();
+    assert_eq!(scan(&log.disk).unwrap().superblock.state, State::Clean);
+}
+
+/// Nothing is published before its record is durable, and nobody can tell what a failed write of the log has left.
+#[test]
+fn a_record_that_fails_publishes_nothing_and_closes_the_store() {
+    for blocks in [0, 1] {
+        for solo in [true, false] {
+            let log = logged(Box::new(|_, _| None));
+            log.disk.fail(log.disk.writes(), blocks);
+            let results = if solo { vec![log.make(small("a/k0"))] } else { log.rig.batch(Existing::Replace) };
+            assert!(outcomes(&results).iter().all(|outcome| *outcome == UNKNOWN), "{results:?}");
+            assert!(log.rig.contents().iter().all(|content| content == OLD) && log.rig.is_poisoned());
+            assert_eq!(log.rig.count(is_publish), 0);
+            // The log keeps what it has: the next open decides.
+            log.rig.committer.drain();
+            assert_eq!(scan(&log.disk).unwrap().superblock.state, State::Running);
+        }
+    }
+}
+
+#[test]
+fn what_fails_before_the_record_is_not_in_it() {
+    for (wanted, failed) in [
+        (fail(|call| matches!(call, Call::CreateTemp { .. }), 1, 2, Errno::ENOSPC), 1),
+        (fail(|call| matches!(call, Call::Write { .. }), 2, 3, Errno::ENOSPC), 2),
+        (fail(|call| *call == Call::Describe, 0, 1, Errno::EIO), 0),
+        (fail(|call| matches!(call, Call::Admit(_)), 3, 4, Errno::EIO), 3),
+    ] {
+        let log = logged(wanted);
+        let results = log.rig.batch(Existing::Replace);
+        let mut expected = [None; 4];
+        expected[failed] = UNCHANGED;
+        assert_eq!(outcomes(&results), expected);
+        let keys: Vec<String> =
+            KEYS.iter().enumerate().filter(|(at, _)| *at != failed).map(|(_, key)| format!("put {key}")).collect();
+        assert_eq!((log.records(), log.rig.temporaries(), log.rig.is_poisoned()), (vec![keys], 0, false));
+    }
+}
+
+/// After the record, a change only goes forward: if its name does not change, the next open changes it.
+#[test]
+fn a_rename_that_fails_after_the_record_is_unknown() {
+    let log = logged(fail(is_publish, 1, 2, Errno::ENOSPC));
+    assert_eq!(outcomes(&log.rig.batch(Existing::Replace)), [None, UNKNOWN, None, None]);
+    assert!(log.rig.is_poisoned());
+    log.rig.committer.drain();
+    assert_eq!(log.records(), [KEYS.map(|key| format!("put {key}")).to_vec()]);
+}
+
+#[test]
+fn conditions_are_decided_before_the_record() {
+    let log = logged(Box::new(|_, _| None));
+    let version = log.make(small("a/k0")).unwrap().version().unwrap();
+    let put_if = |version| Change::put("a/k0", "newer", PutOptions::new().expect_version(version));
+    log.make(put_if(version)).unwrap();
+    assert!(log.make(put_if(version)).unwrap_err().is_version_mismatch());
+    assert!(log.make(put("a/k1", PutOptions::new().create_new(true))).unwrap_err().is_already_exists());
+    assert!(log.make(Change::delete("a/none", None)).unwrap_err().is_not_found());
+    assert!(log.make(Change::delete("a/k0", Some(version))).unwrap_err().is_version_mismatch());
+    assert!(log.make(Change::delete("a", None)).unwrap_err().is_a_directory());
+    assert!(log.make(small("b")).unwrap_err().is_a_directory());
+    assert_eq!(log.records(), [["put a/k0"], ["put a/k0"]]);
+    assert_eq!((log.rig.temporaries(), log.rig.is_poisoned()), (0, false));
+}
+
+/// The second change of a key waits for the first: its condition is decided when that is in the file.
+#[test]
+fn changes_of_one_key_are_in_different_records() {
+    let log = logged(Box::new(|_, _| None));
+    let create = |key| put(key, PutOptions::new().create_new(true));
+    let group = vec![create("a/x"), create("a/x"), Change::delete("a/x", None), create("a/x"), create("b/x")];
+    let results = log.rig.committer.commit(ChangeGroups::of(vec![group]));
+    assert_eq!(outcomes(&results), [None, UNCHANGED, None, None, None]);
+    assert_eq!(log.records(), [vec!["put a/x"], vec!["delete a/x"], vec!["put a/x", "put b/x"]]);
+}
+
+#[test]
+fn a_failed_condition_stops_the_later_groups() {
+    let log = logged(Box::new(|_, _| None));
+    let groups = vec![vec![small("a/x"), put("a/k0", PutOptions::new().create_new(true))], vec![small("b/x")]];
+    let results = log.rig.committer.commit(ChangeGroups::of(groups));
+    assert_eq!(outcomes(&results), [None, UNCHANGED, UNCHANGED]);
+    assert!(results[2].as_ref().unwrap_err().is_not_attempted());
+    assert_eq!(log.records(), [["put a/x"]]);
+}
+
+/// A change that goes beside the log: the log must not bring back what it holds of the key from before.
+#[test]
+fn what_goes_beside_the_log_ends_the_records_of_its_key() {
+    let log = logged(Box::new(|_, _| None));
+    log.make(large("a/k0")).unwrap();
+    assert_eq!((log.records().len(), log.rig.count(|call| *call == Call::SyncPresent)), (0, 0), "nothing to end");
+    log.make(small("a/k0")).unwrap();
+    log.make(large("a/k0")).unwrap();
+    log.make(small("a/k0")).unwrap();
+    log.make(Change::rename("a/k0", "b/k0")).unwrap();
+    let moved = vec!["file rules b/k0", "file rules a/k0"];
+    assert_eq!(log.records(), [vec!["put a/k0"], vec!["file rules a/k0"], vec!["put a/k0"], moved]);
+    // The present content was durable before its record said so.
+    let calls = log.rig.engine.ran();
+    let present = calls.iter().position(|call| *call == Call::SyncPresent).unwrap();
+    assert!(calls[present..].iter().any(is_publish));
+    // A checkpoint covers all: the next one has nothing to end.
+    log.rig.committer.checkpoint().unwrap();
+    log.make(large("b/k0")).unwrap();
+    assert_eq!((log.records().len(), log.rig.is_poisoned()), (0, false));
+}
+
+#[test]
+fn a_present_content_that_cannot_be_synced_closes_the_store() {
+    let log = logged(fail(|call| *call == Call::SyncPresent, 0, 1, Errno::EIO));
+    log.make(small("a/k0")).unwrap();
+    assert_eq!(outcome(&log.make(large("a/k0"))), UNCHANGED);
+    assert!(log.rig.is_poisoned());
+    assert_eq!(log.records(), [["put a/k0"]]);
+}
+
+/// The kernel forgets the pages of a failed writeback: the next sync succeeds, and proves nothing.
+#[test]
+fn a_checkpoint_whose_sync_fails_writes_the_files_again() {
+    let log = logged(fail(|call| *call == Call::SyncFilesystem, 0, 1, Errno::EIO));
+    log.rig.batch(Existing::Replace).into_iter().for_each(|result| _ = result.unwrap());
+    log.make(Change::delete("a/k1", None)).unwrap();
+    // What was not written back.
+    fs::write(log.rig.path("a/k0"), "").unwrap();
+    fs::write(log.rig.path("a/k1"), "").unwrap();
+    log.rig.committer.checkpoint().unwrap();
+    assert_eq!(log.rig.contents(), [NEW, b"", NEW, NEW]);
+    assert!(!log.rig.path("a/k1").exists());
+    assert_eq!((log.rig.count(|call| *call == Call::SyncFile), log.records().len()), (3, 0));
+    let stats = log.rig.committer.stats().log.unwrap();
+    assert_eq!((stats.checkpoints, stats.rewritten, log.rig.is_poisoned()), (1, 1, false));
+}
+
+#[test]
+fn a_checkpoint_that_fails_twice_closes_the_store_and_leaves_the_log() {
+    for second in [Call::SyncFile, Call::SyncDir] {
+        let wanted = second.clone();
+        let (mut syncs, mut others) = (0, 0);
+        let log = logged(Box::new(move |_, call| {
+            syncs += usize::from(*call == Call::SyncFilesystem);
+            others += usize::from(*call == wanted);
+            (*call == Call::SyncFilesystem && syncs == 1 || *call == wanted && others == 2).then_some(Errno::EIO)
+        }));
+        log.rig.batch(Existing::Replace).into_iter().for_each(|result| _ = result.unwrap());
+        assert!(log.rig.committer.checkpoint().unwrap_err().is_poisoned(), "{second:?}");
+        assert!(log.make(small("a/k0")).unwrap_err().is_poisoned());
+        log.rig.committer.drain();
+        assert_eq!(log.records(), [KEYS.map(|key| format!("put {key}")).to_vec()]);
+    }
+}
+
+/// Whichever write of the superblocks fails, the start has moved or it has not, and the store is closed.
+#[test]
+fn a_checkpoint_whose_superblock_fails_closes_the_store() {
+    for (write, moved) in [(0, false), (1, true)] {
+        let log = logged(Box::new(|_, _| None));
+        log.make(small("a/k0")).unwrap();
+        log.disk.fail(log.disk.writes() + write, 0);
+        assert!(log.rig.committer.checkpoint().unwrap_err().is_poisoned());
+        log.rig.committer.drain();
+        assert_eq!(log.records().is_empty(), moved);
+    }
+}
+
+/// A log that is much shorter than what goes through it: checkpoints make room while writers go on.
+#[test]
+fn writers_go_round_the_log() {
+    let log = logged(Box::new(|_, _| None));
+    thread::scope(|scope| {
+        for writer in 0..4 {
+            let log = &log;
+            scope.spawn(move || {
+                for n in 0..60_u8 {
+                    let key = format!("a/{writer}.{}", n % 3);
+                    let len = 10 + usize::from(n) * 200;
+                    log.make(Change::put(&key, vec![n; len], PutOptions::new())).unwrap();
+                }
+            });
+        }
+    });
+    for writer in 0..4 {
+        let last: Vec<u8> = (0..3).map(|n| fs::read(log.rig.path(&format!("a/{writer}.{n}"))).unwrap()[0]).collect();
+        assert_eq!(last, [57, 58, 59]);
+    }
+    let stats = log.rig.committer.stats().log.unwrap();
+    assert!(stats.checkpoints > 2 && stats.used <= stats.capacity, "{stats:?}");
+    log.rig.committer.drain();
+    assert!(!log.rig.is_poisoned() && scan(&log.disk).unwrap().superblock.state == State::Clean);
+}

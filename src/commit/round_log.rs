@@ -1,0 +1,63 @@
+//! What a round does in a store with an intent log: conditions are decided, one record holds all changes, then names change.
+
+use std::ops::Range;
+
+use super::in_flight::InFlight;
+use super::intent::{IntentLog, Turn};
+use super::round::Round;
+use super::waves::{Member, waves};
+use crate::error::Error;
+use crate::protocol::{Call, Fate};
+
+impl Round<'_> {
+    /// The sizes of the waves: each is admitted, logged and published before the next.
+    pub(super) fn waves(&self, log: &IntentLog) -> Vec<usize> {
+        let members = self.items.iter().map(|item| {
+            let change = item.in_flight.as_ref()?;
+            let is_logged = change.job.run.will(&Call::LogChange);
+            Some(Member { keys: change.keys(), group: item.position.group, bytes: change.record_len(), is_logged })
+        });
+        waves(members, log.record_max())
+    }
+
+    /// Decides the conditions of the changes, in order.
+    pub(super) fn admit(&mut self, items: Range<usize>, log: &IntentLog) {
+        let core = self.core;
+        for at in items {
+            if let Some(mut change) = self.take_unless_refused(at) {
+                change.admit(core, log);
+                self.advance(at, change);
+            }
+        }
+    }
+
+    /// Writes the record of the changes that were admitted.
+    pub(super) fn log(&mut self, items: Range<usize>, turn: &Turn<'_>) {
+        let core = self.core;
+        let mut waiting: Vec<&mut InFlight> =
+            self.items[items.clone()].iter_mut().filter_map(|item| item.in_flight.as_deref_mut()).collect();
+        turn.log(core, &mut waiting);
+        for at in items {
+            if let Some(change) = self.items[at].in_flight.take() {
+                self.advance(at, change);
+            }
+        }
+    }
+
+    /// Ends the changes with this error. None of their names has changed.
+    pub(super) fn refuse(&mut self, items: Range<usize>, error: &Error) {
+        for at in items {
+            if let Some(change) = self.items[at].in_flight.take() {
+                change.cancel(self.core);
+                self.items[at].result = Some(Err(error.again()));
+            }
+        }
+    }
+}
+
+impl InFlight {
+    /// Whether a record holds the change: then its name changes, whatever happens.
+    pub(super) fn is_logged(&self) -> bool {
+        self.job.run.report().fate_of(&Call::LogChange) == Fate::Done(0)
+    }
+}

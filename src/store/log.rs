@@ -1,0 +1,111 @@
+//! The intent log over the sessions of a store: its recovery before the first change, a new session in it, and the end.
+
+use std::sync::Arc;
+
+use super::format::{self, Format};
+use crate::commit::Committer;
+use crate::error::{Error, ErrorKind, Result, Step};
+use crate::fs::Dir;
+use crate::log::file::{self, LogFile};
+use crate::log::scan::{self, Contents, Fault};
+use crate::log::storage::Storage;
+use crate::log::superblock::State;
+use crate::log::superblocks::Superblocks;
+use crate::log::writer::Log;
+use crate::protocol::Version;
+
+/// The log of a store that is being opened.
+#[derive(Debug)]
+pub(super) struct StoredLog {
+    file: LogFile,
+    contents: Contents,
+}
+
+impl StoredLog {
+    /// Opens and reads the log; `None` if the store has none.
+    pub(super) fn open(own: &Dir, format: Option<&Format>) -> Result<Option<StoredLog>> {
+        let Some(file) = LogFile::open(own)? else {
+            return match format {
+                Some(format) if format.needs_log() => Err(unusable(own, "it is missing".into())),
+                _ => Ok(None),
+            };
+        };
+        let contents = scan::scan(&file).map_err(|fault| failed(own, &fault))?;
+        Ok(Some(StoredLog { file, contents }))
+    }
+
+    /// No version above this one is in the log.
+    pub(super) fn version_floor(&self) -> Version {
+        let records = self.contents.records.iter().map(|record| record.header.version_floor);
+        Version::from_nanos(records.fold(self.contents.superblock.version_floor, u64::max))
+    }
+
+    /// Applies what is live in the log to the files, durably. The log is clean afterwards.
+    ///
+    /// Whatever interrupts this, the next open does the same again: which records are live is fixed, durably, before the first file
+    /// changes.
+    pub(super) fn recover(&mut self, own: &Dir, committer: &Committer) -> Result<()> {
+        let StoredLog { file, contents } = self;
+        let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
+        let mut superblocks = Superblocks::of(contents);
+        if contents.records.iter().any(|record| !record.entries.is_empty()) {
+            // The last record may be in the cache of the device only: what is to be applied must stay.
+            let last = contents.records.last().expect("one of them has changes");
+            let bytes = file.read(last.header.position.offset, last.len as usize).map_err(fail)?;
+            file.write(&bytes, last.header.position.offset).map_err(fail)?;
+            let end = contents.head;
+            superblocks.change(&*file, |superblock| superblock.state = State::Recovering { end }).map_err(fail)?;
+            committer.restore(&contents.records, |record, value| scan::value(&*file, record, value))?;
+        }
+        if contents.superblock.state != State::Clean {
+            superblocks.clean(&*file, contents.head).map_err(fail)?;
+        }
+        *contents = scan::scan(&*file).map_err(|fault| failed(own, &fault))?;
+        Ok(())
+    }
+
+    /// Begins a session of `committer` in the log, which is made if there is none. The store's format says so before the first record
+    /// is written.
+    pub(super) fn begin(stored: Option<StoredLog>, own: &Arc<Dir>, len: u64, committer: &mut Committer) -> Result<()> {
+        let core = committer.core();
+        let root = core.dirs.root();
+        // A log of another length is made anew: it is clean.
+        let reused = stored.filter(|stored| stored.file.len().abs_diff(len) < 64 << 10 && stored.file.is_allocated());
+        let (file, superblocks) = match reused {
+            Some(StoredLog { file, contents }) => (file, Superblocks::of(&contents)),
+            None => LogFile::create(own, len)?,
+        };
+        format::write(&core.writer, own, true)?;
+        let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
+        let filesystem = root.open_beneath("").map_err(|errno| Error::from_errno(errno, Step::OpenDir, root.path()))?;
+        let epoch = u64::from_le_bytes(file::random().map_err(fail)?);
+        let log = Log::begin(Box::new(file), superblocks, epoch, core.versions.clock.bound()).map_err(fail)?;
+        committer.begin_log(log, Arc::new(filesystem))
+    }
+}
+
+/// What a reader in another process may believe of the files of a store whose format names a log: everything if a writer has it
+/// open or has closed it.
+pub(super) fn refuse_unrecovered(own: &Dir) -> Result<()> {
+    let Some(file) = LogFile::peek(own)? else { return Ok(()) };
+    match scan::scan(&file) {
+        Ok(contents) if contents.superblock.state == State::Clean => Ok(()),
+        Ok(contents) => {
+            let changes: usize = contents.records.iter().map(|record| record.entries.len()).sum();
+            let detail = format!("{changes} changes in its intent log may be missing from its files");
+            Err(Error::new(ErrorKind::RecoveryNeeded, Step::ReadLog, own.path_of(file::NAME)).with_detail(detail))
+        }
+        Err(fault) => Err(failed(own, &fault)),
+    }
+}
+
+fn failed(own: &Dir, fault: &Fault) -> Error {
+    match fault {
+        Fault::Io(errno) => Error::from_errno(*errno, Step::ReadLog, own.path_of(file::NAME)),
+        fault => unusable(own, fault.to_string()),
+    }
+}
+
+fn unusable(own: &Dir, why: String) -> Error {
+    Error::new(ErrorKind::DamagedLog, Step::ReadLog, own.path_of(file::NAME)).with_detail(why)
+}
