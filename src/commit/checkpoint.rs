@@ -10,7 +10,7 @@ use super::{restore, trace};
 use crate::error::{Error, Result, Step};
 use crate::lock;
 use crate::log::record::Record;
-use crate::protocol::{Call, Fate, Plan};
+use crate::protocol::{Call, Phase, Plan, Verdict};
 
 /// The longest time between a change and the checkpoint that covers it.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -72,8 +72,8 @@ fn next(log: &IntentLog) -> (u64, bool) {
 fn make(core: &Core, log: &IntentLog, through: u64) -> Result<bool> {
     // A change whose name could not be changed has closed the store before it counted as published. Its record stays.
     core.check()?;
-    let mut job = core.writer.job(Plan::empty(), &log.filesystem);
-    if let Fate::Done(_) = core.engine().call(&Call::SyncFilesystem, &mut job) {
+    let sync = core.writer.job(Plan::of([Call::SyncFilesystem]), &log.filesystem);
+    if core.writer.run(sync, Phase::SyncDirs).run.report().verdict() == Verdict::Durable {
         return finish(core, log, through).map(|()| false);
     }
     // The kernel has forgotten the pages that it could not write: another sync would succeed and prove nothing. The log has them.

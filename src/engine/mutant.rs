@@ -17,10 +17,16 @@ pub enum Mutant {
     LateFileSync,
     /// A file is written out instead of synced, on every filesystem.
     RangeForFileSync,
+    /// A record of the intent log is written, and not flushed.
+    UnsyncedLog,
+    /// A delete has no record in the intent log.
+    UnloggedDelete,
+    /// A change that goes beside the intent log leaves the older records of its key live.
+    NoFileRules,
 }
 
 impl Mutant {
-    /// All of them.
+    /// Those that lose data without an intent log.
     pub const ALL: [Mutant; 4] =
         [Mutant::NoDirSync, Mutant::NoFileSync, Mutant::LateFileSync, Mutant::RangeForFileSync];
 
@@ -33,13 +39,14 @@ impl Mutant {
     }
 
     /// The mutant chosen on this thread.
-    pub(super) fn chosen() -> Option<Mutant> {
+    pub(crate) fn chosen() -> Option<Mutant> {
         CHOSEN.get()
     }
 
     /// The same plan by this protocol.
     pub(crate) fn plan(self, plan: Plan) -> Plan {
         let clears_names = plan.clears_names;
+        let deletes = plan.calls().any(|call| *call == Call::Unlink);
         let publishes = plan.calls().any(|call| matches!(call, Call::Publish { .. }));
         let (mut calls, mut late) = (Vec::new(), Vec::new());
         for call in plan.stages.into_iter().flatten() {
@@ -58,6 +65,7 @@ impl Mutant {
                 ) if publishes => {
                     late.push(call);
                 }
+                (Mutant::UnloggedDelete, Call::LogChange) if deletes => {}
                 (_, call) => calls.extend(self.call(&call)),
             }
         }
@@ -71,6 +79,7 @@ impl Mutant {
             (Mutant::NoFileSync, call) if call.hardens() => None,
             (Mutant::RangeForFileSync, Call::SyncFile) => Some(Call::SyncRange),
             (Mutant::RangeForFileSync, Call::SyncFilesystem) => None,
+            (Mutant::NoFileRules, Call::SyncPresent | Call::LogFileRules) => None,
             (_, call) => Some(call.clone()),
         }
     }
@@ -83,6 +92,9 @@ impl fmt::Display for Mutant {
             Mutant::NoFileSync => "no file fsync",
             Mutant::LateFileSync => "file fsync after the rename",
             Mutant::RangeForFileSync => "sync_file_range for fsync",
+            Mutant::UnsyncedLog => "log without flush",
+            Mutant::UnloggedDelete => "delete not logged",
+            Mutant::NoFileRules => "no record that the file rules",
         })
     }
 }

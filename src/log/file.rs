@@ -126,6 +126,15 @@ impl LogFile {
         Ok(LogFile { file: file.into(), len, inode })
     }
 
+    /// The storage for the records of a session.
+    pub(crate) fn into_storage(self) -> Box<dyn Storage> {
+        #[cfg(ringbolt_mutants)]
+        if crate::engine::Mutant::chosen() == Some(crate::engine::Mutant::UnsyncedLog) {
+            return Box::new(unsynced::Unsynced(self));
+        }
+        Box::new(self)
+    }
+
     /// Whether every block of the file is allocated: a hole would make a write of the log change the filesystem's metadata.
     pub(crate) fn is_allocated(&self) -> bool {
         fstat(&self.file).is_ok_and(|stat| u64::try_from(stat.st_blocks).unwrap_or(0) * 512 >= self.len)
@@ -202,6 +211,34 @@ impl Storage for LogFile {
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(errno) => return Err(errno),
             }
+        }
+    }
+}
+
+/// A log whose writes are not durable when they return.
+#[cfg(ringbolt_mutants)]
+mod unsynced {
+    use super::{AlignedBuffer, Errno, LogFile, Storage};
+
+    #[derive(Debug)]
+    pub(super) struct Unsynced(pub(super) LogFile);
+
+    impl Storage for Unsynced {
+        fn len(&self) -> u64 {
+            self.0.len()
+        }
+
+        fn inode(&self) -> u64 {
+            self.0.inode()
+        }
+
+        fn read(&self, offset: u64, len: usize) -> nix::Result<AlignedBuffer> {
+            self.0.read(offset, len)
+        }
+
+        fn write(&self, bytes: &AlignedBuffer, offset: u64) -> nix::Result<()> {
+            let written = nix::sys::uio::pwrite(&self.0.file, bytes, offset as _)?;
+            if written == bytes.len() { Ok(()) } else { Err(Errno::EIO) }
         }
     }
 }

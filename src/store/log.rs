@@ -79,7 +79,7 @@ impl StoredLog {
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
         let filesystem = root.open_beneath("").map_err(|errno| Error::from_errno(errno, Step::OpenDir, root.path()))?;
         let epoch = u64::from_le_bytes(file::random().map_err(fail)?);
-        let log = Log::begin(Box::new(file), superblocks, epoch, core.versions.clock.bound()).map_err(fail)?;
+        let log = Log::begin(file.into_storage(), superblocks, epoch, core.versions.clock.bound()).map_err(fail)?;
         committer.begin_log(log, Arc::new(filesystem))
     }
 }

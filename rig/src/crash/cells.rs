@@ -56,7 +56,36 @@ pub fn gate() -> Vec<Cell> {
             }
         }
     }
+    for (mutant, operations) in wrong_with_log() {
+        for filesystem in [Filesystem::Ext4, Filesystem::Xfs] {
+            for &operation in operations {
+                cells.extend(ENGINES.map(|engine| Cell {
+                    mutant: Some(mutant),
+                    barrier: Barrier::IntentLog,
+                    ..strict(filesystem, operation, engine)
+                }));
+            }
+        }
+    }
     cells
+}
+
+/// The wrong protocols of a store with an intent log. Without a file sync, its checkpoints move the start before the files are
+/// durable.
+#[cfg(ringbolt_mutants)]
+fn wrong_with_log() -> [(Mutant, &'static [Operation]); 4] {
+    use Operation::*;
+    [
+        (Mutant::UnsyncedLog, &[Put, Delete, Batch, Crowd]),
+        (Mutant::UnloggedDelete, &[Delete]),
+        (Mutant::NoFileRules, &[Put, Rename]),
+        (Mutant::NoFileSync, &[Put, Batch, Crowd]),
+    ]
+}
+
+#[cfg(not(ringbolt_mutants))]
+fn wrong_with_log() -> [(Mutant, &'static [Operation]); 0] {
+    []
 }
 
 /// The wrong protocols, and the operations that they break.
