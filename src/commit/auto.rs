@@ -168,6 +168,13 @@ impl Auto {
         }
     }
 
+    /// Forgets what was done, and keeps what was learned.
+    pub(super) fn reset_counts(&mut self) {
+        self.last = None;
+        self.batches.clear();
+        self.experiments = 0;
+    }
+
     pub(super) fn reason(&self) -> String {
         match &self.allowed {
             Allowed::Either { no_preferred: Some(why), .. } => format!("{}; {why}", self.choice()),

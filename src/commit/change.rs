@@ -9,7 +9,7 @@ use super::queue::Load;
 use crate::engine::Payload;
 use crate::error::Result;
 use crate::fs::{Dir, Key};
-use crate::protocol::{PutOptions, Version};
+use crate::protocol::{Owner, PutOptions, Version};
 
 /// A change of one key.
 #[derive(Debug)]
@@ -24,6 +24,13 @@ pub(crate) enum Action {
     Put {
         bytes: Payload,
         options: PutOptions,
+    },
+    /// A put that a log holds: with the version, mode and owner that its file had.
+    Restore {
+        bytes: Payload,
+        options: PutOptions,
+        version: Version,
+        owner: Owner,
     },
     /// Publishes a temporary file that is written and still open.
     Publish {
@@ -66,7 +73,7 @@ impl Change {
         Load { files: 1, bytes: self.content_len() + len(&self.key) + to }
     }
 
-    /// Whether it writes new content, which gets a version.
+    /// Whether it writes new content, which gets a new version.
     pub(super) fn is_put(&self) -> bool {
         matches!(self.action, Action::Put { .. } | Action::Publish { .. })
     }
@@ -74,7 +81,7 @@ impl Change {
     /// The length of the new content in bytes.
     pub(super) fn content_len(&self) -> usize {
         match &self.action {
-            Action::Put { bytes, .. } => bytes.len(),
+            Action::Put { bytes, .. } | Action::Restore { bytes, .. } => bytes.len(),
             _ => 0,
         }
     }

@@ -5,8 +5,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::core::Core;
+use super::in_flight::Start;
 use super::intent::IntentLog;
-use super::{restore, trace};
+use super::{ChangeGroups, restore, trace};
 use crate::error::{Error, Result, Step};
 use crate::lock;
 use crate::log::record::Record;
@@ -17,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The checkpointing thread: works until the log is closed, and makes a last checkpoint then.
 pub(super) fn work(core: &Arc<Core>) {
-    let Some(log) = &core.log else { return };
+    let Some(log) = core.log() else { return };
     let _fail = FailAtEnd(log);
     loop {
         let (asked, closed) = next(log);
@@ -69,7 +70,7 @@ fn next(log: &IntentLog) -> (u64, bool) {
 }
 
 /// Makes the changes up to the record `through` durable in their files. Returns whether they had to be written again.
-fn make(core: &Core, log: &IntentLog, through: u64) -> Result<bool> {
+fn make(core: &Arc<Core>, log: &IntentLog, through: u64) -> Result<bool> {
     // A change whose name could not be changed has closed the store before it counted as published. Its record stays.
     core.check()?;
     let sync = core.writer.job(Plan::of([Call::SyncFilesystem]), &log.filesystem);
@@ -91,11 +92,14 @@ fn finish(core: &Core, log: &IntentLog, through: u64) -> Result<()> {
 }
 
 /// Writes the last change of every live key again, from the log into a new file.
-fn rewrite(core: &Core, log: &IntentLog) -> Result<()> {
+fn rewrite(core: &Arc<Core>, log: &IntentLog) -> Result<()> {
     let fail = |errno| Error::from_errno(errno, Step::ReadLog, core.dirs.root().path());
     let records: Vec<Record> = log.log.records().map_err(fail)?;
     let read = |record: &Record, value: Range<usize>| log.log.value(record, value);
-    restore::all(core, &records, read, |_| ())
+    let strictly = |changes: ChangeGroups| {
+        changes.groups.into_iter().flatten().map(|change| Start::strictly(core, change)).collect()
+    };
+    restore::all(core, &records, read, strictly, |_, _| ())
 }
 
 /// Lets nobody wait for a thread that has ended.

@@ -1,7 +1,7 @@
 //! The state that callers and the committing thread share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -31,7 +31,8 @@ pub(crate) struct Core {
     pub(crate) writer: Writer,
     pub(crate) dirs: Dirs,
     pub(crate) versions: Versions,
-    pub(super) log: Option<IntentLog>,
+    /// Set before the first change of callers.
+    log: OnceLock<IntentLog>,
     /// Whether solo puts use the journal barrier.
     pub(super) is_journal: bool,
     pub(super) queue: Handle<ChangeGroups, Vec<ChangeResult>>,
@@ -78,7 +79,7 @@ impl Core {
             writer,
             dirs,
             versions,
-            log: None,
+            log: OnceLock::new(),
             is_journal: allowed == Allowed::Only(BarrierKind::Journal),
             queue: Queue::new(limit),
             auto: Mutex::new(Auto::new(configured, allowed)),
@@ -90,9 +91,18 @@ impl Core {
         }
     }
 
+    /// The intent log, if the store has one open.
+    pub(super) fn log(&self) -> Option<&IntentLog> {
+        self.log.get()
+    }
+
+    pub(super) fn set_log(&self, log: IntentLog) {
+        self.log.set(log).expect("a session has one log");
+    }
+
     /// Whether the session used an intent log, and has ended it.
     pub(crate) fn log_ended(&self) -> bool {
-        self.log.as_ref().is_some_and(IntentLog::has_ended)
+        self.log().is_some_and(IntentLog::has_ended)
     }
 
     /// Fails in a forked child, and if the store is poisoned.

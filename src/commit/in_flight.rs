@@ -9,15 +9,12 @@ use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
 use super::barrier::BarrierKind;
-use super::intent::IntentLog;
 use super::{Action, Applied, Change, ChangeResult, Core, WrittenFile};
-use crate::engine::{Job, Payload};
+use crate::engine::Job;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::file::Content;
 use crate::fs::{Dir, Key};
-use crate::log::record::Change as Logged;
-use crate::log::record::{self, Entry, Put};
-use crate::protocol::{Call, Existing, Fate, Medium, Phase, Plan, Version};
+use crate::protocol::{Existing, Medium, Phase, Plan, Version};
 
 /// A change whose plan has begun.
 pub(super) struct InFlight {
@@ -33,8 +30,11 @@ pub(super) enum Origin {
     /// Content that was written through a guard: it is kept for a retry if only its name was refused.
     Guard(Version),
     Delete,
-    /// From this key.
-    Rename(String),
+    Rename {
+        from: String,
+        /// The version of the file, if a record holds it.
+        version: Option<Version>,
+    },
 }
 
 /// A change that has passed some phases: what remains of it, or its result if nothing remains.
@@ -46,37 +46,51 @@ pub(super) enum Progress {
 /// A change that is to be started: by its caller alone, or for a batch by whichever thread stages it.
 pub(super) struct Start {
     core: Arc<Core>,
-    /// None if it is made by its caller alone.
-    batch: Option<InBatch>,
+    way: Way,
     /// The version of a put, if it was taken before.
     version: Option<Result<Version>>,
     change: Change,
 }
 
-/// How a change belongs to a batch.
+/// How a change is made.
 #[derive(Clone, Copy)]
-struct InBatch {
-    kind: BarrierKind,
-    /// Whether it is the first change that is staged, so that no earlier one can affect it.
-    is_first: bool,
+enum Way {
+    /// By its caller alone.
+    Solo,
+    /// By syncs of its own, whether the store has a log or not.
+    Strict,
+    Batch {
+        kind: BarrierKind,
+        /// Whether it is the first change that is staged, so that no earlier one can affect it.
+        is_first: bool,
+    },
 }
 
 impl Start {
     /// Makes a change on the caller's thread.
     pub(super) fn solo(core: &Arc<Core>, change: Change) -> ChangeResult {
-        let solo = Start { core: Arc::clone(core), batch: None, version: None, change };
-        let until = if core.log.is_some() { Phase::Barrier } else { Phase::SyncDirs };
-        match (solo.run(until)?, &core.log) {
+        let solo = Start { core: Arc::clone(core), way: Way::Solo, version: None, change };
+        let until = if core.log().is_some() { Phase::Barrier } else { Phase::SyncDirs };
+        match (solo.run(until)?, core.log()) {
             (Progress::Over(applied), _) => Ok(applied),
             (Progress::InFlight(change), Some(log)) => change.finish_by_log(core, log),
             (Progress::InFlight(change), None) => unreachable!("every phase was allowed: {:?}", change.job.run),
         }
     }
 
+    /// Makes a change on this thread that the log holds already.
+    pub(super) fn strictly(core: &Arc<Core>, change: Change) -> ChangeResult {
+        let strict = Start { core: Arc::clone(core), way: Way::Strict, version: None, change };
+        match strict.run(Phase::SyncDirs)? {
+            Progress::Over(applied) => Ok(applied),
+            Progress::InFlight(change) => unreachable!("every phase was allowed: {:?}", change.job.run),
+        }
+    }
+
     /// A change for a batch. Takes the version of a put at once: of two puts of a key, the later has the greater version.
     pub(super) fn in_batch(core: &Arc<Core>, kind: BarrierKind, is_first: bool, change: Change) -> Start {
         let version = change.is_put().then(|| core.version());
-        Start { core: Arc::clone(core), batch: Some(InBatch { kind, is_first }), version, change }
+        Start { core: Arc::clone(core), way: Way::Batch { kind, is_first }, version, change }
     }
 
     /// Writes the file, as far as that can be done before the barrier.
@@ -92,13 +106,13 @@ impl Start {
             (Action::Put { options, .. }, Ok(key)) if matches!(options.existing, Existing::Match(_)) => {
                 Key::parse(key).is_ok_and(|key| self.core.find(&key).is_ok())
             }
-            (action, _) => matches!(action, Action::Put { .. }),
+            (action, _) => matches!(action, Action::Put { .. } | Action::Restore { .. }),
         }
     }
 
     /// Starts the plan of the change and runs it through the phase `until`.
     fn run(self, until: Phase) -> Result<Progress> {
-        let Start { core, batch, version, change } = self;
+        let Start { core, way, version, change } = self;
         let core = &*core;
         let text = change.key?;
         let key = Key::parse(&text)?;
@@ -111,9 +125,19 @@ impl Start {
                 let start = || {
                     let dir = core.directory(&key, options)?;
                     let version = version.map_or_else(|| core.version(), Ok)?;
-                    let medium = medium(core, batch, &dir, Some(bytes.len()));
+                    let medium = medium(core, way, &dir, Some(bytes.len()));
                     let content = Content { bytes: bytes.clone(), options, stamp: Some(version), medium };
                     let job = writer.write(&dir, &name, &content, None, Plan::replace, until);
+                    InFlight { job, origin: Origin::Put(version), key: text.clone() }.advanced(core)
+                };
+                core.again_if_moved(&[&key], start)
+            }
+            Action::Restore { bytes, options, version, owner } => {
+                let start = || {
+                    let dir = core.ensure(&key)?;
+                    let medium = medium(core, way, &dir, None);
+                    let content = Content { bytes: bytes.clone(), options, stamp: Some(version), medium };
+                    let job = writer.write(&dir, &name, &content, None, |replace| Plan::restore(replace, owner), until);
                     InFlight { job, origin: Origin::Put(version), key: text.clone() }.advanced(core)
                 };
                 core.again_if_moved(&[&key], start)
@@ -123,7 +147,7 @@ impl Start {
                 let WrittenFile { dir, temp, file } = file;
                 // The file was written before the batch opened its descriptor, so the batch's syncfs might miss its write error: use an
                 // fsync.
-                let medium = Some(medium(core, batch, &dir, None)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
+                let medium = Some(medium(core, way, &dir, None)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
                 let plan = Plan::commit(options, Some(version), medium.unwrap_or(Medium::PER_FILE_BATCH));
                 let job = Job { name, temp, file: Some(file), ..writer.job(plan, &dir) };
                 InFlight { job, origin: Origin::Guard(version), key: text }.run(core, until)
@@ -131,7 +155,7 @@ impl Start {
             Action::Delete { expected } => core.again_if_moved(&[&key], || {
                 core.keeps(expected)?;
                 let dir = core.find(&key).map_err(|error| explain_missing(error, expected))?;
-                let names = medium(core, batch, &dir, Some(0)).names;
+                let names = medium(core, way, &dir, Some(0)).names;
                 let job = Job { name: name.clone(), ..writer.job(Plan::delete(expected, names), &dir) };
                 InFlight { job, origin: Origin::Delete, key: text.clone() }.run(core, until)
             }),
@@ -142,14 +166,19 @@ impl Start {
                     let source = core.find(&key)?;
                     // Check the source before creating the target's directory; the plan checks again in its turn. Only the first
                     // change can be checked: an earlier one in the batch may create the source.
-                    if batch.is_none_or(|batch| batch.is_first) {
+                    if matches!(way, Way::Solo | Way::Strict | Way::Batch { is_first: true, .. }) {
                         look(&source, &key)?;
                     }
                     let dir = core.ensure(&to)?;
-                    let names = medium(core, batch, &dir, None).names;
+                    let names = medium(core, way, &dir, None).names;
                     let plan = Plan::rename(!Arc::ptr_eq(&source, &dir), names);
                     let job = Job { name: to.name(), source: Some((source, name.clone())), ..writer.job(plan, &dir) };
-                    InFlight { job, origin: Origin::Rename(text.clone()), key: to.as_str().to_owned() }.run(core, until)
+                    InFlight {
+                        job,
+                        origin: Origin::Rename { from: text.clone(), version: None },
+                        key: to.as_str().to_owned(),
+                    }
+                    .run(core, until)
                 })
             }
         }
@@ -158,18 +187,20 @@ impl Start {
 
 /// How a change in a directory becomes durable. No shortcut holds where another filesystem is mounted within the store. `logged`
 /// is the length of the value, for a change that an intent log may hold.
-fn medium(core: &Core, batch: Option<InBatch>, dir: &Dir, logged: Option<usize>) -> Medium {
+fn medium(core: &Core, way: Way, dir: &Dir, logged: Option<usize>) -> Medium {
     let within = dir.device() == core.dirs.root().device();
-    if let Some(log) = &core.log {
-        return if within && logged.is_some_and(|len| log.takes(len)) { Medium::LOGGED } else { Medium::BESIDE_LOG };
-    }
-    match batch.map(|batch| batch.kind) {
-        None if within && core.is_journal => Medium::JOURNAL,
-        None => Medium::FSYNC,
-        Some(BarrierKind::Journal) if within => Medium::JOURNAL_BATCH,
-        Some(BarrierKind::Filesystem) if within => Medium::FILESYSTEM_BATCH,
-        Some(BarrierKind::PerFile | BarrierKind::Filesystem) => Medium::PER_FILE_BATCH,
-        Some(BarrierKind::Journal | BarrierKind::IntentLog) => Medium::PER_FILE_BATCH,
+    match (way, core.log()) {
+        (Way::Strict, _) => Medium::FSYNC,
+        (_, Some(log)) if within && logged.is_some_and(|len| log.takes(len)) => Medium::LOGGED,
+        (_, Some(_)) => Medium::BESIDE_LOG,
+        (Way::Solo, None) if within && core.is_journal => Medium::JOURNAL,
+        (Way::Solo, None) => Medium::FSYNC,
+        (Way::Batch { kind, .. }, None) => match kind {
+            BarrierKind::Journal if within => Medium::JOURNAL_BATCH,
+            BarrierKind::Filesystem if within => Medium::FILESYSTEM_BATCH,
+            BarrierKind::PerFile | BarrierKind::Filesystem => Medium::PER_FILE_BATCH,
+            BarrierKind::Journal | BarrierKind::IntentLog => Medium::PER_FILE_BATCH,
+        },
     }
 }
 
@@ -184,63 +215,6 @@ impl InFlight {
     pub(super) fn run_plainly(&mut self, core: &Core, until: Phase) {
         self.job.run.allow(until);
         core.writer.engine.interpreter.run_plainly(&mut self.job);
-    }
-
-    /// Makes a change that has been staged durable through the log, on this thread.
-    fn finish_by_log(mut self, core: &Core, log: &IntentLog) -> ChangeResult {
-        let turn = match log.turn(core) {
-            Ok(turn) => turn,
-            Err(error) => {
-                self.cancel(core);
-                return Err(error);
-            }
-        };
-        self.admit(core, log);
-        turn.log(core, &mut [&mut self]);
-        self.job = core.writer.run(self.job, Phase::SyncDirs);
-        let result = self.settle(core);
-        turn.published();
-        result
-    }
-
-    /// Decides whether the change can be made. A key that has no record in the log has none to hand over to its file.
-    pub(super) fn admit(&mut self, core: &Core, log: &IntentLog) {
-        self.run_plainly(core, Phase::Barrier);
-        if self.job.run.front() == Some(&Call::SyncPresent)
-            && !self.keys().into_iter().flatten().any(|key| log.holds(key))
-        {
-            self.job.run.share(Fate::Done(0));
-            self.job.run.share(Fate::Done(0));
-        }
-        self.run_plainly(core, Phase::Admit);
-    }
-
-    /// The keys that it reads or changes.
-    pub(super) fn keys(&self) -> [Option<&str>; 2] {
-        let from = if let Origin::Rename(from) = &self.origin { Some(from.as_str()) } else { None };
-        [Some(&self.key), from]
-    }
-
-    /// What a record says of it, when its plan has come to the record.
-    pub(super) fn entries(&self) -> Vec<Entry<Payload>> {
-        let entry = |key: &str, change| Entry { key: key.to_owned(), change };
-        let change = match (self.job.run.front(), &self.origin) {
-            (Some(Call::LogFileRules), _) => {
-                return self.keys().into_iter().flatten().map(|key| entry(key, Logged::FileRules)).collect();
-            }
-            (_, Origin::Put(version)) => {
-                let (mode, owner) = self.job.described.expect("described when it was written");
-                Logged::Put(Put { version: version.as_nanos(), mode, owner, value: self.job.bytes.clone() })
-            }
-            _ => Logged::Delete,
-        };
-        vec![entry(&self.key, change)]
-    }
-
-    /// At least as many bytes as its entries take in a record.
-    pub(super) fn record_len(&self) -> u64 {
-        let keys: usize = self.keys().into_iter().flatten().map(|key| key.len() + record::CHANGE_MAX).sum();
-        (keys + self.job.bytes.len()) as u64
     }
 
     /// Settles the change if its plan is over.
@@ -258,7 +232,7 @@ impl InFlight {
         }
         let (key, any_step) = match &self.origin {
             Origin::Delete => (self.key.clone(), true),
-            Origin::Rename(from) => (from.clone(), false),
+            Origin::Rename { from, .. } => (from.clone(), false),
             Origin::Put(_) | Origin::Guard(_) => (String::new(), false),
         };
         self.settle(core).map(Progress::Over).map_err(|error| {
@@ -275,14 +249,14 @@ impl InFlight {
         }
     }
 
-    fn settle(self, core: &Core) -> ChangeResult {
+    pub(super) fn settle(self, core: &Core) -> ChangeResult {
         let InFlight { job, origin, key } = self;
         let writer = &core.writer;
         core.count(&job);
         match origin {
             Origin::Put(version) => writer.settle(&job).map(|()| Applied::Put(version)),
             Origin::Guard(version) => writer.settle_guard(&job).map(|()| Applied::Put(version)),
-            Origin::Rename(_) => writer.settle_in_place(&job).map(|()| Applied::Renamed),
+            Origin::Rename { .. } => writer.settle_in_place(&job).map(|()| Applied::Renamed),
             Origin::Delete => {
                 let settled = writer.settle_in_place(&job).map(|()| Applied::Deleted);
                 settled.map_err(|error| explain_delete(error, &job.dir, &key))

@@ -98,6 +98,11 @@ impl IntentLog {
         len <= self.value_max
     }
 
+    /// The length of the longest value that goes into the log.
+    pub(super) fn value_max(&self) -> usize {
+        self.value_max
+    }
+
     /// The most bytes that the changes of one record may take.
     pub(super) fn record_max(&self) -> u64 {
         self.log.layout().record_max() - record::HEADER as u64

@@ -17,7 +17,7 @@ struct LoggedRig {
 }
 
 fn logged(fault: Fault) -> LoggedRig {
-    let mut rig = rig(BarrierKind::IntentLog, fault);
+    let rig = rig(BarrierKind::IntentLog, fault);
     let disk = Memory::new(4096, LEN);
     let superblock = Superblock {
         layout: Layout::new(4096, LEN as u64).unwrap(),
@@ -182,8 +182,9 @@ fn what_goes_beside_the_log_ends_the_records_of_its_key() {
     log.make(small("a/k0")).unwrap();
     log.make(large("a/k0")).unwrap();
     log.make(small("a/k0")).unwrap();
-    log.make(Change::rename("a/k0", "b/k0")).unwrap();
-    let moved = vec!["file rules b/k0", "file rules a/k0"];
+    log.make(large("b/x")).unwrap();
+    log.make(Change::rename("b/x", "a/k0")).unwrap();
+    let moved = vec!["file rules a/k0", "file rules b/x"];
     assert_eq!(log.records(), [vec!["put a/k0"], vec!["file rules a/k0"], vec!["put a/k0"], moved]);
     // The present content was durable before its record said so.
     let calls = log.rig.engine.ran();
@@ -191,8 +192,32 @@ fn what_goes_beside_the_log_ends_the_records_of_its_key() {
     assert!(calls[present..].iter().any(is_publish));
     // A checkpoint covers all: the next one has nothing to end.
     log.rig.committer.checkpoint().unwrap();
-    log.make(large("b/k0")).unwrap();
+    log.make(large("a/k0")).unwrap();
     assert_eq!((log.records().len(), log.rig.is_poisoned()), (0, false));
+}
+
+#[test]
+fn a_rename_is_a_record_if_that_can_hold_the_file() {
+    let log = logged(Box::new(|_, _| None));
+    let version = log.make(small("a/x")).unwrap().version().unwrap();
+    log.make(Change::rename("a/x", "b/k1")).unwrap();
+    assert_eq!(log.records(), [vec!["put a/x"], vec!["put b/k1", "delete a/x"]]);
+    let moved = scan(&log.disk).unwrap().records.pop().unwrap();
+    let Logged::Put(put) = &moved.entries[0].change else { panic!("{moved:?}") };
+    assert_eq!((put.version, put.value.len(), put.mode), (version.as_nanos(), NEW.len(), 0o600));
+    assert_eq!((fs::read(log.rig.path("b/k1")).unwrap(), log.syncs()), (NEW.to_vec(), 0));
+    // A swap, in the log and in the files.
+    for (from, to) in [("a/k0", "a/swap"), ("b/k1", "a/k0"), ("a/swap", "b/k1")] {
+        log.make(Change::rename(from, to)).unwrap();
+    }
+    assert_eq!((log.rig.contents(), log.syncs()), (vec![NEW.to_vec(), OLD.into(), OLD.into(), OLD.into()], 0));
+    // A file with two names, and one that is not there.
+    fs::hard_link(log.rig.path("a/k1"), log.rig.path("a/other")).unwrap();
+    log.make(Change::rename("a/k1", "a/third")).unwrap();
+    assert!(log.syncs() > 0);
+    assert!(log.make(Change::rename("a/none", "a/k0")).unwrap_err().is_not_found());
+    assert!(log.make(Change::rename("a", "c")).unwrap_err().is_a_directory());
+    assert!(!log.rig.is_poisoned());
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod core;
 pub(crate) mod dirs;
 mod in_flight;
 mod intent;
+mod logged;
 pub(crate) mod queue;
 mod restore;
 mod round;
@@ -93,14 +94,18 @@ impl Committer {
         records: &[Record],
         read: impl Fn(&Record, Range<usize>) -> nix::Result<Payload>,
     ) -> Result<()> {
-        restore::all(&self.core, records, read, |_| ())
+        let restored = restore::all(&self.core, records, read, |changes| self.commit(changes), |_, _| ());
+        // No caller has made these changes.
+        self.core.recorder.reset();
+        self.core.auto().reset_counts();
+        restored
     }
 
     /// Makes what was acknowledged durable in the files. Does nothing where there is no log.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let core = &self.core;
         core.check()?;
-        match &core.log {
+        match core.log() {
             Some(log) if !log.checkpoint() => {
                 core.check()?;
                 Err(Error::new(ErrorKind::EngineLost, Step::WriteLog, core.dirs.root().path()))
@@ -111,9 +116,8 @@ impl Committer {
 
     /// Makes every change durable through this log from now on. `filesystem` is a descriptor of its own for the syncs of
     /// checkpoints.
-    pub(crate) fn begin_log(&mut self, log: Log, filesystem: Arc<Dir>) -> Result<()> {
-        let core = Arc::get_mut(&mut self.core).expect("nothing has been committed yet");
-        core.log = Some(IntentLog::new(log, filesystem));
+    pub(crate) fn begin_log(&self, log: Log, filesystem: Arc<Dir>) -> Result<()> {
+        self.core.set_log(IntentLog::new(log, filesystem));
         let core = Arc::clone(&self.core);
         let started = thread::Builder::new().name("ringbolt-checkpoint".into()).spawn(move || checkpoint::work(&core));
         *lock(&self.checkpointer) = Some(started.map_err(|error| self.core.error_at_root(error))?);
@@ -155,7 +159,7 @@ impl Committer {
     pub(crate) fn stats(&self) -> Stats {
         let (held, in_line) = self.core.queue.depth();
         let queue = QueueStats { changes: held.files, bytes: held.bytes, in_line };
-        let log = self.core.log.as_ref().map(IntentLog::stats);
+        let log = self.core.log().map(IntentLog::stats);
         self.core.recorder.stats(queue, self.core.auto().stats(), log)
     }
 
@@ -203,7 +207,7 @@ impl Committer {
             }
         }
         self.core.scout.end();
-        if let Some(log) = &self.core.log {
+        if let Some(log) = self.core.log() {
             log.close();
             if let Some(thread) = lock(&self.checkpointer).take() {
                 let _ = thread.join();

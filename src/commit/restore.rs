@@ -4,67 +4,85 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::core::Core;
-use crate::engine::{Job, Payload};
+use super::waves::{Member, waves};
+use super::{Action, Change, ChangeGroups, ChangeResult};
+use crate::engine::Payload;
 use crate::error::{Error, Result, Step};
-use crate::file::Content;
 use crate::fs::Key;
-use crate::log::record::{Change, Entry, Put, Record};
-use crate::protocol::{Existing, Medium, Names, Phase, Plan, PutOptions, Version};
+use crate::log::record::{self, Entry, Record};
+use crate::protocol::{Existing, PutOptions, Version};
 
-/// Applies the last change of every key in `records`, in the order of the log. `read` returns bytes of a record; `progress` learns
-/// how many keys are done.
+/// The most bytes of changes that are in memory at the same time, except for a single longer one.
+const BYTES_MAX: u64 = 8 << 20;
+
+/// Applies the last change of every key in `records`. `read` returns bytes of a record, `commit` makes changes of unrelated keys
+/// durable together, and `progress` learns how many keys of how many are done.
 pub(super) fn all(
     core: &Core,
     records: &[Record],
     read: impl Fn(&Record, Range<usize>) -> nix::Result<Payload>,
-    progress: impl Fn(usize),
+    commit: impl Fn(ChangeGroups) -> Vec<ChangeResult>,
+    progress: impl Fn(usize, usize),
 ) -> Result<()> {
-    for (done, (record, entry)) in last_changes(records).into_iter().enumerate() {
-        match &entry.change {
-            Change::Put(put) => {
-                let bytes = read(record, put.value.clone()).map_err(|errno| failed(core, errno, entry))?;
-                restore(core, &entry.key, put, bytes)?;
+    let changes = last_changes(records);
+    let members = changes.iter().map(|(_, entry)| {
+        let keys = [Some(entry.key.as_str()), None];
+        Some(Member { keys, group: 0, bytes: value_len(entry), is_logged: true })
+    });
+    let mut rest = &changes[..];
+    for size in waves(members, BYTES_MAX) {
+        let (wave, behind) = rest.split_at(size);
+        rest = behind;
+        let made = wave.iter().map(|(record, entry)| change(core, record, entry, &read)).collect::<Result<Vec<_>>>()?;
+        let made: Vec<Change> = made.into_iter().flatten().collect();
+        if !made.is_empty() {
+            let deletes: Vec<bool> = made.iter().map(|change| matches!(change.action, Action::Delete { .. })).collect();
+            for (result, is_delete) in commit(ChangeGroups::of(vec![made])).into_iter().zip(deletes) {
+                match result {
+                    // The file is gone, or its name is a directory, which holds later keys.
+                    Err(error) if is_delete && (error.is_not_found() || error.is_a_directory()) => {}
+                    result => _ = result?,
+                }
             }
-            Change::Delete => delete(core, &entry.key)?,
-            Change::FileRules => {}
         }
-        progress(done + 1);
+        progress(changes.len() - rest.len(), changes.len());
+    }
+    // A file that was gone already may be gone in memory only.
+    for (_, entry) in changes.iter().filter(|(_, entry)| entry.change == record::Change::Delete) {
+        if let Ok(dir) = core.find(&Key::parse(&entry.key)?) {
+            dir.sync()?;
+        }
     }
     Ok(())
 }
 
+fn value_len(entry: &Entry<Range<usize>>) -> u64 {
+    if let record::Change::Put(put) = &entry.change { put.value.len() as u64 } else { 0 }
+}
+
+/// The change that brings an entry of a record into its file.
+fn change(
+    core: &Core,
+    record: &Record,
+    Entry { key, change }: &Entry<Range<usize>>,
+    read: impl Fn(&Record, Range<usize>) -> nix::Result<Payload>,
+) -> Result<Option<Change>> {
+    let action = match change {
+        record::Change::Put(put) => {
+            let bytes = read(record, put.value.clone())
+                .map_err(|errno| Error::from_errno(errno, Step::ReadLog, core.dirs.root().path().join(key)))?;
+            let options = PutOptions { mode: Some(put.mode), existing: Existing::Replace };
+            Action::Restore { bytes, options, version: Version::from_nanos(put.version), owner: put.owner }
+        }
+        record::Change::Delete => Action::Delete { expected: None },
+        record::Change::FileRules => return Ok(None),
+    };
+    Ok(Some(Change { key: Ok(key.clone()), action }))
+}
+
 /// The last change of each key, in the order of the log.
-pub(super) fn last_changes(records: &[Record]) -> Vec<(&Record, &Entry<Range<usize>>)> {
+fn last_changes(records: &[Record]) -> Vec<(&Record, &Entry<Range<usize>>)> {
     let changes = || records.iter().flat_map(|record| record.entries.iter().map(move |entry| (record, entry)));
     let last: HashMap<&str, usize> = changes().enumerate().map(|(at, (_, entry))| (&*entry.key, at)).collect();
     changes().enumerate().filter(|(at, (_, entry))| last[&*entry.key] == *at).map(|(_, change)| change).collect()
-}
-
-fn failed(core: &Core, errno: nix::errno::Errno, entry: &Entry<Range<usize>>) -> Error {
-    Error::from_errno(errno, Step::ReadLog, core.dirs.root().path().join(&entry.key))
-}
-
-fn restore(core: &Core, key: &str, put: &Put<Range<usize>>, bytes: Payload) -> Result<()> {
-    let key = Key::parse(key)?;
-    let dir = core.ensure(&key)?;
-    let options = PutOptions { mode: Some(put.mode), existing: Existing::Replace };
-    let stamp = Some(Version::from_nanos(put.version));
-    let content = Content { bytes, options, stamp, medium: Medium::FSYNC };
-    core.writer.put_by(&dir, &key.name(), &content, |replace| Plan::restore(replace, put.owner))
-}
-
-/// Removes a file. If there is none, the removal may not be durable yet: the directory is synced in any case.
-fn delete(core: &Core, key: &str) -> Result<()> {
-    let key = Key::parse(key)?;
-    let dir = match core.find(&key) {
-        Ok(dir) => dir,
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let job = Job { name: key.name(), ..core.writer.job(Plan::delete(None, Names::Synced), &dir) };
-    match core.writer.settle_in_place(&core.writer.run(job, Phase::SyncDirs)) {
-        // A directory of the name holds later keys.
-        Err(error) if error.is_not_found() || error.is_a_directory() => dir.sync(),
-        result => result,
-    }
 }

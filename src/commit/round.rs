@@ -167,7 +167,7 @@ impl<'a> Round<'a> {
 
     fn commit(mut self, begin: Instant, choice: Choice) {
         let core = self.core;
-        let groups = match &core.log {
+        let groups = match core.log() {
             Some(log) => self.waves(log),
             None => self.items.chunk_by(|a, b| a.position.group == b.position.group).map(<[Item]>::len).collect(),
         };
@@ -187,7 +187,7 @@ impl<'a> Round<'a> {
                 }
                 Phase::Admit => {
                     core.queue.wait_for_solo();
-                    if let Some(log) = &core.log {
+                    if let Some(log) = core.log() {
                         match log.turn(core) {
                             Ok(taken) => turn = Some(taken),
                             Err(error) => self.refuse(items.clone(), &error),

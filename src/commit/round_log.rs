@@ -7,7 +7,7 @@ use super::intent::{IntentLog, Turn};
 use super::round::Round;
 use super::waves::{Member, waves};
 use crate::error::Error;
-use crate::protocol::{Call, Fate};
+use crate::protocol::Call;
 
 impl Round<'_> {
     /// The sizes of the waves: each is admitted, logged and published before the next.
@@ -15,7 +15,7 @@ impl Round<'_> {
         let members = self.items.iter().map(|item| {
             let change = item.in_flight.as_ref()?;
             let is_logged = change.job.run.will(&Call::LogChange);
-            Some(Member { keys: change.keys(), group: item.position.group, bytes: change.record_len(), is_logged })
+            Some(Member { keys: change.keys(), group: item.position.group, bytes: change.record_len(log), is_logged })
         });
         waves(members, log.record_max())
     }
@@ -52,12 +52,5 @@ impl Round<'_> {
                 self.items[at].result = Some(Err(error.again()));
             }
         }
-    }
-}
-
-impl InFlight {
-    /// Whether a record holds the change: then its name changes, whatever happens.
-    pub(super) fn is_logged(&self) -> bool {
-        self.job.run.report().fate_of(&Call::LogChange) == Fate::Done(0)
     }
 }

@@ -187,6 +187,16 @@ impl Count {
 }
 
 impl Recorder {
+    /// Starts again from nothing.
+    pub(crate) fn reset(&self) {
+        let Recorder { changes, failed, bytes, alone, batches, batched, largest_batch, fallbacks, .. } = self;
+        let Recorder { files, ranges, filesystems, directories, times, .. } = self;
+        let counts = [changes, failed, bytes, alone, batches, batched, largest_batch, fallbacks];
+        let syncs = [files, ranges, filesystems, directories];
+        counts.into_iter().chain(syncs).for_each(|count| count.0.store(0, Ordering::Relaxed));
+        *lock(times) = None;
+    }
+
     /// Records several durations with the lock taken once.
     pub(crate) fn times(&self, times: impl IntoIterator<Item = (Part, Duration)>) {
         let mut histograms = lock(&self.times);

@@ -86,6 +86,9 @@ impl Plan {
     /// fails between the two syncs, the file has two names rather than none. So a rename between directories does not wait for
     /// syncs that it could share: both directories are synced before the next name changes.
     pub(crate) fn rename(between_dirs: bool, names: Names) -> Plan {
+        if names == Names::Logged {
+            return Plan::of([Call::Admit(Condition::Put(Existing::Replace)), Call::LogChange, Call::Move]);
+        }
         let source = between_dirs.then_some(Call::SyncSourceDir);
         Plan::of(hand_over(names).chain([Call::CheckSource, Call::Move, Call::SyncDir]).chain(source))
     }

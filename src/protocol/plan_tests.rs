@@ -24,7 +24,7 @@ pub(super) fn replace(len: usize, mode: Option<u32>, existing: Existing, one_cha
 pub(super) fn all_plans() -> Vec<Plan> {
     let version = Version::MIN;
     let mut plans = vec![Plan::remove_temp()];
-    for names in [Names::Synced, Names::BesideLog] {
+    for names in [Names::Synced, Names::BesideLog, Names::Logged] {
         plans.extend([false, true].map(|between_dirs| Plan::rename(between_dirs, names)));
     }
     for names in [Names::Synced, Names::BesideLog, Names::Logged] {

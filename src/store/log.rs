@@ -66,7 +66,7 @@ impl StoredLog {
 
     /// Begins a session of `committer` in the log, which is made if there is none. The store's format says so before the first record
     /// is written.
-    pub(super) fn begin(stored: Option<StoredLog>, own: &Arc<Dir>, len: u64, committer: &mut Committer) -> Result<()> {
+    pub(super) fn begin(stored: Option<StoredLog>, own: &Arc<Dir>, len: u64, committer: &Committer) -> Result<()> {
         let core = committer.core();
         let root = core.dirs.root();
         // A log of another length is made anew: it is clean.

@@ -66,12 +66,12 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     let reader = Reader::new(Arc::clone(&root), are_kept);
     let is_logged = allowed == Allowed::Only(BarrierKind::IntentLog);
     let setup = Setup { writer, dirs, versions, barrier: (barrier, allowed), limit: queue };
-    let mut committer = Committer::new(setup);
+    let committer = Committer::new(setup);
     if let Some(log) = &mut log {
         log.recover(own, &committer)?;
     }
     match is_logged {
-        true => StoredLog::begin(log, own, log_bytes, &mut committer)?,
+        true => StoredLog::begin(log, own, log_bytes, &committer)?,
         // The log is clean: its file stays for a session that uses it.
         false => format::write(&committer.core().writer, own, false)?,
     }

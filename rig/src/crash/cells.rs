@@ -78,7 +78,7 @@ fn wrong_with_log() -> [(Mutant, &'static [Operation]); 4] {
     [
         (Mutant::UnsyncedLog, &[Put, Delete, Batch, Crowd]),
         (Mutant::UnloggedDelete, &[Delete]),
-        (Mutant::NoFileRules, &[Put, Rename]),
+        (Mutant::NoFileRules, &[Put]),
         (Mutant::NoFileSync, &[Put, Batch, Crowd]),
     ]
 }
