@@ -26,8 +26,9 @@ impl Kind {
     const FILESYSTEM: Kind = Kind::Ringbolt(Engine::Portable, Barrier::Filesystem);
     const JOURNAL: Kind = Kind::Ringbolt(Engine::Portable, Barrier::Journal);
     const LOG: Kind = Kind::Ringbolt(Engine::Portable, Barrier::IntentLog);
+    const LOG_RING: Kind = Kind::Ringbolt(Engine::Auto, Barrier::IntentLog);
 
-    pub(crate) const ALL: [Kind; 9] = [
+    pub(crate) const ALL: [Kind; 10] = [
         Kind::Plain,
         Kind::AtomicWriteFile,
         Kind::AUTO,
@@ -35,14 +36,23 @@ impl Kind {
         Kind::FILESYSTEM,
         Kind::JOURNAL,
         Kind::LOG,
+        Kind::LOG_RING,
         Kind::Ringbolt(Engine::Uring, Barrier::PerFile),
         Kind::Ringbolt(Engine::Uring, Barrier::Filesystem),
     ];
-    pub(crate) const SOME: [Kind; 6] =
-        [Kind::Plain, Kind::AtomicWriteFile, Kind::AUTO, Kind::PER_FILE, Kind::JOURNAL, Kind::LOG];
+    pub(crate) const SOME: [Kind; 7] =
+        [Kind::Plain, Kind::AtomicWriteFile, Kind::AUTO, Kind::PER_FILE, Kind::JOURNAL, Kind::LOG, Kind::LOG_RING];
     pub(crate) const PEERS: [Kind; 2] = [Kind::Plain, Kind::AtomicWriteFile];
-    pub(crate) const BATCH: [Kind; 7] =
-        [Kind::Plain, Kind::Tempfile, Kind::AUTO, Kind::PER_FILE, Kind::FILESYSTEM, Kind::JOURNAL, Kind::LOG];
+    pub(crate) const BATCH: [Kind; 8] = [
+        Kind::Plain,
+        Kind::Tempfile,
+        Kind::AUTO,
+        Kind::PER_FILE,
+        Kind::FILESYSTEM,
+        Kind::JOURNAL,
+        Kind::LOG,
+        Kind::LOG_RING,
+    ];
 
     pub(crate) fn name(self) -> String {
         match self {
@@ -50,6 +60,7 @@ impl Kind {
             Kind::AtomicWriteFile => "atomic-write-file 0.3.1".into(),
             Kind::Tempfile => "tempfile persist, not durable".into(),
             Kind::AUTO => "ringbolt".into(),
+            Kind::LOG_RING => "ringbolt, intent-log, ring".into(),
             Kind::Ringbolt(Engine::Uring, barrier) => format!("ringbolt, {barrier}, uring"),
             Kind::Ringbolt(_, barrier) => format!("ringbolt, {barrier}"),
         }

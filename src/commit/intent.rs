@@ -179,7 +179,14 @@ impl IntentLog {
     pub(super) fn stats(&self) -> LogStats {
         let Fill { used, capacity } = self.log.fill();
         let Checkpoints { count: checkpoints, rewritten } = lock(&self.work).done;
-        LogStats { used, capacity, records: self.log.last() - self.first, checkpoints, rewritten }
+        LogStats {
+            engine: self.log.kind(),
+            used,
+            capacity,
+            records: self.log.last() - self.first,
+            checkpoints,
+            rewritten,
+        }
     }
 
     /// Lets the checkpointing thread make a last checkpoint and end.

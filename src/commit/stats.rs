@@ -8,6 +8,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::barrier::{Barrier, BarrierKind};
+use crate::engine::EngineKind;
 use crate::lock;
 
 /// A snapshot of what a store has done since it was opened: [`Store::stats`](crate::Store::stats).
@@ -92,9 +93,11 @@ pub struct BarrierStats {
 }
 
 /// The intent log: [`Barrier::IntentLog`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogStats {
+    /// How records are written: through a ring of the log's own, or by plain system calls.
+    pub engine: EngineKind,
     /// The bytes of the log that records take now. A checkpoint begins when half of the capacity is in use.
     pub used: u64,
     /// The bytes that records can take at most.

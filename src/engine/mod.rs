@@ -9,6 +9,7 @@ compile_error!(
 );
 
 mod calls;
+pub(crate) mod durable;
 #[cfg(test)]
 mod faulty;
 #[cfg(any(test, ringbolt_mutants))]

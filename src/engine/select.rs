@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use super::durable::DurableWriter;
 use super::{Engine, EngineInfo, EngineKind, Interpreter};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::protocol::{Plan, Run};
@@ -161,11 +162,27 @@ fn uring() -> Result<Selected, NoEngine> {
     Ok(Selected::new(Arc::new(uring), EngineKind::Uring, found))
 }
 
+/// A ring for the durable writes of one file.
+#[cfg(all(feature = "uring", target_os = "linux"))]
+pub(super) fn ring_writer() -> Result<Box<dyn DurableWriter>, NoEngine> {
+    super::uring::writer()
+}
+
+#[cfg(not(all(feature = "uring", target_os = "linux")))]
+pub(super) fn ring_writer() -> Result<Box<dyn DurableWriter>, NoEngine> {
+    Err(no_ring_here())
+}
+
 #[cfg(not(all(feature = "uring", target_os = "linux")))]
 fn uring() -> Result<Selected, NoEngine> {
-    Err(NoEngine::Refused(if cfg!(target_os = "linux") {
+    Err(no_ring_here())
+}
+
+#[cfg(not(all(feature = "uring", target_os = "linux")))]
+fn no_ring_here() -> NoEngine {
+    NoEngine::Refused(if cfg!(target_os = "linux") {
         "this build has no io_uring: enable the feature `uring`".into()
     } else {
         "io_uring exists on Linux only".into()
-    }))
+    })
 }

@@ -2,6 +2,7 @@
 //!
 //! May use [`crate::error`] and the plain values of [`crate::protocol`]. Everything above works through it.
 
+pub(crate) mod buffer;
 pub(crate) mod dir;
 pub(crate) mod empty_dirs;
 pub(crate) mod key;

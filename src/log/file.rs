@@ -2,8 +2,9 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,13 +14,16 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use rustix::fs::{FlockOperation, flock};
 
-use super::buffer::AlignedBuffer;
 use super::layout::{AREA, BLOCKS, Layout, Position};
 use super::storage::Storage;
 use super::superblock::{State, Superblock};
 use super::superblocks::Superblocks;
+use crate::engine::EngineKind;
+use crate::engine::durable::{DurableWriter, Plain};
 use crate::error::{Error, ErrorKind, Result, Step};
+use crate::fs::buffer::AlignedBuffer;
 use crate::fs::{Dir, sys};
+use crate::lock;
 
 /// The log of a store, in the store's own directory.
 pub(crate) const NAME: &CStr = c"log";
@@ -39,6 +43,8 @@ pub(crate) struct LogFile {
     file: File,
     len: u64,
     inode: u64,
+    writer: Mutex<Box<dyn DurableWriter>>,
+    kind: EngineKind,
 }
 
 impl LogFile {
@@ -123,16 +129,13 @@ impl LogFile {
     fn of(file: OwnedFd, own: &Dir) -> Result<LogFile> {
         let stat = fstat(&file).map_err(|errno| Error::from_errno(errno, Step::OpenLog, own.path_of(NAME)))?;
         let (len, inode) = (stat.st_size.try_into().unwrap_or(0), stat.st_ino);
-        Ok(LogFile { file: file.into(), len, inode })
+        let (writer, kind) = (Mutex::new(Box::new(Plain) as Box<dyn DurableWriter>), EngineKind::Portable);
+        Ok(LogFile { file: file.into(), len, inode, writer, kind })
     }
 
-    /// The storage for the records of a session.
-    pub(crate) fn into_storage(self) -> Box<dyn Storage> {
-        #[cfg(ringbolt_mutants)]
-        if crate::engine::Mutant::chosen() == Some(crate::engine::Mutant::UnsyncedLog) {
-            return Box::new(unsynced::Unsynced(self));
-        }
-        Box::new(self)
+    /// The same file, with its writes made by `writer`.
+    pub(crate) fn written_by(self, writer: Box<dyn DurableWriter>) -> LogFile {
+        LogFile { kind: writer.kind(), writer: Mutex::new(writer), ..self }
     }
 
     /// Whether every block of the file is allocated: a hole would make a write of the log change the filesystem's metadata.
@@ -194,6 +197,10 @@ impl Storage for LogFile {
         self.inode
     }
 
+    fn kind(&self) -> EngineKind {
+        self.kind
+    }
+
     fn read(&self, offset: u64, len: usize) -> nix::Result<AlignedBuffer> {
         let mut buffer = AlignedBuffer::zeroed(len, *BLOCKS.end());
         let read = self.file.read_exact_at(&mut buffer, offset);
@@ -202,8 +209,9 @@ impl Storage for LogFile {
     }
 
     fn write(&self, bytes: &AlignedBuffer, offset: u64) -> nix::Result<()> {
+        let mut writer = lock(&self.writer);
         loop {
-            match sys::write_durably(&self.file, bytes, offset) {
+            match writer.write(self.file.as_fd(), bytes, offset) {
                 Ok(written) if written == bytes.len() => return Ok(()),
                 // It is unknown why, and what is durable of the rest.
                 Ok(_) => return Err(Errno::EIO),
@@ -211,34 +219,6 @@ impl Storage for LogFile {
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(errno) => return Err(errno),
             }
-        }
-    }
-}
-
-/// A log whose writes are not durable when they return.
-#[cfg(ringbolt_mutants)]
-mod unsynced {
-    use super::{AlignedBuffer, Errno, LogFile, Storage};
-
-    #[derive(Debug)]
-    pub(super) struct Unsynced(pub(super) LogFile);
-
-    impl Storage for Unsynced {
-        fn len(&self) -> u64 {
-            self.0.len()
-        }
-
-        fn inode(&self) -> u64 {
-            self.0.inode()
-        }
-
-        fn read(&self, offset: u64, len: usize) -> nix::Result<AlignedBuffer> {
-            self.0.read(offset, len)
-        }
-
-        fn write(&self, bytes: &AlignedBuffer, offset: u64) -> nix::Result<()> {
-            let written = nix::sys::uio::pwrite(&self.0.file, bytes, offset as _)?;
-            if written == bytes.len() { Ok(()) } else { Err(Errno::EIO) }
         }
     }
 }

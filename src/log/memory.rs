@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 
-use super::buffer::AlignedBuffer;
 use super::storage::Storage;
+use crate::engine::EngineKind;
+use crate::fs::buffer::AlignedBuffer;
 use crate::lock;
 
 /// A disk whose content survives the log that is on it.
@@ -63,6 +64,10 @@ impl Storage for Memory {
 
     fn inode(&self) -> u64 {
         lock(&self.0).inode
+    }
+
+    fn kind(&self) -> EngineKind {
+        EngineKind::Portable
     }
 
     fn read(&self, offset: u64, len: usize) -> nix::Result<AlignedBuffer> {

@@ -4,7 +4,6 @@
 //! [`space`] says where the next record goes. [`storage`] is the file, and [`open`] and [`writer`] are the log in use. May use
 //! [`crate::fs`] and what is below it. [`crate::commit`] writes records, and [`crate::store`] recovers from them.
 
-mod buffer;
 mod bytes;
 pub(crate) mod file;
 pub(crate) mod layout;

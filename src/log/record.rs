@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::buffer::AlignedBuffer;
 use super::bytes::{Fields, Filler, checksum};
 use super::layout::{Layout, Position};
 use super::superblock::LogId;
 use crate::engine::Payload;
 use crate::fs::Key;
+use crate::fs::buffer::AlignedBuffer;
 use crate::protocol::Owner;
 
 const MAGIC: [u8; 8] = *b"RBLTREC\n";

@@ -9,12 +9,12 @@ use std::ops::Range;
 use bytes::Bytes;
 use nix::errno::Errno;
 
-use super::buffer::AlignedBuffer;
 use super::layout::{AREA, BLOCKS, Layout, Position, SLOTS};
 use super::record::{self, Record};
 use super::storage::Storage;
 use super::superblock::{self, LogId, Slot, State, Superblock};
 use crate::engine::Payload;
+use crate::fs::buffer::AlignedBuffer;
 
 /// What a log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

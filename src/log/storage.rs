@@ -1,8 +1,8 @@
 //! What a log is stored on.
 
+use crate::engine::EngineKind;
+use crate::fs::buffer::AlignedBuffer;
 use std::fmt;
-
-use super::buffer::AlignedBuffer;
 
 /// A file, or memory in a test. Reads and writes are whole blocks.
 pub(crate) trait Storage: Send + Sync + fmt::Debug {
@@ -11,6 +11,9 @@ pub(crate) trait Storage: Send + Sync + fmt::Debug {
 
     /// The inode number.
     fn inode(&self) -> u64;
+
+    /// How it is written.
+    fn kind(&self) -> EngineKind;
 
     /// Reads `len` bytes from the device.
     fn read(&self, offset: u64, len: usize) -> nix::Result<AlignedBuffer>;

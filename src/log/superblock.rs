@@ -2,9 +2,9 @@
 //!
 //! Two slots hold it in turn, so that one of them is whole whenever the power fails.
 
-use super::buffer::AlignedBuffer;
 use super::bytes::{Fields, Filler, checksum};
 use super::layout::{Layout, Position};
+use crate::fs::buffer::AlignedBuffer;
 
 /// The version of the format that this crate writes, and the only one that it reads.
 pub(crate) const VERSION: u32 = 1;

@@ -13,7 +13,7 @@ use super::space::Space;
 use super::storage::Storage;
 use super::superblock::{LogId, State};
 use super::superblocks::Superblocks;
-use crate::engine::Payload;
+use crate::engine::{EngineKind, Payload};
 use crate::lock;
 use crate::protocol::Version;
 
@@ -127,6 +127,11 @@ impl Log {
     /// Bytes of a record.
     pub(crate) fn value(&self, record: &Record, value: Range<usize>) -> nix::Result<Payload> {
         scan::value(&*self.storage, record, value)
+    }
+
+    /// How the log is written.
+    pub(crate) fn kind(&self) -> EngineKind {
+        self.storage.kind()
     }
 
     /// The sequence number of the last record.

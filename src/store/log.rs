@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::format::{self, Format};
 use crate::commit::Committer;
+use crate::engine::Engine;
+use crate::engine::durable::durable_writer;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::Dir;
 use crate::log::file::{self, LogFile};
@@ -66,7 +68,13 @@ impl StoredLog {
 
     /// Begins a session of `committer` in the log, which is made if there is none. The store's format says so before the first record
     /// is written.
-    pub(super) fn begin(stored: Option<StoredLog>, own: &Arc<Dir>, len: u64, committer: &Committer) -> Result<()> {
+    pub(super) fn begin(
+        stored: Option<StoredLog>,
+        own: &Arc<Dir>,
+        len: u64,
+        engine: Engine,
+        committer: &Committer,
+    ) -> Result<()> {
         let core = committer.core();
         let root = core.dirs.root();
         // A log of another length is made anew: it is clean.
@@ -75,11 +83,12 @@ impl StoredLog {
             Some(StoredLog { file, contents }) => (file, Superblocks::of(&contents)),
             None => LogFile::create(own, len)?,
         };
+        let file = file.written_by(durable_writer(engine)?);
         format::write(&core.writer, own, true)?;
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
         let filesystem = root.open_beneath("").map_err(|errno| Error::from_errno(errno, Step::OpenDir, root.path()))?;
         let epoch = u64::from_le_bytes(file::random().map_err(fail)?);
-        let log = Log::begin(file.into_storage(), superblocks, epoch, core.versions.clock.bound()).map_err(fail)?;
+        let log = Log::begin(Box::new(file), superblocks, epoch, core.versions.clock.bound()).map_err(fail)?;
         committer.begin_log(log, Arc::new(filesystem))
     }
 }

@@ -71,7 +71,7 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
         log.recover(own, &committer)?;
     }
     match is_logged {
-        true => StoredLog::begin(log, own, log_bytes, &committer)?,
+        true => StoredLog::begin(log, own, log_bytes, engine, &committer)?,
         // The log is clean: its file stays for a session that uses it.
         false => format::write(&committer.core().writer, own, false)?,
     }

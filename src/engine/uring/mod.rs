@@ -15,21 +15,24 @@ mod ring;
 mod setup;
 mod worker;
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
+use super::durable::DurableWriter;
 #[cfg(feature = "bench")]
 use super::select::Examined;
 use super::select::NoEngine;
-use super::{Interpreter, Job, drive_stage};
+use super::{EngineKind, Interpreter, Job, drive_stage};
+use crate::fs::buffer::AlignedBuffer;
 use crate::fs::process::Process;
 use crate::protocol::Call;
 use flight::ChainJob;
 #[cfg(feature = "bench")]
 use refusal::Refusal;
 use request::has_request;
-use ring::{Kernel, Queues};
+use ring::{Kernel, Queues, WriteRing};
 use setup::{Facts, Failure};
 use worker::Inbox;
 
@@ -54,6 +57,21 @@ impl From<Failure> for NoEngine {
 #[cfg(feature = "tokio-uring")]
 pub(super) fn refused(error: std::io::Error) -> NoEngine {
     Failure::from(error).into()
+}
+
+/// A ring for the durable writes of one file.
+pub(super) fn writer() -> Result<Box<dyn DurableWriter>, NoEngine> {
+    Ok(Box::new(setup::build_writer()?))
+}
+
+impl DurableWriter for WriteRing {
+    fn write(&mut self, file: BorrowedFd<'_>, bytes: &AlignedBuffer, offset: u64) -> nix::Result<usize> {
+        WriteRing::write(self, file, bytes, offset)
+    }
+
+    fn kind(&self) -> EngineKind {
+        EngineKind::Uring
+    }
 }
 
 /// Starts a ring only to report what this kernel can do.

@@ -10,6 +10,7 @@ use nix::libc;
 
 use super::ring::Kept;
 use crate::engine::{Job, Payload, calls};
+use crate::fs::buffer::AlignedBuffer;
 use crate::protocol::{Call, Existing};
 
 /// Whether the ring has a request for every call of the stage. All other calls are plain ones on the caller's thread:
@@ -98,6 +99,13 @@ impl Request {
 
     pub(super) fn fsync(fd: RawFd) -> Request {
         Request(opcode::Fsync::new(types::Fd(fd)).build())
+    }
+
+    /// A write at `offset` that is durable when it has completed.
+    pub(super) fn write_durably(file: BorrowedFd<'_>, bytes: &Kept<'_, AlignedBuffer>, offset: u64) -> Request {
+        let len = u32::try_from(bytes.len()).expect("a record is shorter");
+        let write = opcode::Write::new(types::Fd(file.as_raw_fd()), bytes.as_ptr(), len);
+        Request(write.offset(offset).rw_flags(libc::RWF_DSYNC).build())
     }
 
     /// A read of an event descriptor into `count`.

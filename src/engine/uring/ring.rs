@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use nix::sys::eventfd::EventFd;
 use super::flight::{ChainJob, Flight};
 use super::request::Request;
 use crate::engine::Job;
+use crate::fs::buffer::AlignedBuffer;
 use crate::protocol::Call;
 use crate::protocol::plan::Stage;
 
@@ -303,5 +304,66 @@ impl<Q: Queues> Drop for Ring<Q> {
             }
             self.reap();
         }
+    }
+}
+
+/// A ring for one durable write at a time, which whoever has it submits and awaits.
+pub(super) struct WriteRing {
+    io: IoUring,
+    /// The bytes of the write in flight. It grows to the longest write.
+    bytes: AlignedBuffer,
+    /// The result of a write could not be awaited: the kernel may still read `bytes`, and nothing more is submitted.
+    lost: bool,
+}
+
+impl WriteRing {
+    pub(super) fn new(io: IoUring) -> WriteRing {
+        WriteRing { io, bytes: AlignedBuffer::zeroed(0, 1), lost: false }
+    }
+
+    /// One write with `RWF_DSYNC`. The result is that of `pwritev2`.
+    pub(super) fn write(&mut self, file: BorrowedFd<'_>, bytes: &AlignedBuffer, offset: u64) -> nix::Result<usize> {
+        if self.lost {
+            return Err(Errno::EIO);
+        }
+        self.bytes.hold(bytes);
+        // SAFETY: `self.bytes` is not touched again before the completion has been seen, and `drop` leaks it if that has not
+        // happened. The kernel takes its own reference to the file when it takes the request.
+        let bytes = unsafe { Kept::new(&self.bytes) };
+        let entry = Request::write_durably(file, &bytes, offset).into_entry(Flags::empty());
+        // Until the completion has been seen, whatever happens in between.
+        self.lost = true;
+        // SAFETY: as above: the request points into `self.bytes` only.
+        unsafe { self.io.submission().push(&entry) }.expect("nothing else is in the queue");
+        loop {
+            match self.io.submit_and_wait(1) {
+                Ok(_) => {}
+                // Interrupted, or short of memory: what was not submitted is still in the queue.
+                Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+                    Some(Errno::EINTR | Errno::EBUSY) => {}
+                    Some(Errno::EAGAIN) => std::thread::sleep(RETRY_PAUSE),
+                    _ => return Err(Errno::EIO),
+                },
+            }
+            if let Some(completion) = self.io.completion().next() {
+                self.lost = false;
+                let result = completion.result();
+                return usize::try_from(result).map_err(|_| Errno::from_raw(-result));
+            }
+        }
+    }
+}
+
+impl Drop for WriteRing {
+    fn drop(&mut self) {
+        if self.lost {
+            std::mem::forget(std::mem::replace(&mut self.bytes, AlignedBuffer::zeroed(0, 1)));
+        }
+    }
+}
+
+impl std::fmt::Debug for WriteRing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteRing").field("lost", &self.lost).finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use nix::unistd::pipe;
 
 use super::refusal::{Refusal, Surroundings};
 use super::request::Request;
-use super::ring::{Kernel, Queues, SLOTS};
+use super::ring::{Kernel, Queues, SLOTS, WriteRing};
 use crate::protocol::call::STAGE_MAX;
 
 /// The size of the submission queue: a whole stage for every slot, and the wake-up.
@@ -99,6 +99,22 @@ pub(super) fn build() -> Result<(Kernel, Facts), Failure> {
     Ok((kernel, Facts { restricted, fsync_breaks_link }))
 }
 
+/// Builds a ring that can write, and do nothing else. Any thread may use it.
+pub(super) fn build_writer() -> Result<WriteRing, Failure> {
+    let attempts: [fn(&mut Builder); 3] = [
+        |builder| _ = builder.setup_coop_taskrun().setup_r_disabled(),
+        |builder| _ = builder.setup_r_disabled(),
+        |_| (),
+    ];
+    let (io, can_disable) = build_first(&attempts, 1)?;
+    if can_disable {
+        // Linux 5.10 restricts a ring; it works without.
+        let _ = io.submitter().register_restrictions(&mut [Restriction::sqe_op(opcode::Write::CODE)]);
+        io.submitter().register_enable_rings()?;
+    }
+    Ok(WriteRing::new(io))
+}
+
 /// Whether the failure of `first`, which must fail, cancels a request linked behind it. Nothing else is in flight.
 fn failure_breaks_link(kernel: &mut Kernel, first: Request) -> io::Result<bool> {
     kernel.push(vec![first.tagged(0), Request::nop().tagged(1)]);
@@ -135,11 +151,16 @@ fn create() -> io::Result<(IoUring, bool)> {
         |builder| _ = builder.setup_r_disabled(),
         |_| (),
     ];
+    build_first(&attempts, QUEUE)
+}
+
+/// Builds a ring with the first of these settings that the kernel knows. Also returns whether it was not the last.
+fn build_first(attempts: &[fn(&mut Builder)], entries: u32) -> io::Result<(IoUring, bool)> {
     let mut refused = None;
     for (i, attempt) in attempts.iter().enumerate() {
         let mut builder = IoUring::builder();
         attempt(&mut builder);
-        match builder.build(QUEUE) {
+        match builder.build(entries) {
             Ok(io) => return Ok((io, i < attempts.len() - 1)),
             // The kernel does not know one of the flags.
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => refused = Some(error),
