@@ -8,8 +8,8 @@ use crate::fs::{Dir, sys};
 /// How a commit makes the content of its files durable: before their names change or, with [`Journal`](Barrier::Journal), together
 /// with the names.
 ///
-/// With every barrier, an acknowledged change survives a power cut. They differ in cost and in what they rely on. After the
-/// files, each directory is synced once for all changes in it.
+/// With every barrier, an acknowledged change survives a power cut. They differ in cost and in what they rely on. Except with
+/// [`IntentLog`](Barrier::IntentLog), each directory is synced after the files, once for all changes in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Barrier {
@@ -38,8 +38,18 @@ pub enum Barrier {
     Journal,
     /// Uses [`Journal`](Barrier::Journal) where it holds, else [`Auto`](Barrier::Auto).
     JournalOrAuto,
-    /// Writes the changes of a commit as one record to a file of its own, the intent log, and changes the files without syncing
-    /// them: an acknowledged change is in the log. Checkpoints sync the files later.
+    /// Writes the changes of a commit as one record to a file of its own, the intent log, with one flush of the device, and
+    /// changes the files without syncing them. Checkpoints sync the files later: in the background, on
+    /// [`Store::checkpoint`](crate::Store::checkpoint), and when the store is closed.
+    ///
+    /// An acknowledged change survives a power cut in the log. **The files are right again only when the store has been opened**:
+    /// until then, one that was changed since the last checkpoint may be old, empty or torn, and
+    /// [`Reader::open`](crate::Reader::open) refuses the store. Values over 256 KiB, files written through
+    /// [`Store::writer`](crate::Store::writer) and renames of such files are made durable by syncs.
+    ///
+    /// Needs Linux 5.17 or later, and ext4, or xfs without a realtime device; anywhere else the store does not open. The log is
+    /// written through an io_uring of its own with [`Engine::Uring`](crate::Engine::Uring) and, where io_uring works, with
+    /// [`Engine::Auto`](crate::Engine::Auto). `docs/intent-log.md` describes it.
     IntentLog,
     /// Uses [`IntentLog`](Barrier::IntentLog) where it holds, else [`Auto`](Barrier::Auto).
     IntentLogOrAuto,

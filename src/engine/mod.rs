@@ -50,6 +50,7 @@ pub(crate) use select::{Selected, select};
 #[non_exhaustive]
 pub enum Engine {
     /// The engine that measured fastest: [`Portable`](Engine::Portable), or [`Uring`](Engine::Uring) if `portable` is not compiled in.
+    /// An intent log is written through a ring where io_uring works.
     /// [`EngineInfo::reason`] says why.
     #[default]
     Auto,

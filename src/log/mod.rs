@@ -1,8 +1,8 @@
 //! The intent log: one file in which a commit becomes durable with a single device write.
 //!
-//! [`layout`], [`superblock`], [`record`] and [`scan`] are the format, as `docs/log-format.md` describes it, without any I/O;
-//! [`space`] says where the next record goes. [`storage`] is the file, and [`open`] and [`writer`] are the log in use. May use
-//! [`crate::fs`] and what is below it. [`crate::commit`] writes records, and [`crate::store`] recovers from them.
+//! [`layout`], [`superblock`], [`record`] and [`scan`] are the format, without any I/O but reading; [`space`] says where the next
+//! record goes. [`mod@file`] is the file behind [`storage`]. [`superblocks`] and [`writer`] change the log. May use [`crate::engine`],
+//! [`crate::fs`] and what is below them. [`crate::commit`] writes records, and [`crate::store`] recovers from them.
 
 mod bytes;
 pub(crate) mod file;

@@ -190,4 +190,11 @@ fn the_tests_named_in_architecture_exist() {
         }
     }
     assert!(rows > 15 && named >= rows, "{named} tests for {rows} invariants");
+
+    // So does every rule of the intent log.
+    let text = fs::read_to_string(root().join("docs/intent-log.md")).unwrap();
+    let (_, rules) = text.split_once("## The rules").unwrap();
+    for name in rules.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains('/')) {
+        assert!(code.contains(&format!("\n{name}()")), "docs/intent-log.md names {name}, which is gone");
+    }
 }
