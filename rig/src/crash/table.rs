@@ -11,14 +11,14 @@ pub fn of_promises(results: &[(Cell, Tally)]) -> String {
     table("operation | engine | barrier", 3, results, row)
 }
 
-/// One row for each wrong protocol and operation.
+/// One row for each wrong protocol, operation, engine and barrier.
 pub fn of_gate(results: &[(Cell, Tally)]) -> String {
     let row = |cell: &Cell| {
         let wrong =
             cell.mutant.map_or_else(|| format!("strict, mounted {}", cell.options), |mutant| mutant.to_string());
-        format!("{wrong} | {} | {}", cell.operation, cell.engine_name())
+        format!("{wrong} | {} | {} | {}", cell.operation, cell.engine_name(), cell.barrier)
     };
-    table("wrong protocol | operation | engine", 3, results, row)
+    table("wrong protocol | operation | engine | barrier", 4, results, row)
 }
 
 fn table(head: &str, columns: usize, results: &[(Cell, Tally)], row: impl Fn(&Cell) -> String) -> String {

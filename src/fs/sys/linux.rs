@@ -11,7 +11,7 @@ use nix::libc;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs};
 use nix::sys::utsname::uname;
 use nix::unistd::fsync;
-use rustix::fs::{RenameFlags, renameat_with};
+use rustix::fs::{RenameFlags, ioctl_getflags, renameat_with};
 
 pub(crate) use super::journal::no_journal;
 use super::{journal, range, walk};
@@ -133,10 +133,19 @@ fn release() -> (String, (u32, u32)) {
     (release, version)
 }
 
+/// `FS_CASEFOLD_FL` of `linux/fs.h`: names in the directory that differ in case only are the same.
+const CASEFOLD: u32 = 0x4000_0000;
+
 /// The reason why no intent log holds in a store on the filesystem of `dir`; `None` if one does.
 pub(crate) fn no_intent_log(dir: impl AsFd) -> Option<String> {
     if let Some(why) = no_syncfs(&dir) {
         return Some(why);
+    }
+    // Two keys that differ only in case would be one file, and the log would hold both.
+    if ioctl_getflags(&dir).is_ok_and(|flags| flags.bits() & CASEFOLD != 0) {
+        return Some(
+            "this directory folds case, and an intent log needs names that differ in case to be different files".into(),
+        );
     }
     // btrfs writes a block of the log to a new place each time, which costs two flushes; tmpfs loses it.
     let allowed = fstatfs(&dir).is_ok_and(|stat| [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC].contains(&stat.filesystem_type()));
