@@ -4,13 +4,15 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use super::core::Core;
 use super::in_flight::Start;
 use super::intent::IntentLog;
 use super::{ChangeGroups, restore, trace};
 use crate::error::{Error, Result, Step};
 use crate::lock;
-use crate::log::record::Record;
+use crate::log::record::{self, Record};
 use crate::protocol::{Call, Phase, Plan, Verdict};
 
 /// The longest time between a change and the checkpoint that covers it.
@@ -91,10 +93,14 @@ fn finish(core: &Core, log: &IntentLog, through: u64) -> Result<()> {
     Ok(())
 }
 
-/// Writes the last change of every live key again, from the log into a new file.
+/// Writes the last change of every live key again, from the log into a new file. A delete cannot be made again: if the kernel has
+/// lost it, the name is gone in memory only, and no later sync says so. Then this fails, and the next open decides.
 fn rewrite(core: &Arc<Core>, log: &IntentLog) -> Result<()> {
     let fail = |errno| Error::from_errno(errno, Step::ReadLog, core.dirs.root().path());
     let records: Vec<Record> = log.log.records().map_err(fail)?;
+    if restore::last_changes(&records).iter().any(|(_, entry)| entry.change == record::Change::Delete) {
+        return Err(Error::from_errno(Errno::EIO, Step::SyncFilesystem, core.dirs.root().path()));
+    }
     let read = |record: &Record, value: Range<usize>| log.log.value(record, value);
     let strictly = |changes: ChangeGroups| {
         changes.groups.into_iter().flatten().map(|change| Start::strictly(core, change)).collect()

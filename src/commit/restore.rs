@@ -81,7 +81,7 @@ fn change(
 }
 
 /// The last change of each key, in the order of the log.
-fn last_changes(records: &[Record]) -> Vec<(&Record, &Entry<Range<usize>>)> {
+pub(super) fn last_changes(records: &[Record]) -> Vec<(&Record, &Entry<Range<usize>>)> {
     let changes = || records.iter().flat_map(|record| record.entries.iter().map(move |entry| (record, entry)));
     let last: HashMap<&str, usize> = changes().enumerate().map(|(at, (_, entry))| (&*entry.key, at)).collect();
     changes().enumerate().filter(|(at, (_, entry))| last[&*entry.key] == *at).map(|(_, change)| change).collect()

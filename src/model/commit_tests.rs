@@ -1,4 +1,5 @@
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,9 +22,9 @@ use crate::protocol::{Existing, Version};
 const KINDS: [BarrierKind; 3] = [BarrierKind::PerFile, BarrierKind::Filesystem, BarrierKind::Journal];
 
 /// A committer on the model; in the directories `a` and `b`, `k0` and `k1` are there, `k7` is not.
-struct Rig {
-    model: Arc<Model>,
-    committer: Committer,
+pub(super) struct Rig {
+    pub(super) model: Arc<Model>,
+    pub(super) committer: Committer,
     _at: tempfile::TempDir,
 }
 
@@ -33,7 +34,7 @@ pub(super) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-fn rig(filesystem: Filesystem, kind: BarrierKind, fault: Fault, mutant: Option<Mutant>) -> Rig {
+pub(super) fn rig(filesystem: Filesystem, kind: BarrierKind, fault: Fault, mutant: Option<Mutant>) -> Rig {
     let at = scratch();
     let mut disk = Disk::new(filesystem);
     for (dir, id) in [("a", 0), ("b", 1)] {
@@ -42,6 +43,7 @@ fn rig(filesystem: Filesystem, kind: BarrierKind, fault: Fault, mutant: Option<M
             let path = at.path().join(dir).join(format!("k{key}"));
             let bytes = [b'0' + id, b'0' + key];
             fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(Content::EMPTY.mode)).unwrap();
             let version = Some(Version::of(&stat(&path).unwrap()));
             disk = disk.with(Place::key(id, key), id * 2 + key, Content { version, ..Content::of(&bytes) });
         }
@@ -54,13 +56,13 @@ fn rig(filesystem: Filesystem, kind: BarrierKind, fault: Fault, mutant: Option<M
     Rig { model, committer, _at: at }
 }
 
-fn sound() -> Fault {
+pub(super) fn sound() -> Fault {
     Box::new(|_, _| None)
 }
 
 /// A change and its effect.
 #[derive(Clone, Copy, Debug)]
-enum Do {
+pub(super) enum Do {
     Put(&'static str, u8),
     Create(&'static str, u8),
     Delete(&'static str),
@@ -72,7 +74,7 @@ fn place(key: &str) -> Place {
     Place::key(u8::from(dir == "b"), name.parse().unwrap())
 }
 
-fn bytes(id: u8) -> [u8; 2] {
+pub(super) fn bytes(id: u8) -> [u8; 2] {
     [b'a' + id, b'A' + id]
 }
 
@@ -108,7 +110,7 @@ fn standing(answer: &ChangeResult) -> Standing {
 
 impl Rig {
     /// One batch, in groups.
-    fn commit(&self, groups: &[&[Do]]) -> Vec<Standing> {
+    pub(super) fn commit(&self, groups: &[&[Do]]) -> Vec<Standing> {
         let effects =
             groups.iter().enumerate().flat_map(|(group, all)| all.iter().map(move |one| (group, one.effect())));
         let operations = self.model.begin(effects);
@@ -117,7 +119,7 @@ impl Rig {
     }
 
     /// A single change: solo if possible, else in a batch.
-    fn make(&self, one: Do) -> Vec<Standing> {
+    pub(super) fn make(&self, one: Do) -> Vec<Standing> {
         let operations = self.model.begin([(0, one.effect())]);
         self.told(&operations, &[self.committer.make(one.change())])
     }
@@ -164,7 +166,7 @@ fn batches_by_every_barrier() {
     tell("batches", count, begin);
 }
 
-fn tell(what: &str, count: usize, begin: Instant) {
+pub(super) fn tell(what: &str, count: usize, begin: Instant) {
     let rate = count as f64 / begin.elapsed().as_secs_f64();
     let line = format!("{what}: {count} crash states, {rate:.0} a second\n");
     let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
@@ -219,7 +221,7 @@ fn changes_by_a_caller_who_is_alone() {
 }
 
 /// Writes a file through a guard and commits it.
-fn guard(rig: &Rig, key: &'static str, id: u8, options: PutOptions) {
+pub(super) fn guard(rig: &Rig, key: &'static str, id: u8, options: PutOptions) {
     let core = rig.committer.core();
     let dir = core.find(&Key::parse(key).unwrap()).unwrap();
     let temp = crate::fs::temp::name(Maker::Store, c"", 1);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nix::errno::Errno;
 
 pub(super) use super::content::{BLOCKS, Content, Name, Place};
-use crate::protocol::{Call, Existing};
+use crate::protocol::{Call, Condition, Existing};
 
 pub(super) type FileId = u8;
 pub(super) type DirId = u8;
@@ -202,10 +202,35 @@ impl Disk {
             Call::SyncDir => self.sync_dir(operands.to.dir),
             Call::SyncSourceDir => self.sync_dir(operands.source.ok_or(Errno::EBADF)?.dir),
             Call::RemoveTemp => self.remove(temp)?,
-            // This disk has no intent log.
-            Call::Admit(_) | Call::SyncPresent | Call::LogFileRules | Call::LogChange => return Err(Errno::EOPNOTSUPP),
+            Call::Admit(condition) => self.admit(operands.to, *condition)?,
+            Call::SyncPresent => {
+                for place in [Some(operands.to), operands.source].into_iter().flatten() {
+                    self.file_at(place).into_iter().for_each(|file| self.sync_file(file));
+                    self.sync_dir(place.dir);
+                }
+            }
+            // A commit writes to its log by itself.
+            Call::LogFileRules | Call::LogChange => return Err(Errno::EOPNOTSUPP),
         }
         Ok(0)
+    }
+
+    fn admit(&self, place: Place, condition: Condition) -> Result<(), Errno> {
+        let found = self.file_at(place);
+        let version = found.and_then(|file| self.files[&file].now.version);
+        match condition {
+            Condition::Put(Existing::Match(expected)) | Condition::Delete(Some(expected))
+                if version != Some(expected) =>
+            {
+                Err(Errno::ESTALE)
+            }
+            Condition::Put(Existing::Refuse) if found.is_some() => Err(Errno::EEXIST),
+            Condition::Put(Existing::Replace) | Condition::Delete(None) if found == Some(INNER_FILE) => {
+                Err(Errno::EISDIR)
+            }
+            Condition::Delete(None) if found.is_none() => Err(Errno::ENOENT),
+            Condition::Put(_) | Condition::Delete(_) => Ok(()),
+        }
     }
 
     /// The damage of a call that fails.
@@ -225,7 +250,7 @@ impl Disk {
                 self.files.keys().copied().collect::<Vec<_>>().into_iter().for_each(|file| self.taint(file));
                 self.lose(|_| true);
             }
-            Call::SyncDir => self.lose_dir(operands.to.dir),
+            Call::SyncDir | Call::SyncPresent => self.lose_dir(operands.to.dir),
             Call::SyncSourceDir => self.lose_dir(operands.source.map_or(operands.to.dir, |source| source.dir)),
             _ => {}
         }

@@ -37,6 +37,8 @@ struct ModelState {
     files: Vec<(u64, FileId)>,
     /// Published contents, with the committer's versions.
     published: Vec<Content>,
+    /// What the intent log holds, in order.
+    logged: Vec<(Place, Option<Content>)>,
     calls: Vec<Call>,
     units: Vec<Unit>,
     progress: Progress,
@@ -53,6 +55,7 @@ impl Model {
             names: Vec::new(),
             files: Vec::new(),
             published: Vec::new(),
+            logged: Vec::new(),
             calls: Vec::new(),
             units: Vec::new(),
             progress: Progress::new(OPERATIONS_MAX),
@@ -82,6 +85,22 @@ impl Model {
             state.progress.standings[*op] = *standing;
         }
         state.note(format!("told {operations:?}: {standings:?}"));
+    }
+
+    /// The intent log has these live changes now: of a key, its content or its removal.
+    pub(super) fn set_logged(&self, what: &str, changes: impl IntoIterator<Item = (String, Option<Content>)>) {
+        let mut state = lock(&self.state);
+        state.logged = changes
+            .into_iter()
+            .map(|(key, content)| {
+                let (dir, name) = key.split_once('/').expect("the keys of the tests");
+                let name = Name::Key(name[1..].parse().expect("the keys of the tests"));
+                (Place { dir: DirId::from(dir == "b"), name }, content)
+            })
+            .collect();
+        let contents: Vec<Content> = state.logged.iter().filter_map(|(_, content)| *content).collect();
+        state.published.extend(contents);
+        state.note(what.to_owned());
     }
 
     /// Adds a file that was written through a guard.
@@ -152,6 +171,12 @@ impl Model {
                 if (call, &fate) == (&Call::REFUSE, &Fate::Failed(Errno::EINVAL)) {
                     return fate;
                 }
+                // The owner that the file has already is not set.
+                if let (Call::SetOwner(owner), Some(file)) = (call, &job.file)
+                    && fstat(file).is_ok_and(|stat| (stat.st_uid, stat.st_gid) == (owner.uid, owner.gid))
+                {
+                    return fate;
+                }
                 let modelled = state.disk.apply(call, &operands).map_or_else(Fate::Failed, Fate::Done);
                 assert_eq!(modelled, fate, "{call:?}: the model, and what the system does");
                 fate
@@ -168,7 +193,7 @@ impl Model {
 
 impl ModelState {
     fn note(&mut self, what: String) {
-        let moment = Moment::new(what, &self.disk, &self.progress);
+        let moment = Moment::new(what, &self.disk, &self.progress).with_log(&self.logged);
         self.moments.push(moment);
     }
 
@@ -207,7 +232,7 @@ fn inode(file: impl AsFd) -> u64 {
 
 fn is_sync(call: &Call) -> bool {
     let of_file = matches!(call, Call::StartSync | Call::WriteOut | Call::SyncRange | Call::SyncFile);
-    of_file || *call == Call::SyncFilesystem || call.is_dir_sync()
+    of_file || matches!(call, Call::SyncFilesystem | Call::SyncPresent) || call.is_dir_sync()
 }
 
 impl Interpreter for Model {

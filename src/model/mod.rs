@@ -29,6 +29,9 @@ mod emptied_tests;
 #[path = "interleave_tests.rs"]
 mod interleave_tests;
 #[cfg(test)]
+#[path = "log_tests.rs"]
+mod log_tests;
+#[cfg(test)]
 #[path = "mutant_tests.rs"]
 mod mutant_tests;
 #[cfg(test)]
