@@ -95,7 +95,7 @@ fn rewrite(core: &Core, log: &IntentLog) -> Result<()> {
     let fail = |errno| Error::from_errno(errno, Step::ReadLog, core.dirs.root().path());
     let records: Vec<Record> = log.log.records().map_err(fail)?;
     let read = |record: &Record, value: Range<usize>| log.log.value(record, value);
-    restore::all(core, &records, read, |_| ())
+    restore::all(core, &records, read, |_, _| ())
 }
 
 /// Lets nobody wait for a thread that has ended.

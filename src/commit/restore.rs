@@ -12,14 +12,17 @@ use crate::log::record::{Change, Entry, Put, Record};
 use crate::protocol::{Existing, Medium, Names, Phase, Plan, PutOptions, Version};
 
 /// Applies the last change of every key in `records`, in the order of the log. `read` returns bytes of a record; `progress` learns
-/// how many keys are done.
+/// how many keys are done, of how many.
 pub(super) fn all(
     core: &Core,
     records: &[Record],
     read: impl Fn(&Record, Range<usize>) -> nix::Result<Payload>,
-    progress: impl Fn(usize),
+    progress: impl Fn(usize, usize),
 ) -> Result<()> {
-    for (done, (record, entry)) in last_changes(records).into_iter().enumerate() {
+    let changes = last_changes(records);
+    let count = changes.len();
+    progress(0, count);
+    for (done, (record, entry)) in changes.into_iter().enumerate() {
         match &entry.change {
             Change::Put(put) => {
                 let bytes = read(record, put.value.clone()).map_err(|errno| failed(core, errno, entry))?;
@@ -28,13 +31,13 @@ pub(super) fn all(
             Change::Delete => delete(core, &entry.key)?,
             Change::FileRules => {}
         }
-        progress(done + 1);
+        progress(done + 1, count);
     }
     Ok(())
 }
 
 /// The last change of each key, in the order of the log.
-pub(super) fn last_changes(records: &[Record]) -> Vec<(&Record, &Entry<Range<usize>>)> {
+pub(crate) fn last_changes(records: &[Record]) -> Vec<(&Record, &Entry<Range<usize>>)> {
     let changes = || records.iter().flat_map(|record| record.entries.iter().map(move |entry| (record, entry)));
     let last: HashMap<&str, usize> = changes().enumerate().map(|(at, (_, entry))| (&*entry.key, at)).collect();
     changes().enumerate().filter(|(at, (_, entry))| last[&*entry.key] == *at).map(|(_, change)| change).collect()
