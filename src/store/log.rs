@@ -100,7 +100,7 @@ pub(super) fn refuse_unrecovered(own: &Dir) -> Result<()> {
         Ok(contents) if contents.superblock.state == State::Clean => Ok(()),
         Ok(contents) => {
             let changes: usize = contents.records.iter().map(|record| record.entries.len()).sum();
-            let detail = format!("{changes} changes in its intent log may be missing from its files");
+            let detail = format!("changes: {changes}");
             Err(Error::new(ErrorKind::RecoveryNeeded, Step::ReadLog, own.path_of(file::NAME)).with_detail(detail))
         }
         Err(fault) => Err(failed(own, &fault)),
