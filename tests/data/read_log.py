@@ -31,6 +31,9 @@ def superblock(slot):
     fields = dict(zip(names, struct.unpack_from("<QIIQQQQQQQ", slot, 56)))
     if block not in [2**n for n in range(12, 17)] or fields["state"] not in (1, 2, 3):
         return None
+    for offset, sequence in (("start_offset", "start"), ("end_offset", "end"))[: 2 if fields["state"] == 3 else 1]:
+        if not AREA <= fields[offset] <= length or fields[offset] % block or not 1 <= fields[sequence] <= 2**62:
+            return None
     return fields | {"block": block, "id": id, "inode": inode, "length": length}
 
 

@@ -59,6 +59,43 @@ fn interrupted(dir: &Path) -> Option<()> {
     Some(())
 }
 
+/// The line of the intent log in the report of `doctor`, and its state in JSON.
+fn doctor(dir: &Path) -> (String, Value) {
+    let text = ok(dir, &["doctor", "s"]);
+    // Long text is wrapped, and its further lines begin with blanks.
+    let log = text.lines().skip_while(|line| !line.starts_with("intent log"));
+    let log: Vec<&str> = log.take_while(|line| !line.starts_with("warnings")).map(str::trim).collect();
+    let json: Value = serde_json::from_str(&ok(dir, &["doctor", "s", "--json"])).unwrap();
+    (log.join(" ").trim_end().to_owned(), json["intent_log"].clone())
+}
+
+#[test]
+fn doctor_says_what_is_pending() {
+    let dir = dir();
+    let dir = dir.path();
+    let Some(()) = interrupted(dir) else { return };
+    let before = tree(&dir.join("s"));
+    let (line, json) = doctor(dir);
+    assert!(
+        line.ends_with("8 changes wait for recovery; open the store for writing, or run `ringbolt recover`"),
+        "{line}"
+    );
+    assert_eq!((&json["state"], &json["pending_changes"]), (&"pending".into(), &8.into()));
+    assert_eq!(tree(&dir.join("s")), before);
+    let store = logged(&dir.join("s"));
+    let (line, json) = doctor(dir);
+    assert!(line.ends_with("in use: a writer has the store open") && json["state"] == "in use", "{line}");
+    store.close().unwrap();
+    let (line, json) = doctor(dir);
+    assert!(line.ends_with("clean: no change waits for recovery") && json["state"] == "clean", "{line}");
+    fs::write(dir.join("s/.ringbolt/log"), "short").unwrap();
+    let (line, json) = doctor(dir);
+    assert!(line.contains("damaged: the intent log ") && json["state"] == "damaged", "{line}");
+    fs::remove_dir_all(dir.join("s")).unwrap();
+    Store::create(dir.join("s")).unwrap().close().unwrap();
+    assert_eq!(doctor(dir), (String::new(), Value::Null));
+}
+
 /// Every file below a directory, with its content, mode and time.
 fn tree(dir: &Path) -> Vec<(String, Vec<u8>, u32, i64, i64)> {
     let mut found = Vec::new();

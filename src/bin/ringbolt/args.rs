@@ -210,7 +210,8 @@ pub(crate) struct RecoverArgs {
 /// Show the storage beneath DIR and what it means for durability.
 ///
 /// Shows the kernel and its io_uring support, the filesystem and its mount options, the devices down to the disk, whether
-/// directories can be synced, the engine and the barriers that a store would use, and warnings with advice. Writes nothing.
+/// directories can be synced, the engine and the barriers that a store would use, whether changes in the intent log of a store
+/// wait for recovery, and warnings with advice. Writes nothing.
 ///
 /// The exit status is 0 if a store can be kept in DIR, even with warnings, and 1 if not.
 #[derive(Debug, clap::Args)]
