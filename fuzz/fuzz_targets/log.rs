@@ -115,7 +115,9 @@ fn taken(log: &LogReader, image: &[u8]) {
             match (change.kind(), value) {
                 (LogChangeKind::Put(put), Some(value)) => {
                     assert_eq!(put.len, value.len() as u64);
-                    assert!(value.is_empty() || image[begin..end].windows(value.len()).any(|bytes| bytes == value));
+                    // A value follows its key.
+                    let both = [change.key().as_bytes(), &value].concat();
+                    assert!(image[begin..end].windows(both.len()).any(|bytes| bytes == both), "{change:?}");
                 }
                 (LogChangeKind::Put(_), None) => panic!("a put without a value: {change:?}"),
                 (_, value) => assert!(value.is_none(), "{change:?}"),
