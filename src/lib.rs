@@ -121,7 +121,10 @@ pub use measure::{bench, environment};
 pub use protocol::options::PutOptions;
 pub use protocol::version::{ParseVersionError, Version};
 pub use store::batch::{Batch, Committed};
-pub use store::{Entries, Entry, List, ListOptions, Metadata, Reader, Store, StoreBuilder, StoreFile};
+pub use store::{
+    Entries, Entry, List, ListOptions, LogChange, LogChangeKind, LogPut, LogReader, LogRecord, LogState, LogSuperblock,
+    Metadata, Reader, Store, StoreBuilder, StoreFile,
+};
 
 /// Locks a mutex, even if a thread panicked while it held the lock: no critical section of this crate leaves its data half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

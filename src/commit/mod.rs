@@ -36,6 +36,7 @@ pub(crate) use self::core::{Core, Setup};
 use self::in_flight::Start;
 use self::intent::IntentLog;
 use self::queue::Submission;
+pub(crate) use self::restore::last_changes;
 use self::stats::{Part, QueueStats, Stats};
 pub(crate) use self::versions::Versions;
 use crate::engine::Payload;
@@ -88,13 +89,15 @@ impl Committer {
         &self.core
     }
 
-    /// Applies the changes of a log to the files, durably. `read` returns bytes of a record.
+    /// Applies the changes of a log to the files, durably. `read` returns bytes of a record; `progress` learns how many keys are done,
+    /// of how many.
     pub(crate) fn restore(
         &self,
         records: &[Record],
         read: impl Fn(&Record, Range<usize>) -> nix::Result<Payload>,
+        progress: impl Fn(usize, usize),
     ) -> Result<()> {
-        let restored = restore::all(&self.core, records, read, |changes| self.commit(changes), |_, _| ());
+        let restored = restore::all(&self.core, records, read, |changes| self.commit(changes), progress);
         // No caller has made these changes.
         self.core.recorder.reset();
         self.core.auto().reset_counts();

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::core::Core;
 use super::waves::{Member, waves};
 use super::{Action, Change, ChangeGroups, ChangeResult};
 use crate::engine::Payload;
 use crate::error::{Error, Result, Step};
-use crate::fs::Key;
+use crate::fs::{Dir, Key};
 use crate::log::record::{self, Entry, Record};
 use crate::protocol::{Existing, PutOptions, Version};
 
@@ -25,35 +26,41 @@ pub(super) fn all(
     progress: impl Fn(usize, usize),
 ) -> Result<()> {
     let changes = last_changes(records);
+    progress(0, changes.len());
     let members = changes.iter().map(|(_, entry)| {
         let keys = [Some(entry.key.as_str()), None];
         Some(Member { keys, group: 0, bytes: value_len(entry), is_logged: true })
     });
     let mut rest = &changes[..];
+    let mut gone: Vec<String> = Vec::new();
     for size in waves(members, BYTES_MAX) {
         let (wave, behind) = rest.split_at(size);
         rest = behind;
         let made = wave.iter().map(|(record, entry)| change(core, record, entry, &read)).collect::<Result<Vec<_>>>()?;
         let made: Vec<Change> = made.into_iter().flatten().collect();
         if !made.is_empty() {
-            let deletes: Vec<bool> = made.iter().map(|change| matches!(change.action, Action::Delete { .. })).collect();
-            for (result, is_delete) in commit(ChangeGroups::of(vec![made])).into_iter().zip(deletes) {
-                match result {
+            let deletes: Vec<Option<String>> = made.iter().map(deleted).collect();
+            for (result, deleted) in commit(ChangeGroups::of(vec![made])).into_iter().zip(deletes) {
+                match (result, deleted) {
                     // The file is gone, or its name is a directory, which holds later keys.
-                    Err(error) if is_delete && (error.is_not_found() || error.is_a_directory()) => {}
-                    result => _ = result?,
+                    (Err(error), Some(key)) if error.is_not_found() || error.is_a_directory() => gone.push(key),
+                    (result, _) => _ = result?,
                 }
             }
         }
         progress(changes.len() - rest.len(), changes.len());
     }
-    // A file that was gone already may be gone in memory only.
-    for (_, entry) in changes.iter().filter(|(_, entry)| entry.change == record::Change::Delete) {
-        if let Ok(dir) = core.find(&Key::parse(&entry.key)?) {
-            dir.sync()?;
-        }
-    }
-    Ok(())
+    // What was gone already may be gone in memory only.
+    let dirs: HashMap<*const Dir, Arc<Dir>> = gone
+        .iter()
+        .filter_map(|key| core.find(&Key::parse(key).ok()?).ok())
+        .map(|dir| (Arc::as_ptr(&dir), dir))
+        .collect();
+    dirs.values().try_for_each(|dir| dir.sync())
+}
+
+fn deleted(change: &Change) -> Option<String> {
+    matches!(change.action, Action::Delete { .. }).then(|| change.key.as_ref().ok().cloned())?
 }
 
 fn value_len(entry: &Entry<Range<usize>>) -> u64 {
@@ -81,7 +88,7 @@ fn change(
 }
 
 /// The last change of each key, in the order of the log.
-pub(super) fn last_changes(records: &[Record]) -> Vec<(&Record, &Entry<Range<usize>>)> {
+pub(crate) fn last_changes(records: &[Record]) -> Vec<(&Record, &Entry<Range<usize>>)> {
     let changes = || records.iter().flat_map(|record| record.entries.iter().map(move |entry| (record, entry)));
     let last: HashMap<&str, usize> = changes().enumerate().map(|(at, (_, entry))| (&*entry.key, at)).collect();
     changes().enumerate().filter(|(at, (_, entry))| last[&*entry.key] == *at).map(|(_, change)| change).collect()

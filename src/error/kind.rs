@@ -98,8 +98,6 @@ impl ErrorKind {
             ErrorKind::EngineLost => {
                 "the engine or the committing thread ended after a kernel error or a panic; reopen the store"
             }
-            ErrorKind::DamagedLog => "the intent log cannot be used",
-            ErrorKind::RecoveryNeeded => "open the store for writing first, to recover it",
             ErrorKind::NotAFile => "not a regular file",
             ErrorKind::Symlink => "a symbolic link stands in the way, and is not followed",
             ErrorKind::UnsupportedFilesystem => {

@@ -225,6 +225,14 @@ impl fmt::Display for Inner {
                      adopt it"
                 );
             }
+            ErrorKind::RecoveryNeeded => {
+                return write!(
+                    f,
+                    "the intent log {path:?} holds changes that may be missing from the files ({detail}); open the store for \
+                     writing, or run `ringbolt recover`"
+                );
+            }
+            ErrorKind::DamagedLog => return write!(f, "the intent log {path:?} cannot be used: {detail}"),
             ErrorKind::UnsupportedBarrier => return write!(f, "{detail} ({path:?})"),
             ErrorKind::VersionMismatch => return write!(f, "{path:?} does not have the expected version"),
             ErrorKind::NotAttempted => {

@@ -17,6 +17,7 @@ macro_rules! predicates {
 
 predicates! {
     is_already_exists: AlreadyExists,
+    is_damaged_log: DamagedLog,
     is_directory_not_empty: DirectoryNotEmpty,
     is_directory_removed: DirectoryRemoved,
     is_engine_lost: EngineLost,
@@ -35,6 +36,7 @@ predicates! {
     is_permission_denied: PermissionDenied,
     is_poisoned: Poisoned,
     is_read_only: ReadOnly,
+    is_recovery_needed: RecoveryNeeded,
     is_storage_full: StorageFull,
     is_symlink: Symlink,
     is_too_many_open_files: TooManyOpenFiles,

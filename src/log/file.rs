@@ -47,6 +47,15 @@ pub(crate) struct LogFile {
     kind: EngineKind,
 }
 
+/// What [`LogFile::peek`] finds.
+#[derive(Debug)]
+pub(crate) enum Peek {
+    Missing,
+    /// A writer has the log open.
+    InUse,
+    Open(LogFile),
+}
+
 impl LogFile {
     /// Opens the log in the store's own directory; `None` if there is none.
     pub(crate) fn open(own: &Dir) -> Result<Option<LogFile>> {
@@ -57,18 +66,18 @@ impl LogFile {
         }
     }
 
-    /// Opens the log for reading, if no writer has it open: `None` if one has, or if there is no log. Holds no writer up for long.
-    pub(crate) fn peek(own: &Dir) -> Result<Option<LogFile>> {
+    /// Opens the log for reading, unless a writer has it open. While the file is open, a writer waits for it.
+    pub(crate) fn peek(own: &Dir) -> Result<Peek> {
         let fail = |errno| Error::from_errno(errno, Step::OpenLog, own.path_of(NAME));
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = match sys::open_direct(own.fd(), NAME, flags, Mode::empty()) {
             Ok(file) => file,
-            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ENOENT) => return Ok(Peek::Missing),
             Err(errno) => return Err(fail(errno)),
         };
         match flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => LogFile::of(file, own).map(Some),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Ok(()) => LogFile::of(file, own).map(Peek::Open),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Peek::InUse),
             Err(errno) => Err(fail(Errno::from_raw(errno.raw_os_error()))),
         }
     }

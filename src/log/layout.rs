@@ -18,6 +18,9 @@ const RECORD_MIN: u64 = 16 << 10;
 /// The longest log file, in bytes: the length of a record fits into 32 bits.
 pub(crate) const LEN_MAX: u64 = 16 << 30;
 
+/// The sequence numbers that a superblock may name. No log comes to the last of them.
+const SEQUENCES: std::ops::RangeInclusive<u64> = 1..=1 << 62;
+
 /// The block size and the length of a log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -43,6 +46,12 @@ impl Layout {
             && (LEN_MIN..=LEN_MAX).contains(&len)
             && len.is_multiple_of(block.into());
         Some(Layout { block, len }).filter(|layout| valid && layout.record_max() >= RECORD_MIN)
+    }
+
+    /// Whether a record can begin at this position, or the next one after a full area has it.
+    pub(crate) fn allows(self, position: Position) -> bool {
+        let Position { offset, sequence } = position;
+        (AREA..=self.len).contains(&offset) && offset.is_multiple_of(self.block.into()) && SEQUENCES.contains(&sequence)
     }
 
     /// The length of the longest record: an eighth of the area, so that a checkpoint can free room for the next while the log

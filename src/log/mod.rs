@@ -6,6 +6,7 @@
 
 mod bytes;
 pub(crate) mod file;
+pub(crate) mod image;
 pub(crate) mod layout;
 #[cfg(test)]
 pub(crate) mod memory;

@@ -127,14 +127,19 @@ pub(crate) fn encode(layout: Layout, header: &Header, entries: &[Entry<Payload>]
     buffer
 }
 
-/// The lengths of the record that this block may begin. Its checksum is not checked.
-pub(crate) fn lengths(layout: Layout, block: &[u8]) -> Option<Lengths> {
+/// The lengths of the record that this block may begin, of a log with this id, at this offset. Its checksum is not checked. What a
+/// value has within it is no record of this log: its writer cannot know the id. So nobody can make a scan read much for nothing.
+pub(crate) fn lengths(layout: Layout, id: LogId, offset: u64, block: &[u8]) -> Option<Lengths> {
     let mut fields = Fields(block);
     if fields.array() != Some(MAGIC) {
         return None;
     }
     let _sum = fields.u64()?;
     let (body, padded) = (fields.u32()?, fields.u32()?);
+    let (found_id, _epoch, found) = (fields.array()?, fields.u64()?, position(&mut fields)?);
+    if found_id != id || found.offset != offset {
+        return None;
+    }
     let fits = body as usize >= HEADER && u64::from(padded) == layout.padded(body.into());
     (fits && u64::from(padded) <= layout.record_max())
         .then_some(Lengths { body: body as usize, padded: padded as usize })
@@ -142,7 +147,7 @@ pub(crate) fn lengths(layout: Layout, block: &[u8]) -> Option<Lengths> {
 
 /// Decodes a record. `None` if it is not one, was torn, or is damaged: of a log with this id, at this offset.
 pub(crate) fn decode(layout: Layout, id: LogId, offset: u64, bytes: &[u8]) -> Option<Record> {
-    let Lengths { body, padded } = lengths(layout, bytes)?;
+    let Lengths { body, padded } = lengths(layout, id, offset, bytes)?;
     let bytes = bytes.get(..body)?;
     let mut fields = Fields(bytes);
     let _magic = fields.u64()?;
@@ -158,10 +163,6 @@ pub(crate) fn decode(layout: Layout, id: LogId, offset: u64, bytes: &[u8]) -> Op
         durable: fields.u64()?,
         version_floor: fields.u64()?,
     };
-    // A copy of a record at another place, or of another log, is none.
-    if header.id != id || header.position.offset != offset {
-        return None;
-    }
     let (count, _zero) = (fields.u32()?, fields.u32()?);
     let entries = (0..count).map(|_| entry(&mut fields, body)).collect::<Option<_>>()?;
     fields.0.is_empty().then_some(Record { header, len: padded as u64, entries })
@@ -269,7 +270,7 @@ mod tests {
             });
             prop_assert_eq!(contents(&record, &buffer), written.collect::<Vec<_>>());
 
-            let Lengths { body, .. } = lengths(layout(), &buffer).unwrap();
+            let Lengths { body, .. } = lengths(layout(), ID, offset, &buffer).unwrap();
             let mut bad = buffer.to_vec();
             let at = at.index(body);
             bad[at] ^= 1;
@@ -289,6 +290,9 @@ mod tests {
         let buffer = encode(layout(), &header(), &[]);
         let offset = header().position.offset;
         assert!(decode(layout(), ID, offset, &buffer).is_some());
+        assert!(lengths(layout(), ID, offset, &buffer).is_some());
+        assert_eq!(lengths(layout(), ID, offset + 4096, &buffer), None);
+        assert_eq!(lengths(layout(), [8; 16], offset, &buffer), None);
         assert_eq!(decode(layout(), ID, offset + 4096, &buffer), None);
         assert_eq!(decode(layout(), [8; 16], offset, &buffer), None);
         assert_eq!(decode(layout(), ID, offset, &buffer[..HEADER - 1]), None);

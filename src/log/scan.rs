@@ -83,16 +83,22 @@ pub(crate) fn scan(storage: &dyn Storage) -> Result<Contents, Fault> {
 /// The record at this position. EIO if it is not there any more.
 pub(crate) fn record_at(storage: &dyn Storage, layout: Layout, id: LogId, position: Position) -> nix::Result<Record> {
     let block = storage.read(position.offset, layout.block as usize)?;
-    let lengths = record::lengths(layout, &block).ok_or(Errno::EIO)?;
+    let lengths = record::lengths(layout, id, position.offset, &block).ok_or(Errno::EIO)?;
     let bytes = storage.read(position.offset, lengths.padded)?;
     let record = record::decode(layout, id, position.offset, &bytes);
     record.filter(|record| record.header.position == position).ok_or(Errno::EIO)
 }
 
-/// Bytes of a record, which has been checked.
+/// Bytes of a record, which has been checked. Reads only the blocks that hold them: a record may have thousands of values.
 pub(crate) fn value(storage: &dyn Storage, record: &Record, value: Range<usize>) -> nix::Result<Payload> {
-    let bytes = storage.read(record.header.position.offset, record.len as usize)?;
-    Ok(Bytes::copy_from_slice(bytes.get(value).ok_or(Errno::EIO)?).into())
+    // Whole blocks, whatever their length is: a record has whole blocks.
+    let most = *BLOCKS.end() as usize;
+    let begin = value.start - value.start % most;
+    let end = value.end.next_multiple_of(most).min(record.len as usize);
+    let len = end.checked_sub(begin).ok_or(Errno::EIO)?;
+    let bytes = storage.read(record.header.position.offset + begin as u64, len)?;
+    let found = bytes.get(value.start - begin..value.end - begin).ok_or(Errno::EIO)?;
+    Ok(Bytes::copy_from_slice(found).into())
 }
 
 /// The valid superblock of the greatest generation.
@@ -152,7 +158,7 @@ impl Reader<'_> {
     fn record(&mut self, offset: u64) -> Result<Option<Record>, Fault> {
         let (layout, id) = (self.layout(), self.superblock.id);
         let Some(block) = self.bytes(offset, layout.block as usize)? else { return Ok(None) };
-        let Some(lengths) = record::lengths(layout, block) else { return Ok(None) };
+        let Some(lengths) = record::lengths(layout, id, offset, block) else { return Ok(None) };
         let Some(bytes) = self.bytes(offset, lengths.padded)? else { return Ok(None) };
         Ok(record::decode(layout, id, offset, bytes))
     }

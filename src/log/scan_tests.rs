@@ -273,3 +273,27 @@ fn after_a_failed_write_nothing_more_is_written() {
         assert!(found == [2] || (blocks == 2 && found == [2, 3]), "{found:?}");
     }
 }
+
+/// Each value is read from the blocks that hold it, wherever it is in its record.
+#[test]
+fn every_value_of_a_long_record_is_read() {
+    let disk = fresh();
+    let log = begin(&disk, 9).unwrap();
+    let value = |n: usize| vec![n as u8 + 1; n * 977 % 9000];
+    let entries: Vec<Entry<Payload>> = (0..20)
+        .map(|n| {
+            let owner = Owner { uid: 0, gid: 0 };
+            let put = Put { version: 1, mode: 0o600, owner, value: Bytes::from(value(n)).into() };
+            Entry { key: n.to_string(), change: Change::Put(put) }
+        })
+        .collect();
+    log.append(&entries, Version::from_nanos(1)).unwrap();
+    let contents = scan(&disk).unwrap();
+    let record = contents.records.last().unwrap();
+    assert!(record.len > 64 << 10, "{}", record.len);
+    for (n, entry) in record.entries.iter().enumerate() {
+        let Change::Put(put) = &entry.change else { panic!("{entry:?}") };
+        let found = super::scan::value(&disk, record, put.value.clone()).unwrap();
+        assert_eq!(found.chunks().concat(), value(n), "{n}");
+    }
+}

@@ -112,9 +112,10 @@ fn decode(fields: &mut Fields<'_>) -> Option<Superblock> {
     let state = match state {
         1 => State::Clean,
         2 => State::Running,
-        3 => State::Recovering { end },
+        3 if layout.allows(end) => State::Recovering { end },
         _ => return None,
     };
+    layout.allows(start).then_some(())?;
     Some(Superblock { layout, id, inode, generation, state, epoch, first, start, version_floor: fields.u64()? })
 }
 
@@ -156,6 +157,23 @@ mod tests {
         }
         assert_eq!(Slot::decode(&good[..LEN - 1]), Slot::Invalid);
         assert_eq!(Slot::decode(&[0; LEN]), Slot::Invalid);
+    }
+
+    #[test]
+    fn a_position_outside_the_area_makes_a_slot_invalid() {
+        let refused = |offset, sequence| {
+            let position = Position { offset, sequence };
+            let start = Superblock { start: position, ..superblock(State::Clean) };
+            let end = superblock(State::Recovering { end: position });
+            assert_eq!(Slot::decode(&start.encode()), Slot::Invalid, "{position:?}");
+            assert_eq!(Slot::decode(&end.encode()), Slot::Invalid, "{position:?}");
+        };
+        refused(0, 1);
+        refused((128 << 10) + 4096, 1);
+        refused((1 << 20) + 8192, 1);
+        refused(!8191, 1);
+        refused(128 << 10, 0);
+        refused(128 << 10, u64::MAX);
     }
 
     #[test]

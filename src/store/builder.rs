@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::replay::Replay;
 use super::{Store, open};
 use crate::commit::barrier::Barrier;
 use crate::commit::queue::Load;
@@ -37,6 +38,7 @@ pub struct StoreBuilder {
     pub(super) log_bytes: u64,
     pub(super) create_if_missing: bool,
     pub(super) adopt: bool,
+    pub(super) replay: Replay,
 }
 
 /// The place of the store.
@@ -62,6 +64,7 @@ impl StoreBuilder {
             log_bytes: LOG_BYTES,
             create_if_missing: false,
             adopt: false,
+            replay: Replay::default(),
         }
     }
 
@@ -114,16 +117,31 @@ impl StoreBuilder {
         self
     }
 
+    /// Leaves the changes of a key in the intent log out of the recovery, for a key whose changes cannot be applied. They are lost
+    /// once the store is open: the key then has the file that the interruption left, which may be the old one, the new one, a part of
+    /// it, or none. [`LogReader`](crate::LogReader) shows them. May be called several times, for several keys.
+    pub fn discard_pending(mut self, key: impl Into<String>) -> StoreBuilder {
+        self.replay.discard.insert(key.into());
+        self
+    }
+
+    /// Calls a function during the recovery of an intent log, before the first key and after each one: with the number of keys that
+    /// are done, and of all.
+    pub fn on_recovery(mut self, progress: impl Fn(usize, usize) + Send + Sync + 'static) -> StoreBuilder {
+        self.replay.progress = Some(Arc::new(progress));
+        self
+    }
+
     /// Opens the store for writing: takes the lock, proves that the filesystem can sync a directory, and, if the last writer was
-    /// interrupted, removes its temporary files and syncs every directory.
+    /// interrupted, removes its temporary files, syncs every directory, and brings the changes in its intent log into the files.
     ///
     /// # Errors
     ///
     /// [`NotAStore`](crate::ErrorKind::NotAStore), [`NotFound`](crate::ErrorKind::NotFound) if the directory does not exist,
     /// [`Locked`](crate::ErrorKind::Locked), [`UnsupportedFilesystem`](crate::ErrorKind::UnsupportedFilesystem),
     /// [`UnsupportedBarrier`](crate::ErrorKind::UnsupportedBarrier),
-    /// [`EngineUnavailable`](crate::ErrorKind::EngineUnavailable), [`UnknownFormat`](crate::ErrorKind::UnknownFormat), or the
-    /// directory cannot be opened or written. With [`create_if_missing`](StoreBuilder::create_if_missing) also as
+    /// [`EngineUnavailable`](crate::ErrorKind::EngineUnavailable), [`UnknownFormat`](crate::ErrorKind::UnknownFormat),
+    /// [`DamagedLog`](crate::ErrorKind::DamagedLog), or the directory cannot be opened or written. With [`create_if_missing`](StoreBuilder::create_if_missing) also as
     /// [`create`](StoreBuilder::create), except for a store that exists.
     pub fn open(self) -> Result<Store> {
         let wanted = if self.create_if_missing { open::Wanted::Either } else { open::Wanted::Existing };

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::format::{self, Format};
+use super::replay::Replay;
 use crate::commit::Committer;
 use crate::engine::Engine;
 use crate::engine::durable::durable_writer;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::Dir;
-use crate::log::file::{self, LogFile};
+use crate::log::file::{self, LogFile, Peek};
+use crate::log::record::Record;
 use crate::log::scan::{self, Contents, Fault};
 use crate::log::storage::Storage;
 use crate::log::superblock::State;
@@ -45,8 +47,8 @@ impl StoredLog {
     /// Applies what is live in the log to the files, durably. The log is clean afterwards.
     ///
     /// Whatever interrupts this, the next open does the same again: which records are live is fixed, durably, before the first file
-    /// changes.
-    pub(super) fn recover(&mut self, own: &Dir, committer: &Committer) -> Result<()> {
+    /// changes. What `replay` leaves out is lost when this returns, and not before.
+    pub(super) fn recover(&mut self, own: &Dir, committer: &Committer, replay: &Replay) -> Result<()> {
         let StoredLog { file, contents } = self;
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
         let mut superblocks = Superblocks::of(contents);
@@ -57,7 +59,9 @@ impl StoredLog {
             file.write(&bytes, last.header.position.offset).map_err(fail)?;
             let end = contents.head;
             superblocks.change(&*file, |superblock| superblock.state = State::Recovering { end }).map_err(fail)?;
-            committer.restore(&contents.records, |record, value| scan::value(&*file, record, value))?;
+            let records = replay.kept(&contents.records);
+            let read = |record: &Record, value| scan::value(&*file, record, value);
+            committer.restore(&records, read, |done, all| replay.report(done, all))?;
         }
         if contents.superblock.state != State::Clean {
             superblocks.clean(&*file, contents.head).map_err(fail)?;
@@ -96,25 +100,29 @@ impl StoredLog {
 /// What a reader in another process may believe of the files of a store whose format names a log: everything if a writer has it
 /// open or has closed it.
 pub(super) fn refuse_unrecovered(own: &Dir) -> Result<()> {
-    let Some(file) = LogFile::peek(own)? else { return Ok(()) };
+    let file = match LogFile::peek(own)? {
+        Peek::Open(file) => file,
+        Peek::InUse => return Ok(()),
+        Peek::Missing => return Err(unusable(own, "it is missing".into())),
+    };
     match scan::scan(&file) {
         Ok(contents) if contents.superblock.state == State::Clean => Ok(()),
         Ok(contents) => {
             let changes: usize = contents.records.iter().map(|record| record.entries.len()).sum();
-            let detail = format!("{changes} changes in its intent log may be missing from its files");
+            let detail = format!("changes: {changes}");
             Err(Error::new(ErrorKind::RecoveryNeeded, Step::ReadLog, own.path_of(file::NAME)).with_detail(detail))
         }
         Err(fault) => Err(failed(own, &fault)),
     }
 }
 
-fn failed(own: &Dir, fault: &Fault) -> Error {
+pub(super) fn failed(own: &Dir, fault: &Fault) -> Error {
     match fault {
         Fault::Io(errno) => Error::from_errno(*errno, Step::ReadLog, own.path_of(file::NAME)),
         fault => unusable(own, fault.to_string()),
     }
 }
 
-fn unusable(own: &Dir, why: String) -> Error {
+pub(super) fn unusable(own: &Dir, why: String) -> Error {
     Error::new(ErrorKind::DamagedLog, Step::ReadLog, own.path_of(file::NAME)).with_detail(why)
 }

@@ -33,7 +33,7 @@ pub(super) enum Wanted {
 
 pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     let begin = Instant::now();
-    let StoreBuilder { at, engine, barrier, queue, log_bytes, create_if_missing: _, adopt } = builder;
+    let StoreBuilder { at, engine, barrier, queue, log_bytes, create_if_missing: _, adopt, replay } = builder;
     let root = Arc::new(open_root(&at, wanted)?);
     let allowed = barrier.resolve(&root)?;
     let own = own_directory(&root, wanted, adopt)?;
@@ -68,7 +68,7 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     let setup = Setup { writer, dirs, versions, barrier: (barrier, allowed), limit: queue };
     let committer = Committer::new(setup);
     if let Some(log) = &mut log {
-        log.recover(own, &committer)?;
+        log.recover(own, &committer, &replay)?;
     }
     match is_logged {
         true => StoredLog::begin(log, own, log_bytes, engine, &committer)?,

@@ -309,7 +309,7 @@ impl FirstLine for Output {
 fn help_manual_and_completions_are_there() {
     let dir = dir();
     let dir = dir.path();
-    for command in ["put", "get", "ls", "rm", "cp", "doctor"] {
+    for command in ["put", "get", "ls", "rm", "cp", "log", "recover", "doctor"] {
         let help = ok(dir, &["help", command]);
         assert!(help.contains("Usage: ringbolt") && help.contains("DIR"), "{help}");
         assert!(ok(dir, &["man", command]).contains(&format!(".TH ringbolt-{command}")));

@@ -10,6 +10,8 @@ mod bench_ground;
 mod chart;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod cli_log;
 #[cfg(feature = "cli")]
 mod cli_read;
 #[cfg(feature = "cli")]

@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Cp(CpArgs),
     Bench(BenchArgs),
     Sidecar(SidecarArgs),
+    Log(LogArgs),
+    Recover(RecoverArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -166,10 +168,50 @@ pub(crate) struct CpArgs {
     pub(crate) writing: Writing,
 }
 
+/// Show the changes in the intent log of a store.
+///
+/// After a writer was interrupted, these changes are acknowledged, but may be missing from the files until the store is opened for
+/// writing or recovered. The first line describes the log. Each further line is a change, in the order of the log: the sequence
+/// number of its record, `put`, `delete` or `file-rules` (the file was made durable and changed without the log since), then length
+/// in bytes, mode, owner, version and key. On a terminal, control characters in keys are escaped.
+///
+/// Fails if a writer has the store open. Changes nothing, and prints no content unless --values is given.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogArgs {
+    /// The directory of the store
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// Print a JSON object with the superblock and the records
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the content of each put, too: short text as a quoted line, other content as its length; in base64 with --json
+    #[arg(long)]
+    pub(crate) values: bool,
+}
+
+/// Bring the changes in the intent log of a store into its files.
+///
+/// Opens the store for writing and closes it, as the next writer would. If that fails, for example because the disk is full, the
+/// changes stay in the log, and this can be run again.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecoverArgs {
+    /// The directory of the store
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// Instead, write the last content of each key in the log to a file below OUTDIR, which must be missing or empty; the
+    /// store stays as it is
+    #[arg(long, value_name = "OUTDIR", value_hint = ValueHint::DirPath, conflicts_with = "discard")]
+    pub(crate) export: Option<PathBuf>,
+    /// Give up the changes of this key, which then has whatever file the interruption left; may be given several times
+    #[arg(long, value_name = "KEY")]
+    pub(crate) discard: Vec<String>,
+}
+
 /// Show the storage beneath DIR and what it means for durability.
 ///
 /// Shows the kernel and its io_uring support, the filesystem and its mount options, the devices down to the disk, whether
-/// directories can be synced, the engine and the barriers that a store would use, and warnings with advice. Writes nothing.
+/// directories can be synced, the engine and the barriers that a store would use, whether changes in the intent log of a store
+/// wait for recovery, and warnings with advice. Writes nothing.
 ///
 /// The exit status is 0 if a store can be kept in DIR, even with warnings, and 1 if not.
 #[derive(Debug, clap::Args)]

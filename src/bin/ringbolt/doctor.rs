@@ -66,6 +66,9 @@ fn report(environment: &Environment) -> String {
     for refused in &environment.barriers_refused {
         page.entry("", refused);
     }
+    if let Some(log) = &environment.intent_log {
+        page.entry("intent log", &log.what);
+    }
     if environment.warnings.is_empty() {
         page.entry("warnings", "none");
     }

@@ -5,9 +5,11 @@ mod bench;
 mod cp;
 mod doctor;
 mod interrupt;
+mod log;
 mod problem;
 mod put;
 mod read;
+mod recover;
 mod rm;
 mod sidecar;
 
@@ -44,6 +46,8 @@ fn run(args: Args) -> Result<ExitCode, Problem> {
         Command::Cp(args) => return cp::run(&args),
         Command::Bench(args) => return bench::run(&args),
         Command::Sidecar(args) => return sidecar::run(&args),
+        Command::Log(args) => log::run(&args)?,
+        Command::Recover(args) => recover::run(&args)?,
         Command::Doctor(args) => doctor::run(&args)?,
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -16,6 +16,7 @@ mod filesystem;
 mod ground_linux;
 #[cfg(not(target_os = "linux"))]
 mod ground_other;
+mod intent_log;
 mod kinds;
 #[cfg(target_os = "linux")]
 mod mountinfo;
@@ -39,6 +40,7 @@ use crate::fs::sys;
 use ground_linux as ground;
 #[cfg(not(target_os = "linux"))]
 use ground_other as ground;
+pub use intent_log::IntentLog;
 
 /// The environment of a directory. `None` means unknown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,6 +76,8 @@ pub struct Environment {
     pub device: Vec<Device>,
     /// Whether the directory can be synced.
     pub directory_fsync: DirectoryFsync,
+    /// The intent log of the store in the directory, if there is one.
+    pub intent_log: Option<IntentLog>,
     /// Warnings, each with advice.
     pub warnings: Vec<Warning>,
 }
@@ -198,6 +202,7 @@ impl Environment {
                 environment.filesystem.kind = kinds::UNKNOWN.into();
             }
         }
+        environment.intent_log = intent_log::look(path);
         environment.obstacle = environment.find_obstacle();
         environment.warnings = warnings::of(&environment, incomplete.as_deref());
         environment
