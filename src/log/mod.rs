@@ -1,8 +1,9 @@
 //! The intent log: one file in which a commit becomes durable with a single device write.
 //!
 //! [`layout`], [`superblock`], [`record`] and [`scan`] are the format, as `docs/log-format.md` describes it, without any I/O;
-//! [`space`] says where the next record goes. [`storage`] is the file, and [`open`] and [`writer`] are the log in use. May use
-//! [`crate::fs`] and what is below it. [`crate::commit`] writes records, and [`crate::store`] recovers from them.
+//! [`space`] says where the next record goes. [`storage`] is where it is stored, [`mod@file`] the file that does
+//! that, and [`writer`] the log in use. May use [`crate::fs`] and what is below it. [`crate::commit`] writes records, and
+//! [`crate::store`] recovers from them.
 
 mod buffer;
 mod bytes;

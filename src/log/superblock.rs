@@ -171,7 +171,7 @@ mod tests {
         refused(0, 1);
         refused((128 << 10) + 4096, 1);
         refused((1 << 20) + 8192, 1);
-        refused(u64::MAX & !8191, 1);
+        refused(!8191, 1);
         refused(128 << 10, 0);
         refused(128 << 10, u64::MAX);
     }
