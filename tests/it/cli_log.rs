@@ -1,6 +1,7 @@
 //! `ringbolt log` and `ringbolt recover`, and the library beneath them: a log after its writer was interrupted.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::cli::{fails, ok, run};
 use crate::help::*;
+use crate::mounts::{disk, with_mounts};
 
 /// The key with control characters, and its value.
 const ODD: (&str, &str) = ("odd\n\u{1b}[2Jname", "line 1\nline 2\u{7}");
@@ -249,6 +251,29 @@ fn export_leaves_the_store_alone() {
     }
     fails(2, run(dir, &["recover", "s", "--export", "b", "--discard", "old"]));
     assert_eq!(tree(&dir.join("s")), before);
+}
+
+/// Nothing is lost on a disk without room for the files: the log keeps every change until there is, and can be exported.
+#[test]
+fn recover_waits_for_room_on_the_disk() {
+    with_mounts("recovery on a full disk", |dir| {
+        let Some(disk) = disk(dir, "mkfs.ext4 -q -F -m 0", "rw") else { return };
+        let Some(()) = interrupted(&disk) else { return };
+        for piece in [1 << 20, 1 << 10, 1] {
+            let mut file = fs::File::options().create(true).append(true).open(disk.join("filler")).unwrap();
+            while file.write_all(&vec![0; piece]).and_then(|()| file.sync_data()).is_ok() {}
+        }
+        let text = fails(1, run(&disk, &["recover", "s"]));
+        assert!(text.contains("No space left") && text.contains("the changes stay in the log"), "{text}");
+        let out = dir.join("out");
+        let text = ok(&disk, &["recover", "s", "--export", out.to_str().unwrap()]);
+        assert!(text.contains("files exported: 3 "), "{text}");
+        assert_eq!(fs::read(out.join("a/b")).unwrap(), b"second");
+        assert_eq!(LogReader::open(disk.join("s")).unwrap().unwrap().pending(), 8);
+        fs::remove_file(disk.join("filler")).unwrap();
+        assert!(ok(&disk, &["recover", "s"]).starts_with("changes recovered: 8; files written: 3, removed: 1;"));
+        assert_eq!(Reader::open(disk.join("s")).unwrap().get("a/b").unwrap(), "second");
+    });
 }
 
 #[test]
