@@ -101,11 +101,9 @@ fn taken(log: &LogReader, image: &[u8]) {
     let superblock = log.superblock();
     assert_eq!(superblock.len, image.len() as u64);
     assert!(superblock.state != LogState::Clean || log.records().len() == 0);
-    let mut next = superblock.start_sequence;
     let mut pending = 0;
-    for record in log.records() {
-        assert_eq!(record.sequence(), next);
-        next += 1;
+    for (sequence, record) in (superblock.start_sequence..).zip(log.records()) {
+        assert_eq!(record.sequence(), sequence);
         let (begin, end) = (record.offset() as usize, (record.offset() + record.len()) as usize);
         assert!(AREA <= begin && begin < end && end <= image.len(), "{record:?}");
         for change in record.changes() {

@@ -61,8 +61,9 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`NotAStore`](crate::ErrorKind::NotAStore), [`UnknownFormat`](crate::ErrorKind::UnknownFormat), or the directory does not
-    /// exist or cannot be opened.
+    /// [`NotAStore`](crate::ErrorKind::NotAStore), [`UnknownFormat`](crate::ErrorKind::UnknownFormat),
+    /// [`RecoveryNeeded`](crate::ErrorKind::RecoveryNeeded) if acknowledged changes may be missing from the files, since the last
+    /// writer was interrupted, [`DamagedLog`](crate::ErrorKind::DamagedLog), or the directory does not exist or cannot be opened.
     pub fn open(path: impl AsRef<Path>) -> Result<Reader> {
         Reader::of(Dir::open(path.as_ref())?)
     }

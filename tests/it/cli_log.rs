@@ -1,6 +1,7 @@
 //! `ringbolt log` and `ringbolt recover`, and the library beneath them: a log after its writer was interrupted.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::cli::{fails, ok, run};
 use crate::help::*;
+use crate::mounts::{disk, with_mounts};
 
 /// The key with control characters, and its value.
 const ODD: (&str, &str) = ("odd\n\u{1b}[2Jname", "line 1\nline 2\u{7}");
@@ -28,9 +30,11 @@ fn a_writer_to_interrupt() {
     let mut batch = store.batch();
     batch.put("old", b"\xff\x00after".as_slice().to_vec()).delete("gone");
     batch.commit().into_result().unwrap();
-    // A rename is made beside the log.
     store.put("from", "moved").unwrap();
     store.rename("from", "to").unwrap();
+    // Too long for the log.
+    store.put("large", "small").unwrap();
+    store.put("large", vec![7; 300 << 10]).unwrap();
     std::process::abort();
 }
 
@@ -77,10 +81,10 @@ fn doctor_says_what_is_pending() {
     let before = tree(&dir.join("s"));
     let (line, json) = doctor(dir);
     assert!(
-        line.ends_with("8 changes wait for recovery; open the store for writing, or run `ringbolt recover`"),
+        line.ends_with("10 changes wait for recovery; open the store for writing, or run `ringbolt recover`"),
         "{line}"
     );
-    assert_eq!((&json["state"], &json["pending_changes"]), (&"pending".into(), &8.into()));
+    assert_eq!((&json["state"], &json["pending_changes"]), (&"pending".into(), &10.into()));
     assert_eq!(tree(&dir.join("s")), before);
     let store = logged(&dir.join("s"));
     let (line, json) = doctor(dir);
@@ -124,7 +128,7 @@ fn the_log_is_shown_and_stays_as_it_is() {
         text.lines().any(|line| line.split_whitespace().skip(1).take(words.len()).eq(words.iter().copied()))
     };
     assert!(has(&text, &["put", "6", "0640"]) && has(&text, &["delete", "-", "-", "-", "-", "gone"]), "{text}");
-    assert!(has(&text, &["file-rules", "-", "-", "-", "-", "from"]), "{text}");
+    assert!(has(&text, &["file-rules", "-", "-", "-", "-", "large"]), "{text}");
     assert!(text.contains(" odd\n\u{1b}[2Jname\n"), "not a terminal: {text}");
     assert!(!text.contains("second") && !text.contains("line 1"), "{text}");
     let text = ok(dir, &["log", "s", "--values"]);
@@ -143,17 +147,20 @@ fn the_log_is_shown_and_stays_as_it_is() {
     assert_eq!(json["records"].as_array().unwrap().len(), log.records().len());
     let sequences: Vec<u64> = log.records().map(|record| record.sequence()).collect();
     assert!(sequences.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{sequences:?}");
-    // Without the two changes before the checkpoint, and with two for the rename.
-    assert_eq!(log.pending(), 8);
+    // Without the two changes before the checkpoint; with two for the rename, and two of the long value.
+    assert_eq!(log.pending(), 10);
     let json: Value = serde_json::from_str(&ok(dir, &["log", "s", "--json", "--values"])).unwrap();
     let changes: Vec<&Value> =
         json["records"].as_array().unwrap().iter().flat_map(|record| record["changes"].as_array().unwrap()).collect();
-    assert_eq!(changes.len(), 8);
+    assert_eq!(changes.len(), 10);
     let old = changes.iter().find(|change| change["key"] == "old").unwrap();
     assert_eq!((&old["value"], &old["len"], &old["change"]), (&"/wBhZnRlcg==".into(), &7.into(), &"put".into()));
     let last: Vec<(&str, bool)> =
         log.last_changes().map(|change| (change.key(), matches!(change.kind(), LogChangeKind::Put(_)))).collect();
-    assert_eq!(last, [("a/b", true), (ODD.0, true), ("old", true), ("gone", false), ("to", false), ("from", false)]);
+    assert_eq!(
+        last,
+        [("a/b", true), (ODD.0, true), ("old", true), ("gone", false), ("to", true), ("from", false), ("large", false)]
+    );
     assert_eq!(tree(&dir.join("s")), before);
 }
 
@@ -191,13 +198,13 @@ fn recover_brings_the_changes_into_the_files() {
     let dir = dir.path();
     let Some(()) = interrupted(dir) else { return };
     let error = Reader::open(dir.join("s")).unwrap_err();
-    assert!(error.is_recovery_needed() && error.to_string().contains("(changes: 8); open the store"), "{error}");
+    assert!(error.is_recovery_needed() && error.to_string().contains("(changes: 10); open the store"), "{error}");
     assert!(fails(1, run(dir, &["get", "s", "old"])).contains("run `ringbolt recover`"));
     let text = fails(2, run(dir, &["recover", "s", "--discard", "other"]));
     assert!(text.contains("no change of this key is pending"), "{text}");
 
     let text = ok(dir, &["recover", "s"]);
-    assert_eq!(text, "changes recovered: 8; files written: 3, removed: 1; the intent log is clean\n");
+    assert_eq!(text, "changes recovered: 10; files written: 4, removed: 2; the intent log is clean\n");
     let reader = Reader::open(dir.join("s")).unwrap();
     for (key, value) in
         [("a/b", &b"second"[..]), (ODD.0, ODD.1.as_bytes()), ("old", b"\xff\x00after"), ("to", b"moved")]
@@ -222,10 +229,9 @@ fn recover_gives_up_a_key() {
     assert!(text.contains("s/a") && text.contains("the changes stay in the log"), "{text}");
     assert!(ok(dir, &["log", "s"]).starts_with("log: recovering, "));
     assert!(Reader::open(dir.join("s")).unwrap_err().is_recovery_needed());
-    let text = ok(dir, &["recover", "s", "--discard", "a/b", "--discard", "gone"]);
-    assert!(text.contains("files written: 2, removed: 0; changes discarded: 3; the intent log is clean"), "{text}");
+    let text = ok(dir, &["recover", "s", "--discard", "a/b"]);
+    assert!(text.contains("files written: 3, removed: 2; changes discarded: 2; the intent log is clean"), "{text}");
     assert_eq!(ok(dir, &["get", "s", "a"]), "in the way");
-    assert_eq!(ok(dir, &["get", "s", "gone"]), "x");
     assert_eq!(run(dir, &["get", "s", "old"]).stdout, b"\xff\x00after");
 }
 
@@ -236,19 +242,42 @@ fn export_leaves_the_store_alone() {
     let Some(()) = interrupted(dir) else { return };
     let before = tree(&dir.join("s"));
     let text = ok(dir, &["recover", "s", "--export", "out/of/it"]);
-    assert!(text.contains("files exported: 3 ") && text.contains("keys that the log removes: 1;"), "{text}");
+    assert!(text.contains("files exported: 4 ") && text.contains("keys that the log removes: 2;"), "{text}");
     let out = dir.join("out/of/it");
     assert_eq!(fs::read(out.join("a/b")).unwrap(), b"second");
     assert_eq!(fs::read(out.join("old")).unwrap(), b"\xff\x00after");
     assert_eq!(fs::read(out.join(ODD.0)).unwrap(), ODD.1.as_bytes());
     assert_eq!(fs::metadata(out.join("a/b")).unwrap().permissions().mode() & 0o7777, 0o640);
-    assert_eq!(tree(&out).iter().filter(|(path, ..)| !path.ends_with("/a")).count(), 3);
+    assert_eq!(tree(&out).iter().filter(|(path, ..)| !path.ends_with("/a")).count(), 4);
     assert!(fails(2, run(dir, &["recover", "s", "--export", "out/of/it"])).contains("is not empty"));
     for within in ["s", "s/out", "s/../s/out/../x"] {
         assert!(fails(2, run(dir, &["recover", "s", "--export", within])).contains("is within the store"), "{within}");
     }
     fails(2, run(dir, &["recover", "s", "--export", "b", "--discard", "old"]));
     assert_eq!(tree(&dir.join("s")), before);
+}
+
+/// Nothing is lost on a disk without room for the files: the log keeps every change until there is, and can be exported.
+#[test]
+fn recover_waits_for_room_on_the_disk() {
+    with_mounts("recovery on a full disk", |dir| {
+        let Some(disk) = disk(dir, "mkfs.ext4 -q -F -m 0", "rw") else { return };
+        let Some(()) = interrupted(&disk) else { return };
+        for piece in [1 << 20, 1 << 10, 1] {
+            let mut file = fs::File::options().create(true).append(true).open(disk.join("filler")).unwrap();
+            while file.write_all(&vec![0; piece]).and_then(|()| file.sync_data()).is_ok() {}
+        }
+        let text = fails(1, run(&disk, &["recover", "s"]));
+        assert!(text.contains("No space left") && text.contains("the changes stay in the log"), "{text}");
+        let out = dir.join("out");
+        let text = ok(&disk, &["recover", "s", "--export", out.to_str().unwrap()]);
+        assert!(text.contains("files exported: 4 "), "{text}");
+        assert_eq!(fs::read(out.join("a/b")).unwrap(), b"second");
+        assert_eq!(LogReader::open(disk.join("s")).unwrap().unwrap().pending(), 10);
+        fs::remove_file(disk.join("filler")).unwrap();
+        assert!(ok(&disk, &["recover", "s"]).starts_with("changes recovered: 10; files written: 4, removed: 2;"));
+        assert_eq!(Reader::open(disk.join("s")).unwrap().get("a/b").unwrap(), "second");
+    });
 }
 
 #[test]

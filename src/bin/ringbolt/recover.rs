@@ -80,7 +80,7 @@ fn refuse_unknown(args: &RecoverArgs, pending: Option<&Pending>) -> Result<(), P
 
 fn recover(args: &RecoverArgs) -> Result<(), Problem> {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(
-        ProgressStyle::with_template("{bar:16} {pos} of {len} files, {eta} left").expect("a valid template"),
+        ProgressStyle::with_template("{bar:16} {pos} of {len} keys, {eta} left").expect("a valid template"),
     );
     let shown = bar.clone();
     let mut builder = Store::builder(&args.dir).on_recovery(move |done, all| {
