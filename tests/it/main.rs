@@ -32,6 +32,8 @@ mod forked;
 mod guards;
 mod help;
 #[cfg(target_os = "linux")]
+mod intent_log;
+#[cfg(target_os = "linux")]
 mod journal;
 mod keys;
 mod killed;

@@ -1,0 +1,135 @@
+//! Readers and second writers in other processes.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use ringbolt::{ErrorKind, Reader, Store};
+
+use super::*;
+
+/// A child that holds a store open. It closes the store at the end of its input, and puts every line.
+pub(super) struct Holder {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Holder {
+    pub(super) fn new(dir: &Path, engine: Engine) -> Holder {
+        let mut child = child("hold", dir, engine);
+        let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut holder = Holder { child, lines };
+        holder.wait();
+        holder
+    }
+
+    /// Waits until the child has put what it was sent.
+    pub(super) fn wait(&mut self) {
+        let mut line = String::new();
+        while !line.ends_with("ready\n") {
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "the child ended: {line}");
+        }
+    }
+
+    pub(super) fn send(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_ref().unwrap(), "{line}").unwrap();
+    }
+
+    pub(super) fn put(&mut self, line: &str) {
+        self.send(line);
+        self.wait();
+    }
+
+    pub(super) fn begin_close(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    pub(super) fn close(mut self) {
+        self.begin_close();
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    pub(super) fn begin_kill(mut self) -> Holder {
+        self.child.kill().unwrap();
+        self
+    }
+
+    pub(super) fn kill(self) {
+        self.begin_kill().child.wait().unwrap();
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+}
+
+#[test]
+fn a_reader_is_refused_after_a_kill_until_the_store_was_opened() {
+    each_logged("readers", |engine, dir| {
+        let mut holder = Holder::new(dir, engine);
+        holder.put("second");
+        let early = Reader::open(dir).unwrap();
+        assert_eq!(early.get("held").unwrap(), "second");
+        holder.kill();
+        let before = everything(dir);
+        let error = Reader::open(dir).unwrap_err();
+        assert_eq!((error.kind(), error.path()), (ErrorKind::RecoveryNeeded, log_path(dir).as_path()), "{error}");
+        assert!(error.to_string().contains("2 changes"), "{error}");
+        assert_same(&everything(dir), &before, "after the refusal");
+        fs::write(dir.join("held"), "lost").unwrap();
+        drop(open(dir, engine));
+        assert_eq!(Reader::open(dir).unwrap().get("held").unwrap(), "second");
+    });
+}
+
+#[test]
+fn a_reader_works_beside_a_writer_and_after_it() {
+    each_logged("readers", |engine, dir| {
+        let mut holder = Holder::new(dir, engine);
+        assert_eq!(format(dir), "ringbolt store 2\n");
+        for n in 0..20 {
+            holder.put(&n.to_string());
+            let reader = Reader::open(dir).unwrap();
+            let (content, version) = reader.get_versioned("held").unwrap();
+            assert_eq!(content, n.to_string());
+            assert!(version.is_some());
+            assert_eq!(reader.list("").unwrap().count(), 1);
+        }
+        // Readers that come and go do not keep the writer from closing, nor the next one from opening.
+        let reader = Reader::open(dir).unwrap();
+        holder.close();
+        assert_eq!((reader.get("held").unwrap(), format(dir)), ("19".into(), "ringbolt store 1\n".into()));
+        open_logged(dir, engine).put("held", "again").unwrap();
+        assert_eq!(Reader::open(dir).unwrap().get("held").unwrap(), "again");
+    });
+}
+
+/// A process that stands still holds its store as any other.
+#[test]
+fn a_second_writer_is_refused_while_the_first_lives() {
+    each_logged("two writers", |engine, dir| {
+        let mut holder = Holder::new(dir, engine);
+        let refused = || {
+            let log = fs::read(log_path(dir)).unwrap();
+            for result in [builder(dir, engine).open(), Store::open(dir)] {
+                assert!(result.unwrap_err().is_locked());
+            }
+            assert!(fs::read(log_path(dir)).unwrap() == log);
+        };
+        refused();
+        kill(holder.pid(), Signal::SIGSTOP).unwrap();
+        let stopped = waitpid(holder.pid(), Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert_eq!(stopped, WaitStatus::Stopped(holder.pid(), Signal::SIGSTOP));
+        refused();
+        assert_eq!(Reader::open(dir).unwrap().get("held").unwrap(), "by a child");
+        kill(holder.pid(), Signal::SIGCONT).unwrap();
+        holder.put("after the stop");
+        refused();
+        holder.close();
+        assert_eq!(open_logged(dir, engine).get("held").unwrap(), "after the stop");
+    });
+}
