@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use ringbolt::{ErrorKind, Outcome, PutOptions, Reader};
+use ringbolt::{ErrorKind, Outcome, PutOptions, Reader, Step};
 
 use super::*;
 use crate::devices::{ext4, fill};
@@ -70,6 +70,29 @@ fn a_full_disk_changes_nothing_and_the_store_goes_on() {
             drop(open_logged(&dir, engine));
             assert_same(&files(&dir), &acknowledged, "after making room");
             assert!(temporaries(&dir).is_empty());
+        });
+    }
+}
+
+/// No room for a log: the store can be used without it, and with all the room there is.
+#[test]
+fn a_log_that_finds_no_room_is_not_made() {
+    for engine in engines() {
+        with_mounts("a log on a full disk", |dir| {
+            let dir = small_disk(dir).join("store");
+            open(&dir, engine).put("k", "1").unwrap();
+            for _ in 0..2 {
+                let error = builder(&dir, engine).log_bytes(1 << 30).open().unwrap_err();
+                assert_eq!((error.kind(), error.step()), (ErrorKind::StorageFull, Step::WriteLog), "{error}");
+                assert_eq!((error.outcome(), format(&dir).as_str()), (Outcome::Unchanged, "ringbolt store 1\n"));
+                assert!(error.path().starts_with(dir.join(".ringbolt")), "{error}");
+                assert_eq!(Reader::open(&dir).unwrap().get("k").unwrap(), "1");
+            }
+            let store = open(&dir, engine);
+            store.put("large", pattern(8 << 20)).unwrap();
+            assert_eq!(store.get("k").unwrap(), "1");
+            drop(store);
+            open_logged(&dir, engine).put("k", "2").unwrap();
         });
     }
 }
