@@ -81,6 +81,20 @@ fn a_damaged_log_is_refused_and_nothing_changes() {
     });
 }
 
+#[test]
+fn a_reader_refuses_a_damaged_log() {
+    each_logged("damaged logs", |engine, dir| {
+        for (what, damage, why) in DAMAGES {
+            crash("records", dir, engine);
+            damage(dir);
+            let before = everything(dir);
+            refused(dir, why, Reader::open(dir).map(drop), what);
+            assert_same(&everything(dir), &before, what);
+            clear(dir);
+        }
+    });
+}
+
 /// Anything but a regular file is not followed, and not waited for.
 #[test]
 fn a_log_that_is_no_file_is_refused() {

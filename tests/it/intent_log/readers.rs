@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -132,4 +132,49 @@ fn a_second_writer_is_refused_while_the_first_lives() {
         holder.close();
         assert_eq!(open_logged(dir, engine).get("held").unwrap(), "after the stop");
     });
+}
+
+/// While a writer recovers, the files are not yet what was acknowledged.
+#[test]
+fn a_reader_is_refused_while_a_writer_recovers() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("a reader beside a recovery", "strace is not installed");
+    }
+    let engine = Engine::Portable;
+    let dir = dir();
+    let dir = dir.path();
+    match builder(dir, engine).open() {
+        Err(error) if error.is_unsupported_barrier() => return skip("a reader beside a recovery", error),
+        store => drop(store.unwrap()),
+    }
+    clear(dir);
+    crash("records", dir, engine);
+    let acknowledged = files(dir);
+    for key in 1..=5 {
+        fs::write(dir.join(format!("k{key}")), "lost").unwrap();
+    }
+    // It stops at its first rename: one of a recovered key.
+    let recover = child("recover", dir, engine);
+    let pid = dir.join("pid");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "trace=renameat", "-e", "inject=renameat:signal=STOP:when=1", "-o"]);
+    strace.arg(&pid).arg(recover.get_program()).args(recover.get_args());
+    strace.envs(recover.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut strace = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Its trace begins with the thread that has stopped.
+    let stopped = loop {
+        assert!(strace.try_wait().unwrap().is_none(), "nothing was recovered");
+        let trace = fs::read_to_string(&pid).unwrap_or_default();
+        if let Some(line) = trace.lines().find(|line| line.contains("stopped by SIGSTOP")) {
+            break line.split(' ').next().unwrap().parse().unwrap();
+        }
+        std::thread::yield_now();
+    };
+    let found = Reader::open(dir).map(|reader| reader.get("k5"));
+    kill(Pid::from_raw(stopped), Signal::SIGCONT).unwrap();
+    assert!(strace.wait().unwrap().success());
+    fs::remove_file(&pid).unwrap();
+    assert_same(&files(dir), &acknowledged, "after recovery");
+    let error = found.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RecoveryNeeded, "{error}");
 }
