@@ -74,6 +74,16 @@ impl LogFile {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(fail(errno)),
         }
+        let made = LogFile::make(own, len);
+        if made.is_err() {
+            // What there is of it may take the last room of a full disk.
+            let _ = unlinkat(own.fd(), NEW, UnlinkatFlags::NoRemoveDir);
+        }
+        made
+    }
+
+    fn make(own: &Dir, len: u64) -> Result<(LogFile, Superblocks)> {
+        let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(NEW));
         let file = open(own, NEW, OFlag::O_CREAT | OFlag::O_EXCL).map_err(fail)?;
         let block = sys::write_unit(&file).next_power_of_two().clamp(*BLOCKS.start(), *BLOCKS.end());
         // Long enough for eight records of the least length that the longest must have.
