@@ -41,6 +41,14 @@ pub(crate) struct LogFile {
     inode: u64,
 }
 
+/// A log that is opened for reading.
+#[derive(Debug)]
+pub(crate) enum Peeked {
+    Unused(LogFile),
+    /// A writer has it open: it may recover, or be in its session.
+    InUse(LogFile),
+}
+
 impl LogFile {
     /// Opens the log in the store's own directory; `None` if there is none.
     pub(crate) fn open(own: &Dir) -> Result<Option<LogFile>> {
@@ -51,8 +59,8 @@ impl LogFile {
         }
     }
 
-    /// Opens the log for reading, if no writer has it open: `None` if one has, or if there is no log. Holds no writer up for long.
-    pub(crate) fn peek(own: &Dir) -> Result<Option<LogFile>> {
+    /// Opens the log for reading; `None` if there is none. Holds no writer up for long.
+    pub(crate) fn peek(own: &Dir) -> Result<Option<Peeked>> {
         let fail = |errno| Error::from_errno(errno, Step::OpenLog, own.path_of(NAME));
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = match sys::open_direct(own.fd(), NAME, flags, Mode::empty()) {
@@ -61,10 +69,20 @@ impl LogFile {
             Err(errno) => return Err(fail(errno)),
         };
         match flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => LogFile::of(file, own).map(Some),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Ok(()) => LogFile::of(file, own).map(Peeked::Unused).map(Some),
+            Err(rustix::io::Errno::WOULDBLOCK) => LogFile::of(file, own).map(Peeked::InUse).map(Some),
             Err(errno) => Err(fail(Errno::from_raw(errno.raw_os_error()))),
         }
+    }
+
+    /// Lets readers know that every file is as it was acknowledged, as long as this writer lives.
+    pub(crate) fn begin_session(&self) -> nix::Result<()> {
+        sys::lock_first_byte(&self.file)
+    }
+
+    /// Whether a writer has begun its session in this log, and lives.
+    pub(crate) fn is_in_session(&self) -> nix::Result<bool> {
+        sys::is_first_byte_locked(&self.file)
     }
 
     /// Makes a clean log of about `len` bytes, durably.

@@ -6,7 +6,7 @@ use super::format::{self, Format};
 use crate::commit::Committer;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::Dir;
-use crate::log::file::{self, LogFile};
+use crate::log::file::{self, LogFile, Peeked};
 use crate::log::scan::{self, Contents, Fault};
 use crate::log::storage::Storage;
 use crate::log::superblock::State;
@@ -26,7 +26,7 @@ impl StoredLog {
     pub(super) fn open(own: &Dir, format: Option<&Format>) -> Result<Option<StoredLog>> {
         let Some(file) = LogFile::open(own)? else {
             return match format {
-                Some(format) if format.needs_log() => Err(unusable(own, "it is missing".into())),
+                Some(format) if format.needs_log() => Err(missing(own)),
                 _ => Ok(None),
             };
         };
@@ -79,24 +79,47 @@ impl StoredLog {
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
         let filesystem = root.open_beneath("").map_err(|errno| Error::from_errno(errno, Step::OpenDir, root.path()))?;
         let epoch = u64::from_le_bytes(file::random().map_err(fail)?);
+        file.begin_session().map_err(fail)?;
         let log = Log::begin(Box::new(file), superblocks, epoch, core.versions.clock.bound()).map_err(fail)?;
         committer.begin_log(log, Arc::new(filesystem))
     }
 }
 
-/// What a reader in another process may believe of the files of a store whose format names a log: everything if a writer has it
-/// open or has closed it.
+/// What a reader in another process may believe of the files of a store whose format names a log: everything while a writer is in
+/// its session, or if the last one has closed the store.
 pub(super) fn refuse_unrecovered(own: &Dir) -> Result<()> {
-    let Some(file) = LogFile::peek(own)? else { return Ok(()) };
-    match scan::scan(&file) {
-        Ok(contents) if contents.superblock.state == State::Clean => Ok(()),
-        Ok(contents) => {
-            let changes: usize = contents.records.iter().map(|record| record.entries.len()).sum();
-            let detail = format!("{changes} changes in its intent log may be missing from its files");
-            Err(Error::new(ErrorKind::RecoveryNeeded, Step::ReadLog, own.path_of(file::NAME)).with_detail(detail))
+    let needed = |detail: String| {
+        Err(Error::new(ErrorKind::RecoveryNeeded, Step::ReadLog, own.path_of(file::NAME)).with_detail(detail))
+    };
+    match LogFile::peek(own)? {
+        None => Err(missing(own)),
+        Some(Peeked::Unused(file)) => match scan::scan(&file).map_err(|fault| failed(own, &fault))? {
+            contents if contents.superblock.state == State::Clean => Ok(()),
+            contents => {
+                let changes: usize = contents.records.iter().map(|record| record.entries.len()).sum();
+                needed(format!("{changes} changes in its intent log may be missing from its files"))
+            }
+        },
+        Some(Peeked::InUse(file)) => {
+            let in_session = || {
+                let fail = |errno| Error::from_errno(errno, Step::OpenLog, own.path_of(file::NAME));
+                file.is_in_session().map_err(fail)
+            };
+            if in_session()? {
+                return Ok(());
+            }
+            let superblock = scan::superblock(&file).map_err(|fault| failed(own, &fault))?;
+            // Its session may have begun meanwhile: then that superblock says that it runs.
+            if superblock.state == State::Clean || in_session()? {
+                return Ok(());
+            }
+            needed("a writer is applying its intent log to its files".into())
         }
-        Err(fault) => Err(failed(own, &fault)),
     }
+}
+
+fn missing(own: &Dir) -> Error {
+    unusable(own, "it is missing".into())
 }
 
 fn failed(own: &Dir, fault: &Fault) -> Error {
