@@ -1,6 +1,7 @@
 //! Full disks.
 
 use std::fs::{self, File};
+use std::process::Command;
 
 use ringbolt::{ErrorKind, Outcome, PutOptions, Reader, Step};
 
@@ -111,6 +112,53 @@ fn a_longer_log_that_finds_no_room_leaves_the_old_one() {
             assert_same(&files(&dir), &acknowledged, "after the refusal");
             drop(open_logged(&dir, engine));
             assert_same(&files(&dir), &acknowledged, "with the old length");
+        });
+    }
+}
+
+/// The disk beneath the filesystem takes no new blocks: the log can be written, the files cannot. What the kernel could not write
+/// back is in the log.
+#[test]
+fn a_checkpoint_that_cannot_write_back_closes_the_store_and_loses_nothing() {
+    for engine in engines() {
+        with_mounts("a checkpoint that fails", |dir| {
+            let backing = tmpfs(dir.join("t"), "size=100m");
+            let (image, disk) = (backing.join("image"), dir.join("disk"));
+            run(Command::new("fallocate").args(["-l", "64M"]).arg(&image));
+            run(Command::new("mkfs.ext4").args(["-q", "-F", "-E", "nodiscard"]).arg(&image));
+            fs::create_dir(&disk).unwrap();
+            let mount = || run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&disk));
+            mount();
+            let dir = disk.join("store");
+            let builder = || builder(&dir, engine).log_bytes(16 << 20);
+            let store = builder().open().unwrap();
+            store.put("d/before", "1").unwrap();
+            store.checkpoint().unwrap();
+            // Free blocks have no room on the backing, but everything that is in use: the log, too.
+            run(Command::new("fstrim").arg(&disk));
+            fill(&backing);
+            let mut acknowledged = 0;
+            let error = loop {
+                match store.put(format!("d/{acknowledged}"), pattern(200_000 + acknowledged)) {
+                    Ok(_) => acknowledged += 1,
+                    Err(error) => break error,
+                }
+                if acknowledged == 20 {
+                    assert!(store.checkpoint().unwrap_err().is_poisoned());
+                }
+            };
+            assert!(error.is_poisoned() && acknowledged >= 20, "{error}");
+            drop(store);
+            fs::remove_file(backing.join("ballast")).unwrap();
+            // The kernel forgets what it could not write.
+            run(Command::new("umount").arg(&disk));
+            mount();
+            let store = builder().open().unwrap();
+            for key in 0..acknowledged {
+                assert!(store.get(format!("d/{key}")).unwrap() == pattern(200_000 + key), "{key}");
+            }
+            assert_eq!(store.get("d/before").unwrap(), "1");
+            store.close().unwrap();
         });
     }
 }

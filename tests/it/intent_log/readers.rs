@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -156,10 +157,8 @@ fn a_reader_is_refused_while_a_writer_recovers() {
     // It stops at its first rename: one of a recovered key.
     let recover = child("recover", dir, engine);
     let pid = dir.join("pid");
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-e", "trace=renameat", "-e", "inject=renameat:signal=STOP:when=1", "-o"]);
-    strace.arg(&pid).arg(recover.get_program()).args(recover.get_args());
-    strace.envs(recover.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let options = ["-e", "trace=renameat", "-e", "inject=renameat:signal=STOP:when=1", "-o"];
+    let mut strace = under_strace(&recover, &options, &pid);
     let mut strace = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     // Its trace begins with the thread that has stopped.
     let stopped = loop {
@@ -177,4 +176,38 @@ fn a_reader_is_refused_while_a_writer_recovers() {
     assert_same(&files(dir), &acknowledged, "after recovery");
     let error = found.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RecoveryNeeded, "{error}");
+}
+
+/// A process that was killed may have a write of the log in flight, and holds the lock of the file until that has ended.
+#[test]
+fn an_open_waits_for_the_last_holder_of_the_log() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("the last holder of a log", "strace is not installed");
+    }
+    each_logged("the last holder of a log", |engine, dir| {
+        crash("records", dir, engine);
+        fs::write(dir.join("k1"), "lost").unwrap();
+        let file = fs::File::open(log_path(dir)).unwrap();
+        let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno).unwrap();
+        let trace = dir.join(".ringbolt/trace");
+        let mut strace = under_strace(&child("recover", dir, engine), &["-e", "trace=flock", "-o"], &trace);
+        let mut strace = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let is_waiting = || fs::read_to_string(&trace).is_ok_and(|trace| trace.contains("EAGAIN"));
+        while !is_waiting() {
+            assert!(strace.try_wait().unwrap().is_none(), "it did not wait");
+            std::thread::yield_now();
+        }
+        assert_eq!(fs::read(dir.join("k1")).unwrap(), b"lost");
+        drop(held);
+        assert!(strace.wait().unwrap().success());
+        assert_eq!(fs::read(dir.join("k1")).unwrap(), b"logged 1");
+    });
+}
+
+/// The same command, traced into a file.
+fn under_strace(child: &Command, options: &[&str], output: &Path) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq"]).args(options).arg(output).arg(child.get_program()).args(child.get_args());
+    strace.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    strace
 }
