@@ -12,6 +12,8 @@ pub(super) fn puts(dir: &Path, engine: Engine) -> Store {
     for _ in 0..puts {
         store.put("a/k", &[7; 4096][..]).unwrap();
     }
+    // No checkpoint is in progress when the child is killed.
+    store.checkpoint().unwrap();
     let syncs = store.stats().syncs;
     assert_eq!((syncs.files, syncs.ranges, syncs.filesystems, syncs.directories), (0, 0, 0, 0));
     store
