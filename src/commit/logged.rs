@@ -27,7 +27,11 @@ impl InFlight {
         };
         self.admit(core, log);
         turn.log(core, &mut [&mut self]);
-        self.job = core.writer.run(self.job, Phase::SyncDirs);
+        if self.is_logged() {
+            self.run_plainly(core, Phase::SyncDirs);
+        } else {
+            self.job = core.writer.run(self.job, Phase::SyncDirs);
+        }
         let result = self.settle(core);
         turn.published();
         result

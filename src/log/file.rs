@@ -51,14 +51,16 @@ pub(crate) struct LogFile {
 #[derive(Debug)]
 pub(crate) enum Peek {
     Missing,
-    /// A writer has the log open.
-    InUse,
+    /// A writer has the log open: it may recover, or be in its session.
+    InUse(LogFile),
     Open(LogFile),
 }
 
 impl LogFile {
     /// Opens the log in the store's own directory; `None` if there is none.
     pub(crate) fn open(own: &Dir) -> Result<Option<LogFile>> {
+        // What an interrupted creation has left. If it cannot be removed, the next creation fails, and says why.
+        let _ = unlinkat(own.fd(), NEW, UnlinkatFlags::NoRemoveDir);
         match open(own, NAME, OFlag::empty()) {
             Ok(file) => LogFile::lock(file, own).map(Some),
             Err(Errno::ENOENT) => Ok(None),
@@ -66,7 +68,7 @@ impl LogFile {
         }
     }
 
-    /// Opens the log for reading, unless a writer has it open. While the file is open, a writer waits for it.
+    /// Opens the log for reading. While the file is open, a writer waits for it.
     pub(crate) fn peek(own: &Dir) -> Result<Peek> {
         let fail = |errno| Error::from_errno(errno, Step::OpenLog, own.path_of(NAME));
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
@@ -77,9 +79,19 @@ impl LogFile {
         };
         match flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => LogFile::of(file, own).map(Peek::Open),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Peek::InUse),
+            Err(rustix::io::Errno::WOULDBLOCK) => LogFile::of(file, own).map(Peek::InUse),
             Err(errno) => Err(fail(Errno::from_raw(errno.raw_os_error()))),
         }
+    }
+
+    /// Lets readers know that every file is as it was acknowledged, as long as this writer lives.
+    pub(crate) fn begin_session(&self) -> nix::Result<()> {
+        sys::lock_first_byte(&self.file)
+    }
+
+    /// Whether a writer has begun its session in this log, and lives.
+    pub(crate) fn is_in_session(&self) -> nix::Result<bool> {
+        sys::is_first_byte_locked(&self.file)
     }
 
     /// Makes a clean log of about `len` bytes, durably.
@@ -89,6 +101,16 @@ impl LogFile {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(fail(errno)),
         }
+        let made = LogFile::make(own, len);
+        if made.is_err() {
+            // What there is of it may take the last room of a full disk.
+            let _ = unlinkat(own.fd(), NEW, UnlinkatFlags::NoRemoveDir);
+        }
+        made
+    }
+
+    fn make(own: &Dir, len: u64) -> Result<(LogFile, Superblocks)> {
+        let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(NEW));
         let file = open(own, NEW, OFlag::O_CREAT | OFlag::O_EXCL).map_err(fail)?;
         let block = sys::write_unit(&file).next_power_of_two().clamp(*BLOCKS.start(), *BLOCKS.end());
         // Long enough for eight records of the least length that the longest must have.

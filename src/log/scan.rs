@@ -80,6 +80,11 @@ pub(crate) fn scan(storage: &dyn Storage) -> Result<Contents, Fault> {
     Ok(Contents { superblock, first_slot, records, head })
 }
 
+/// The superblock that counts. Unlike the records, it can be read while a writer uses the log: it is in two places.
+pub(crate) fn superblock(storage: &dyn Storage) -> Result<Superblock, Fault> {
+    newest(storage).map(|newest| newest.superblock)
+}
+
 /// The record at this position. EIO if it is not there any more.
 pub(crate) fn record_at(storage: &dyn Storage, layout: Layout, id: LogId, position: Position) -> nix::Result<Record> {
     let block = storage.read(position.offset, layout.block as usize)?;

@@ -30,7 +30,7 @@ impl StoredLog {
     pub(super) fn open(own: &Dir, format: Option<&Format>) -> Result<Option<StoredLog>> {
         let Some(file) = LogFile::open(own)? else {
             return match format {
-                Some(format) if format.needs_log() => Err(unusable(own, "it is missing".into())),
+                Some(format) if format.needs_log() => Err(missing(own)),
                 _ => Ok(None),
             };
         };
@@ -92,28 +92,47 @@ impl StoredLog {
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
         let filesystem = root.open_beneath("").map_err(|errno| Error::from_errno(errno, Step::OpenDir, root.path()))?;
         let epoch = u64::from_le_bytes(file::random().map_err(fail)?);
+        file.begin_session().map_err(fail)?;
         let log = Log::begin(Box::new(file), superblocks, epoch, core.versions.clock.bound()).map_err(fail)?;
         committer.begin_log(log, Arc::new(filesystem))
     }
 }
 
-/// What a reader in another process may believe of the files of a store whose format names a log: everything if a writer has it
-/// open or has closed it.
+/// What a reader in another process may believe of the files of a store whose format names a log: everything while a writer is in
+/// its session, or if the last one has closed the store.
 pub(super) fn refuse_unrecovered(own: &Dir) -> Result<()> {
-    let file = match LogFile::peek(own)? {
-        Peek::Open(file) => file,
-        Peek::InUse => return Ok(()),
-        Peek::Missing => return Err(unusable(own, "it is missing".into())),
+    let needed = |detail: String| {
+        Err(Error::new(ErrorKind::RecoveryNeeded, Step::ReadLog, own.path_of(file::NAME)).with_detail(detail))
     };
-    match scan::scan(&file) {
-        Ok(contents) if contents.superblock.state == State::Clean => Ok(()),
-        Ok(contents) => {
-            let changes: usize = contents.records.iter().map(|record| record.entries.len()).sum();
-            let detail = format!("changes: {changes}");
-            Err(Error::new(ErrorKind::RecoveryNeeded, Step::ReadLog, own.path_of(file::NAME)).with_detail(detail))
+    match LogFile::peek(own)? {
+        Peek::Missing => Err(missing(own)),
+        Peek::Open(file) => {
+            let contents = scan::scan(&file).map_err(|fault| failed(own, &fault))?;
+            match contents.records.iter().map(|record| record.entries.len()).sum() {
+                0_usize => Ok(()),
+                changes => needed(format!("changes: {changes}")),
+            }
         }
-        Err(fault) => Err(failed(own, &fault)),
+        Peek::InUse(file) => {
+            let in_session = || {
+                let fail = |errno| Error::from_errno(errno, Step::OpenLog, own.path_of(file::NAME));
+                file.is_in_session().map_err(fail)
+            };
+            if in_session()? {
+                return Ok(());
+            }
+            let superblock = scan::superblock(&file).map_err(|fault| failed(own, &fault))?;
+            // Its session may have begun meanwhile: then that superblock says that it runs.
+            if superblock.state == State::Clean || in_session()? {
+                return Ok(());
+            }
+            needed("a writer is applying its intent log to its files".into())
+        }
     }
+}
+
+fn missing(own: &Dir) -> Error {
+    unusable(own, "it is missing".into())
 }
 
 pub(super) fn failed(own: &Dir, fault: &Fault) -> Error {

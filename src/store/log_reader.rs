@@ -69,7 +69,7 @@ impl LogReader {
                 let contents = scan::scan(&file).map_err(|fault| failed(&own, &fault))?;
                 Ok(Some(LogReader { storage: Box::new(file), contents, path: own.path_of(file::NAME) }))
             }
-            Peek::InUse => Err(Error::new(ErrorKind::Locked, Step::OpenLog, own.path_of(file::NAME))),
+            Peek::InUse(_) => Err(Error::new(ErrorKind::Locked, Step::OpenLog, own.path_of(file::NAME))),
             Peek::Missing if format.needs_log() => Err(unusable(&own, "it is missing".into())),
             Peek::Missing => Ok(None),
         }

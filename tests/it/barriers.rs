@@ -6,9 +6,9 @@ use ringbolt::{Barrier, Engine, Store, StoreBuilder};
 
 use crate::help::*;
 
-/// The barriers to test. Where the journal barrier does not hold, the last is the same as the first.
-pub(crate) const BARRIERS: [Barrier; 4] =
-    [Barrier::Auto, Barrier::PerFile, Barrier::Filesystem, Barrier::JournalOrAuto];
+/// The barriers to test. Where the journal barrier or the intent log does not hold, it is the same as the first.
+pub(crate) const BARRIERS: [Barrier; 5] =
+    [Barrier::Auto, Barrier::PerFile, Barrier::Filesystem, Barrier::JournalOrAuto, Barrier::IntentLogOrAuto];
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,8 @@ pub(crate) struct StoreConfig {
 
 impl StoreConfig {
     pub(crate) fn builder(self, dir: &Path) -> StoreBuilder {
-        Store::builder(dir).create_if_missing(true).engine(self.engine).barrier(self.barrier)
+        let builder = Store::builder(dir).create_if_missing(true).engine(self.engine).barrier(self.barrier);
+        builder.log_bytes(1 << 20)
     }
 
     /// Opens the store, creating it if it does not exist.

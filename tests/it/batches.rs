@@ -281,18 +281,24 @@ fn statistics_are_correct() {
         assert_eq!((stats.changes, stats.failed, stats.bytes, stats.alone), (60, 10, 6000, 0), "{config:?}");
         assert_eq!((stats.batches, stats.batched, stats.largest_batch, stats.fallbacks), (5, 70, 16, 0));
         let by_kind = [stats.barrier.per_file, stats.barrier.filesystem, stats.barrier.journal];
-        assert_eq!(by_kind.iter().sum::<u64>(), 5);
+        let logged = stats.barrier.intent_log;
+        assert_eq!(by_kind.iter().sum::<u64>() + logged, 5);
         // Each file is covered by one sync of its own, or by one of the filesystem.
         assert_eq!(stats.syncs.filesystems, stats.barrier.filesystem, "{config:?}");
-        assert_eq!(stats.syncs.directories, 5);
+        assert_eq!(stats.syncs.directories, 5 - logged);
         match config.barrier {
+            _ if logged > 0 => {
+                assert_eq!((logged, stats.syncs.files, stats.syncs.ranges), (5, 0, 0));
+                assert_eq!(stats.log.unwrap().records, 5);
+            }
             Barrier::PerFile => assert_eq!((by_kind, stats.syncs.files, stats.syncs.ranges), ([5, 0, 0], 60, 0)),
             Barrier::Filesystem => assert_eq!((by_kind, stats.syncs.files, stats.syncs.ranges), ([0, 5, 0], 0, 0)),
             _ if stats.barrier.journal > 0 => assert_eq!((by_kind, stats.syncs.ranges), ([0, 0, 5], 60)),
             _ => assert!(stats.syncs.files >= stats.barrier.per_file * 10 && stats.syncs.ranges == 0),
         }
         let last = stats.barrier.last.unwrap();
-        assert!([BarrierKind::PerFile, BarrierKind::Filesystem, BarrierKind::Journal].contains(&last));
+        let plain = [BarrierKind::PerFile, BarrierKind::Filesystem, BarrierKind::Journal];
+        assert!(if logged > 0 { last == BarrierKind::IntentLog } else { plain.contains(&last) });
         assert!(!stats.barrier.reason.is_empty());
         let latency = stats.latency;
         // A batch counts as one call.

@@ -14,7 +14,8 @@ pub(crate) const BARRIERS: [Barrier; 4] = [Barrier::Auto, Barrier::PerFile, Barr
 
 /// Opens a store with a barrier; `None` if the filesystem does not support it.
 pub(crate) fn open(dir: &Path, engine: Engine, barrier: Barrier) -> Option<Store> {
-    let builder = Store::builder(dir).create_if_missing(true).engine(engine).barrier(barrier).log_bytes(1 << 20);
+    // So short a log is filled again and again: kills come in the middle of checkpoints, too.
+    let builder = Store::builder(dir).create_if_missing(true).engine(engine).barrier(barrier).log_bytes(256 << 10);
     match builder.open() {
         Err(error) if error.is_unsupported_barrier() => {
             skip(&format!("{barrier:?}"), error);

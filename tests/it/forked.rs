@@ -5,12 +5,12 @@ use std::io::Write;
 use std::path::Path;
 
 use fork::{Fork, WEXITSTATUS, WIFEXITED, fork, waitpid};
-use ringbolt::{AtomicFile, ErrorKind, PutOptions, Store};
+use ringbolt::{AtomicFile, Barrier, Engine, ErrorKind, PutOptions, Store};
 
 use crate::help::*;
 
 /// Forks a child that runs `act`, and waits for it.
-fn in_child(act: impl FnOnce()) {
+pub(crate) fn in_child(act: impl FnOnce()) {
     match fork().unwrap() {
         Fork::Child => {
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
@@ -46,39 +46,43 @@ fn refused(store: &Store, version: ringbolt::Version) {
 
 #[test]
 fn a_child_reads_and_changes_nothing() {
-    each_engine(|engine, dir| {
-        let store = open(dir, engine);
-        let version = store.put("k", "parent").unwrap();
-        // Start all threads of the store first: commit, stage, sync and ring.
-        crowd(&store);
-        let mut guard = store.writer("guard", PutOptions::new()).unwrap();
-        guard.write_all(b"parent").unwrap();
-        let mut single = AtomicFile::create(dir.join("single")).unwrap();
-        single.write_all(b"parent").unwrap();
-        let before = listing(dir);
+    for barrier in [Barrier::Auto, Barrier::IntentLog] {
+        each_engine(|engine, dir| child_changes_nothing(engine, barrier, dir));
+    }
+}
 
-        in_child(|| {
-            assert_eq!(store.get("k").unwrap(), "parent");
-            refused(&store, version);
-            assert_eq!(store.clone().close().unwrap_err().kind(), ErrorKind::Forked);
-        });
-        // Dropping everything neither hangs, nor unlocks, nor removes temporary files of the parent.
-        let mut all = Some((store, guard, single));
-        in_child(|| drop(all.take()));
-        let (store, guard, single) = all.unwrap();
-        assert_eq!(listing(dir), before);
-        assert!(Store::open(dir).unwrap_err().is_locked());
-        in_child(|| assert!(Store::open(dir).unwrap_err().is_locked()));
+fn child_changes_nothing(engine: Engine, barrier: Barrier, dir: &Path) {
+    let Some(store) = crate::crowd::open(dir, engine, barrier) else { return };
+    let version = store.put("k", "parent").unwrap();
+    // Start all threads of the store first: commit, stage, sync and ring.
+    crowd(&store);
+    let mut guard = store.writer("guard", PutOptions::new()).unwrap();
+    guard.write_all(b"parent").unwrap();
+    let mut single = AtomicFile::create(dir.join("single")).unwrap();
+    single.write_all(b"parent").unwrap();
+    let before = listing(dir);
 
-        let next = store.put_if("k", version, "parent again").unwrap();
-        assert!(next > version);
-        guard.commit().unwrap();
-        single.commit().unwrap();
-        crowd(&store);
-        store.close().unwrap();
-        assert_eq!(Store::open(dir).unwrap().get("guard").unwrap(), "parent");
-        assert_eq!(fs::read(dir.join("single")).unwrap(), b"parent");
+    in_child(|| {
+        assert_eq!(store.get("k").unwrap(), "parent");
+        refused(&store, version);
+        assert_eq!(store.clone().close().unwrap_err().kind(), ErrorKind::Forked);
     });
+    // Dropping everything neither hangs, nor unlocks, nor removes temporary files of the parent.
+    let mut all = Some((store, guard, single));
+    in_child(|| drop(all.take()));
+    let (store, guard, single) = all.unwrap();
+    assert_eq!(listing(dir), before);
+    assert!(Store::open(dir).unwrap_err().is_locked());
+    in_child(|| assert!(Store::open(dir).unwrap_err().is_locked()));
+
+    let next = store.put_if("k", version, "parent again").unwrap();
+    assert!(next > version);
+    guard.commit().unwrap();
+    single.commit().unwrap();
+    crowd(&store);
+    store.close().unwrap();
+    assert_eq!(Store::open(dir).unwrap().get("guard").unwrap(), "parent");
+    assert_eq!(fs::read(dir.join("single")).unwrap(), b"parent");
 }
 
 /// A child can use what it opens itself.

@@ -34,6 +34,8 @@ mod forked;
 mod guards;
 mod help;
 #[cfg(target_os = "linux")]
+mod intent_log;
+#[cfg(target_os = "linux")]
 mod journal;
 mod keys;
 mod killed;

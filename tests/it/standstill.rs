@@ -17,7 +17,7 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 /// Runs a test with a store on a separate ext4, for each engine and barrier.
 fn each_disk(limit: usize, test: impl Fn(Store, &Path) + Sync) {
     for engine in engines() {
-        for barrier in [Barrier::Auto, Barrier::PerFile, Barrier::Filesystem, Barrier::Journal] {
+        for barrier in [Barrier::Auto, Barrier::PerFile, Barrier::Filesystem, Barrier::Journal, Barrier::IntentLog] {
             with_mounts("a filesystem that stands still", |dir| {
                 let Some(disk) = disk(dir, EXT4, "rw") else { return };
                 test(open_limited(&disk, engine, barrier, limit), &disk);
@@ -166,6 +166,10 @@ fn what_has_queued_up_is_one_batch() {
         match after.barrier.configured {
             Barrier::PerFile => assert_eq!((files, ranges, filesystems), (101, 0, 0)),
             Barrier::Journal => assert_eq!((files, ranges, filesystems), (0, 101, 0)),
+            Barrier::IntentLog => {
+                assert_eq!((files, ranges, filesystems, after.syncs.directories), (0, 0, 0, before.syncs.directories));
+                assert!(after.log.unwrap().records - before.log.unwrap().records <= 2, "{after:?}");
+            }
             Barrier::Filesystem => assert!(files == 0 && ranges == 0 && (1..=2).contains(&filesystems)),
             _ => assert_eq!(ranges, 0),
         }

@@ -53,6 +53,16 @@ pub(crate) fn open_direct(dir: BorrowedFd<'_>, name: &CStr, flags: OFlag, mode: 
     openat(dir, name, flags, mode)
 }
 
+/// Not available on this system.
+pub(crate) fn lock_first_byte(_: impl AsFd) -> nix::Result<()> {
+    Err(Errno::ENOSYS)
+}
+
+/// Not available on this system.
+pub(crate) fn is_first_byte_locked(_: impl AsFd) -> nix::Result<bool> {
+    Err(Errno::ENOSYS)
+}
+
 /// Not available on this system as one call.
 pub(crate) fn write_durably(_: impl AsFd, _: &[u8], _: u64) -> nix::Result<usize> {
     Err(Errno::ENOSYS)

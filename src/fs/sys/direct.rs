@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::libc;
 use nix::sys::stat::{Mode, fstat};
 use rustix::fs::{AtFlags, StatxFlags, statx};
@@ -39,4 +39,22 @@ pub(crate) fn write_unit(file: impl AsFd) -> u32 {
         read("queue").or_else(|| read("../queue"))?.trim().parse().ok()
     });
     align.max(block.unwrap_or(0))
+}
+
+/// Locks the first byte of a file, as long as its open file description lives (`F_OFD_SETLK` in fcntl(2)). Anybody who can open the
+/// file can ask for this lock without taking it.
+pub(crate) fn lock_first_byte(file: impl AsFd) -> nix::Result<()> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&first_byte(libc::F_WRLCK))).map(drop)
+}
+
+/// Whether another open file description has locked the first byte.
+pub(crate) fn is_first_byte_locked(file: impl AsFd) -> nix::Result<bool> {
+    let mut found = first_byte(libc::F_RDLCK);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut found))?;
+    Ok(libc::c_int::from(found.l_type) != libc::F_UNLCK)
+}
+
+fn first_byte(kind: libc::c_int) -> libc::flock {
+    // The numbers of these constants fit into the fields on every architecture.
+    libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 1, l_pid: 0 }
 }
