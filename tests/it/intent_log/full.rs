@@ -8,15 +8,16 @@ use ringbolt::{ErrorKind, Outcome, PutOptions, Reader, Step};
 use super::*;
 use crate::devices::{ext4, fill};
 
-/// A small disk, of which every byte is there.
+/// A small disk, whose every block has room on its backing.
 fn small_disk(dir: &Path) -> PathBuf {
     let backing = tmpfs(dir.join("t"), "size=80m");
     ext4(dir, &backing.join("image"), 64 << 20)
 }
 
-const LEN: usize = 100 << 10;
+/// All values together take less than half of the log: no checkpoint takes them out of it.
+const LEN: usize = 60 << 10;
 
-/// Puts, deletes and renames of a few keys, which a full disk does not keep from being changed back.
+/// Changes before the disk is full, while it is, and afterwards.
 pub(super) fn changes_on_a_full_disk(dir: &Path, engine: Engine) -> Store {
     let store = open_logged(dir, engine);
     for key in 0..4 {
@@ -53,12 +54,14 @@ fn a_full_disk_changes_nothing_and_the_store_goes_on() {
             crash("full disk", &dir, engine);
             let acknowledged = files(&dir);
             assert_eq!(acknowledged.len(), 4);
-            // Recovery on a full disk: it cannot write the files again.
+            // Recovery on a disk with no room for another file: it cannot write any again.
             for key in 0..4 {
                 File::create(dir.join(format!("d/{key}"))).unwrap();
             }
             fs::write(dir.join("gone"), "deleted").unwrap();
-            fill(dir.parent().unwrap());
+            let ballast = dir.parent().unwrap().join("ballast");
+            fs::create_dir(&ballast).unwrap();
+            (0..).take_while(|n| File::create(ballast.join(n.to_string())).is_ok()).for_each(drop);
             for with_log in [true, false, true] {
                 let builder = builder(&dir, engine);
                 let builder = if with_log { builder } else { builder.barrier(Barrier::Auto) };
@@ -67,7 +70,7 @@ fn a_full_disk_changes_nothing_and_the_store_goes_on() {
                 assert!(error.path().starts_with(dir.join("d")), "{error}");
                 assert_eq!(Reader::open(&dir).unwrap_err().kind(), ErrorKind::RecoveryNeeded);
             }
-            fs::remove_file(dir.parent().unwrap().join("ballast")).unwrap();
+            fs::remove_dir_all(ballast).unwrap();
             drop(open_logged(&dir, engine));
             assert_same(&files(&dir), &acknowledged, "after making room");
             assert!(temporaries(&dir).is_empty());

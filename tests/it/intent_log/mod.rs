@@ -98,7 +98,7 @@ fn child(script: &str, dir: &Path, engine: Engine) -> Command {
     child
 }
 
-/// Runs a script in a child that is killed at its end.
+/// Runs a script in a child that is killed at its end: within milliseconds, so that no checkpoint comes by time (5 s).
 fn crash(script: &str, dir: &Path, engine: Engine) {
     let output = child(script, dir, engine).output().unwrap();
     assert_eq!(output.status.signal(), Some(9), "{}", String::from_utf8_lossy(&output.stderr));
