@@ -221,6 +221,16 @@ fn a_rename_is_a_record_if_that_can_hold_the_file() {
 }
 
 #[test]
+fn a_record_that_the_file_rules_that_fails_closes_the_store() {
+    let log = logged(Box::new(|_, _| None));
+    log.make(small("a/k0")).unwrap();
+    log.disk.fail(log.disk.writes(), 0);
+    assert_eq!(outcome(&log.make(large("a/k0"))), UNCHANGED);
+    assert!(log.rig.is_poisoned());
+    assert_eq!((fs::read(log.rig.path("a/k0")).unwrap(), log.rig.temporaries()), (NEW.to_vec(), 0));
+}
+
+#[test]
 fn a_present_content_that_cannot_be_synced_closes_the_store() {
     let log = logged(fail(|call| *call == Call::SyncPresent, 0, 1, Errno::EIO));
     log.make(small("a/k0")).unwrap();

@@ -129,13 +129,25 @@ pub(crate) fn look(root: &Dir) -> Result<bool> {
             }
             Ok(format.ceiling.tells_fine_times())
         }
-        Err(Errno::EACCES) => match fstatat(root.fd(), &*path, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Version::of(&stat).tells_fine_times()),
-            Err(Errno::EACCES) => Ok(false),
-            Err(errno) => Err(fail(errno)),
-        },
+        Err(Errno::EACCES) => {
+            match refuse_hidden_log(root).map(|()| fstatat(root.fd(), &*path, AtFlags::AT_SYMLINK_NOFOLLOW))? {
+                Ok(stat) => Ok(Version::of(&stat).tells_fine_times()),
+                Err(Errno::EACCES) => Ok(false),
+                Err(errno) => Err(fail(errno)),
+            }
+        }
         Err(errno) => Err(fail(errno)),
     }
+}
+
+/// Refuses a store whose files may be incomplete, for a user who may not read the log: one with a log that was not closed in order.
+fn refuse_hidden_log(root: &Dir) -> Result<()> {
+    let exists = |name: &str| fstatat(root.fd(), &*format!("{OWN}/{name}"), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
+    if !exists("log") || exists("clean") {
+        return Ok(());
+    }
+    let hidden = "the store has an intent log that is in use or needs recovery, and this user may not read which";
+    Err(Error::from_errno(Errno::EACCES, Step::OpenLog, root.path().join(OWN).join("log")).with_detail(hidden))
 }
 
 fn open(own: &Dir) -> nix::Result<OwnedFd> {

@@ -211,7 +211,7 @@ fn a_recovery_that_is_killed_is_done_again() {
         store => drop(store.unwrap()),
     }
     crash("every change", dir, engine);
-    let acknowledged = check_script(dir);
+    let mut acknowledged = check_script(dir);
     let mut kills = 0;
     for call in ["pwritev2", "unlinkat", "fsync", "renameat", "fchmod", "utimensat"] {
         // One of the threads of the recovery is killed at its n-th call of the kind, and all with it.
@@ -228,7 +228,9 @@ fn a_recovery_that_is_killed_is_done_again() {
                 // No thread makes so many: the recovery has ended, and what follows needs another crash.
                 signal => {
                     assert!(signal.is_none() && nth > 1, "{call} {nth}: {signal:?}");
+                    clear(dir);
                     crash("every change", dir, engine);
+                    acknowledged = check_script(dir);
                     break;
                 }
             }
