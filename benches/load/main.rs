@@ -68,6 +68,12 @@ fn main() {
             run.threads(writers, kinds, rounds);
         }
     }
+    // Only if they are named: they take long.
+    for (scenario, writers) in [("256", 256), ("1024", 1024)] {
+        if asked.iter().any(|arg| arg == scenario) {
+            run.threads(writers, some, rounds);
+        }
+    }
     if wants("async") {
         run.compare("64 tasks (the plain calls and the other crate: threads)", &Kind::SOME, Worker::Tasks(64), rounds);
     }

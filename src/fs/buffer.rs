@@ -3,9 +3,6 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// The strictest alignment that is asked for, in bytes.
-const ALIGN_MAX: u32 = 64 << 10;
-
 /// Bytes whose address is a multiple of the block size, as `O_DIRECT` asks for (open(2)).
 pub(crate) struct AlignedBuffer {
     bytes: Vec<u8>,
@@ -19,16 +16,6 @@ impl AlignedBuffer {
         let bytes = vec![0; len + block as usize];
         let begin = bytes.as_ptr().align_offset(block as usize);
         AlignedBuffer { bytes, begin, len }
-    }
-
-    /// Takes over these bytes, in the same memory if they fit.
-    pub(crate) fn hold(&mut self, other: &AlignedBuffer) {
-        if self.len < other.len {
-            // The alignment of the other is unknown: that of the largest block serves all.
-            *self = AlignedBuffer::zeroed(other.len, ALIGN_MAX);
-        }
-        self.len = other.len;
-        self.copy_from_slice(other);
     }
 }
 

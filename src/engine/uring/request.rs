@@ -101,9 +101,15 @@ impl Request {
         Request(opcode::Fsync::new(types::Fd(fd)).build())
     }
 
-    /// A write at `offset` that is durable when it has completed.
-    pub(super) fn write_durably(file: BorrowedFd<'_>, bytes: &Kept<'_, AlignedBuffer>, offset: u64) -> Request {
-        let len = u32::try_from(bytes.len()).expect("a record is shorter");
+    /// A write of the first `len` bytes at `offset` that is durable when it has completed.
+    pub(super) fn write_durably(
+        file: BorrowedFd<'_>,
+        bytes: &Kept<'_, AlignedBuffer>,
+        len: usize,
+        offset: u64,
+    ) -> Request {
+        let bytes = &bytes[..len];
+        let len = u32::try_from(len).expect("a record is shorter");
         let write = opcode::Write::new(types::Fd(file.as_raw_fd()), bytes.as_ptr(), len);
         Request(write.offset(offset).rw_flags(libc::RWF_DSYNC).build())
     }

@@ -35,6 +35,9 @@ const WAKE_REQUESTS: usize = 6;
 /// The pause before the next attempt to submit when the kernel has no memory for requests.
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
+/// The largest block of a disk that direct writes are aligned to, in bytes.
+const BLOCK_MAX: u32 = 64 << 10;
+
 /// Marks the user data of the wake-up's requests.
 const WAKE: u64 = 1 << 63;
 
@@ -326,11 +329,15 @@ impl WriteRing {
         if self.lost {
             return Err(Errno::EIO);
         }
-        self.bytes.hold(bytes);
+        let len = bytes.len();
+        if self.bytes.len() < len {
+            self.bytes = AlignedBuffer::zeroed(len, BLOCK_MAX);
+        }
+        self.bytes[..len].copy_from_slice(bytes);
         // SAFETY: `self.bytes` is not touched again before the completion has been seen, and `drop` leaks it if that has not
         // happened. The kernel takes its own reference to the file when it takes the request.
         let bytes = unsafe { Kept::new(&self.bytes) };
-        let entry = Request::write_durably(file, &bytes, offset).into_entry(Flags::empty());
+        let entry = Request::write_durably(file, &bytes, len, offset).into_entry(Flags::empty());
         // Until the completion has been seen, whatever happens in between.
         self.lost = true;
         // SAFETY: as above: the request points into `self.bytes` only.

@@ -64,7 +64,7 @@ pub struct Environment {
     pub barrier: String,
     /// Why it was chosen.
     pub barrier_reason: String,
-    /// The barriers that hold here: `per-file`, `filesystem`, `journal`.
+    /// The barriers that hold here: `per-file`, `filesystem`, `journal`, `intent-log`.
     pub barriers: Vec<String>,
     /// Why the others do not hold.
     pub barriers_refused: Vec<String>,
@@ -268,6 +268,10 @@ impl Environment {
         match sys::no_journal(&dir) {
             None => self.barriers.push("journal".into()),
             Some(why) => self.barriers_refused.push(why),
+        }
+        match sys::no_intent_log(&dir) {
+            None => self.barriers.push("intent-log".into()),
+            Some(why) => self.barriers_refused.push(format!("the intent log does not hold here: {why}")),
         }
     }
 }
