@@ -1,6 +1,6 @@
 //! The state that callers and the committing thread share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 
@@ -45,6 +45,8 @@ pub(crate) struct Core {
     /// Whether a `syncfs` has consumed earlier errors: see [`Core::prime`].
     pub(super) primed: AtomicBool,
     pub(super) recorder: Recorder,
+    /// How many changes a recovery has brought from the log into the files.
+    pub(super) recovered: AtomicU64,
 }
 
 /// Everything a committer is made from.
@@ -88,6 +90,7 @@ impl Core {
             scout,
             primed: AtomicBool::new(false),
             recorder: Recorder::default(),
+            recovered: AtomicU64::new(0),
         }
     }
 

@@ -176,7 +176,7 @@ impl IntentLog {
         lock(&self.live).retain(|_, last| *last > through);
     }
 
-    pub(super) fn stats(&self) -> LogStats {
+    pub(super) fn stats(&self, recovered: u64) -> LogStats {
         let Fill { used, capacity } = self.log.fill();
         let Checkpoints { count: checkpoints, rewritten } = lock(&self.work).done;
         LogStats {
@@ -186,6 +186,7 @@ impl IntentLog {
             records: self.log.last() - self.first,
             checkpoints,
             rewritten,
+            recovered,
         }
     }
 

@@ -25,6 +25,7 @@ mod versions;
 mod waves;
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -97,10 +98,16 @@ impl Committer {
         read: impl Fn(&Record, Range<usize>) -> nix::Result<Payload>,
         progress: impl Fn(usize, usize),
     ) -> Result<()> {
+        let begin = Instant::now();
         let restored = restore::all(&self.core, records, read, |changes| self.commit(changes), progress);
         // No caller has made these changes.
         self.core.recorder.reset();
         self.core.auto().reset_counts();
+        if restored.is_ok() {
+            let changes = records.iter().map(|record| record.entries.len()).sum::<usize>();
+            self.core.recovered.store(changes as u64, Ordering::Relaxed);
+            trace::recovered(self.core.dirs.root().path(), changes, begin.elapsed());
+        }
         restored
     }
 
@@ -162,7 +169,7 @@ impl Committer {
     pub(crate) fn stats(&self) -> Stats {
         let (held, in_line) = self.core.queue.depth();
         let queue = QueueStats { changes: held.files, bytes: held.bytes, in_line };
-        let log = self.core.log().map(IntentLog::stats);
+        let log = self.core.log().map(|log| log.stats(self.core.recovered.load(Ordering::Relaxed)));
         self.core.recorder.stats(queue, self.core.auto().stats(), log)
     }
 

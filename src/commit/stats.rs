@@ -108,6 +108,8 @@ pub struct LogStats {
     pub checkpoints: u64,
     /// Checkpoints among them whose sync failed, after which the files were written again from the log.
     pub rewritten: u64,
+    /// Changes that were brought from the log into the files when the store was opened.
+    pub recovered: u64,
 }
 
 /// Latencies.

@@ -21,6 +21,12 @@ pub(crate) fn barrier(store: &Path, barrier: BarrierKind, reason: &str) {
     tracing::info!(store = %store.display(), %barrier, reason, "barrier changed");
 }
 
+/// The changes in the intent log were brought into the files.
+pub(crate) fn recovered(store: &Path, changes: usize, took: Duration) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(store = %store.display(), changes, ?took, "recovered from the intent log");
+}
+
 /// A checkpoint has moved the start of the intent log behind the record `through`.
 pub(crate) fn checkpoint(store: &Path, through: u64, rewritten: bool, took: Duration) {
     #[cfg(feature = "tracing")]

@@ -148,7 +148,10 @@ fn a_reader_is_refused_while_a_writer_recovers() {
         drop(held);
         let store = open_logged(dir, engine);
         Reader::open(dir).unwrap();
+        let recovered = |store: &Store| store.stats().log.unwrap().recovered;
+        assert!(recovered(&store) >= 5 && store.stats().changes == 0);
         drop(store);
+        assert_eq!(recovered(&open_logged(dir, engine)), 0);
     });
 }
 
