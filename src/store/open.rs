@@ -67,13 +67,20 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     let is_logged = allowed == Allowed::Only(BarrierKind::IntentLog);
     let setup = Setup { writer, dirs, versions, barrier: (barrier, allowed), limit: queue };
     let committer = Committer::new(setup);
-    if let Some(log) = &mut log {
-        log.recover(own, &committer, &replay)?;
-    }
-    match is_logged {
-        true => StoredLog::begin(log, own, log_bytes, engine, &committer)?,
-        // The log is clean: its file stays for a session that uses it.
-        false => format::write(&committer.core().writer, own, false)?,
+    let use_log = || {
+        if let Some(log) = &mut log {
+            log.recover(own, &committer, &replay)?;
+        }
+        match is_logged {
+            true => StoredLog::begin(log, own, log_bytes, engine, &committer),
+            // The log is clean: its file stays for a session that uses it.
+            false => format::write(&committer.core().writer, own, false),
+        }
+    };
+    if let Err(error) = use_log() {
+        // A recovery has started its thread, which holds the directories.
+        committer.drain();
+        return Err(error);
     }
     trace::opened(root.path(), is_clean, begin.elapsed());
     Ok(Store { inner: Arc::new(Inner { committer, reader, session }) })

@@ -165,3 +165,19 @@ fn a_checkpoint_that_cannot_write_back_closes_the_store_and_loses_nothing() {
         });
     }
 }
+
+/// A store whose recovery fails is closed: its threads and descriptors are gone, and its filesystem can be unmounted.
+#[test]
+fn a_recovery_that_fails_holds_nothing() {
+    crate::mounts::with_mounts("an unmount after a failed recovery", |dir| {
+        let Some(disk) = crate::mounts::disk(dir, "mkfs.ext4 -q -F", "rw") else { return };
+        let at = disk.join("s");
+        crash("records", &at, Engine::Portable);
+        fs::remove_file(at.join("k1")).unwrap();
+        fs::create_dir(at.join("k1")).unwrap();
+        fs::write(at.join("k1/in the way"), "").unwrap();
+        let error = builder(&at, Engine::Portable).open().unwrap_err();
+        assert!(error.is_a_directory(), "{error}");
+        nix::mount::umount(&disk).unwrap();
+    });
+}
