@@ -121,7 +121,7 @@ fn an_environment_survives_json() {
     let environment = Environment::of(dir.path());
     assert!(environment.directory_fsync.works && environment.find_obstacle().is_none(), "{environment:?}");
     assert!(environment.kernel.contains(' ') && environment.processors > 0);
-    assert_eq!(environment.barriers.len() + environment.barriers_refused.len(), 3);
+    assert_eq!(environment.barriers.len() + environment.barriers_refused.len(), 4);
     assert_eq!(environment.filesystem.read_only, Some(false));
     assert_eq!(Environment::of("").filesystem.mount_point, Environment::of(".").filesystem.mount_point);
     let text = serde_json::to_string(&environment).unwrap();
