@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -187,4 +188,31 @@ fn under_strace(child: &Command, options: &[&str], output: &Path) -> Command {
     strace.args(["-f", "-qq"]).args(options).arg(output).arg(child.get_program()).args(child.get_args());
     strace.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
     strace
+}
+
+/// Another user may read the files and not the log: the store is read only while it is closed in order.
+#[test]
+fn a_reader_of_another_user_is_refused_unless_the_store_is_closed() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("a reader of another user", "needs root");
+    }
+    each_logged("a reader of another user", |engine, dir| {
+        let as_nobody = || {
+            std::thread::scope(|scope| {
+                let read = || {
+                    // The identity of this thread only.
+                    nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+                    Reader::open(dir).map(drop)
+                };
+                scope.spawn(read).join().unwrap()
+            })
+        };
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+        let holder = Holder::new(dir, engine);
+        assert!(as_nobody().unwrap_err().is_permission_denied());
+        holder.kill();
+        assert!(as_nobody().unwrap_err().is_permission_denied());
+        drop(open_logged(dir, engine));
+        as_nobody().unwrap();
+    });
 }
