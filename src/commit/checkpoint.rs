@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::core::Core;
+use super::core::{Core, PoisonOnPanic};
 use super::in_flight::Start;
 use super::intent::IntentLog;
 use super::{ChangeGroups, restore, trace};
@@ -22,28 +22,26 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub(super) fn work(core: &Arc<Core>) {
     let Some(log) = core.log() else { return };
     let _fail = FailAtEnd(log);
+    let _poison = PoisonOnPanic::new(core);
     loop {
         let (asked, closed) = next(log);
         let through = log.published();
         let begin = Instant::now();
-        let result = if log.is_covered() { Ok(None) } else { make(core, log, through).map(Some) };
-        let mut work = lock(&log.work);
-        match result {
-            Ok(made) => {
-                work.served = asked;
-                if let Some(rewritten) = made {
-                    work.done.count += 1;
-                    work.done.rewritten += u64::from(rewritten);
-                    trace::checkpoint(core.dirs.root().path(), through, rewritten, begin.elapsed());
-                }
-            }
+        let made = match if log.is_covered() { Ok(None) } else { make(core, log, through).map(Some) } {
+            Ok(made) => made,
             Err(error) => {
                 // The records stay, and the next open replays them. Until then nobody knows what is durable.
                 core.writer.poison();
-                trace::failed(&error);
-                return;
+                return trace::failed(&error);
             }
+        };
+        if let Some(rewritten) = made {
+            trace::checkpoint(core.dirs.root().path(), through, rewritten, begin.elapsed());
         }
+        let mut work = lock(&log.work);
+        work.served = asked;
+        work.done.count += u64::from(made.is_some());
+        work.done.rewritten += u64::from(made == Some(true));
         drop(work);
         log.changed.notify_all();
         if closed {

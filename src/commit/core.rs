@@ -94,6 +94,11 @@ impl Core {
         }
     }
 
+    /// Whether no log was used, or the one that was is clean.
+    pub(crate) fn leaves_no_log(&self) -> bool {
+        self.log().is_none_or(IntentLog::has_ended)
+    }
+
     /// The intent log, if the store has one open.
     pub(super) fn log(&self) -> Option<&IntentLog> {
         self.log.get()

@@ -16,6 +16,7 @@ use super::stats::LogStats;
 use crate::engine::Payload;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::Dir;
+use crate::fs::key::KEY_MAX;
 use crate::lock;
 use crate::log::record::{self, Entry};
 use crate::log::writer::{Fill, Log, Refused};
@@ -77,8 +78,8 @@ pub(super) struct Turn<'a> {
 
 impl IntentLog {
     pub(super) fn new(log: Log, filesystem: Arc<Dir>) -> IntentLog {
-        // Beside it in a record: the header, and what a change has before its value.
-        let room = log.layout().record_max() as usize - record::HEADER - record::CHANGE_MAX;
+        // Beside it in a record: the header, and two changes with the longest keys, for a rename.
+        let room = log.layout().record_max() as usize - record::HEADER - 2 * (record::CHANGE_MAX + KEY_MAX);
         IntentLog {
             published: AtomicU64::new(log.last()),
             first: log.last(),

@@ -196,14 +196,35 @@ fn what_goes_beside_the_log_ends_the_records_of_its_key() {
     assert_eq!((log.records().len(), log.rig.is_poisoned()), (0, false));
 }
 
+/// The last change of the key is the put: recovery keeps the file.
+#[test]
+fn a_rename_onto_itself_keeps_the_file() {
+    let log = logged(Box::new(|_, _| None));
+    log.make(Change::rename("a/k0", "a/k0")).unwrap();
+    assert_eq!(log.records(), [["delete a/k0", "put a/k0"]]);
+}
+
+/// Whatever the length of its key, the longest value that the log takes fits into a record.
+#[test]
+fn the_longest_value_with_the_longest_key_fits() {
+    let log = logged(Box::new(|_, _| None));
+    let long = ["x".repeat(250), "y".repeat(250)].map(|name| format!("a/{name}"));
+    for len in (LEN / 16 - 10_000..LEN / 16 + 200).step_by(100) {
+        log.make(Change::put(&long[0], vec![7; len], PutOptions::new())).unwrap();
+        log.make(Change::rename(&long[0], &long[1])).unwrap();
+    }
+    // The shorter ones are logged, the longer ones synced.
+    assert!(log.rig.committer.stats().log.unwrap().records > 10 && log.syncs() > 0);
+}
+
 #[test]
 fn a_rename_is_a_record_if_that_can_hold_the_file() {
     let log = logged(Box::new(|_, _| None));
     let version = log.make(small("a/x")).unwrap().version().unwrap();
     log.make(Change::rename("a/x", "b/k1")).unwrap();
-    assert_eq!(log.records(), [vec!["put a/x"], vec!["put b/k1", "delete a/x"]]);
+    assert_eq!(log.records(), [vec!["put a/x"], vec!["delete a/x", "put b/k1"]]);
     let moved = scan(&log.disk).unwrap().records.pop().unwrap();
-    let Logged::Put(put) = &moved.entries[0].change else { panic!("{moved:?}") };
+    let Logged::Put(put) = &moved.entries[1].change else { panic!("{moved:?}") };
     assert_eq!((put.version, put.value.len(), put.mode), (version.as_nanos(), NEW.len(), 0o600));
     assert_eq!((fs::read(log.rig.path("b/k1")).unwrap(), log.syncs()), (NEW.to_vec(), 0));
     // A swap, in the log and in the files.

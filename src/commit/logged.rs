@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{getegid, geteuid};
 
 use super::in_flight::{InFlight, Origin};
 use super::intent::IntentLog;
@@ -63,6 +64,11 @@ impl InFlight {
         let open = |flags| openat(source.fd(), &**name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
         let (mut file, found) = regular::open(open, &source.path_of(name)).ok()?;
         let len = usize::try_from(found.len()).ok().filter(|len| log.takes(*len))?;
+        // Recovery gives the file its owner and group again, which only root may do for others.
+        let is_ours = (found.uid(), found.gid()) == (geteuid().as_raw(), getegid().as_raw());
+        if !is_ours && !geteuid().is_root() {
+            return None;
+        }
         // Recovery makes a new file: it would not be one with other names of this one, and would not have its attributes.
         if found.nlink() != 1 || !sys::attributes(&file).ok()?.is_empty() {
             return None;
@@ -114,7 +120,8 @@ impl InFlight {
             (_, Origin::Put(version)) => vec![put(*version)],
             (_, Origin::Rename { from, version }) => {
                 let version = version.expect("a rename that is logged has read its file");
-                vec![put(version), entry(from, Change::Delete)]
+                // In this order: of a rename onto itself the put is the last change.
+                vec![entry(from, Change::Delete), put(version)]
             }
             (_, Origin::Delete | Origin::Guard(_)) => vec![entry(&self.key, Change::Delete)],
         }

@@ -169,7 +169,11 @@ impl Committer {
     pub(crate) fn stats(&self) -> Stats {
         let (held, in_line) = self.core.queue.depth();
         let queue = QueueStats { changes: held.files, bytes: held.bytes, in_line };
-        let log = self.core.log().map(|log| log.stats(self.core.recovered.load(Ordering::Relaxed)));
+        let log = self
+            .core
+            .log()
+            .filter(|_| self.core.writer.is_ours())
+            .map(|log| log.stats(self.core.recovered.load(Ordering::Relaxed)));
         self.core.recorder.stats(queue, self.core.auto().stats(), log)
     }
 

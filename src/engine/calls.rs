@@ -1,6 +1,5 @@
 //! The calls of a plan as plain system calls.
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,11 +9,11 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, futimens};
 use nix::sys::uio::pwritev;
-use nix::unistd::{UnlinkatFlags, close, linkat, unlinkat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, close, faccessat, linkat, unlinkat};
 
 use super::Job;
 use crate::fs::scan::file_type;
-use crate::fs::{Dir, empty_dirs, sys};
+use crate::fs::{empty_dirs, sys};
 use crate::protocol::{Call, Condition, Existing, Fate, Owner, Version};
 
 /// The flags for creating a temporary file: it must not exist, and symbolic links are not followed.
@@ -23,7 +22,14 @@ pub(super) const TEMP_FLAGS: OFlag =
 
 /// Makes one call.
 pub(super) fn run(call: &Call, job: &mut Job) -> Fate {
-    let result = make(call, job);
+    let result = match call {
+        // What cannot be opened has not failed to sync.
+        Call::SyncPresent => match present(job) {
+            Ok(files) => sync_present(job, files),
+            Err(errno) => return Fate::Failed(errno),
+        },
+        call => make(call, job),
+    };
     job.watch(call, result.is_err());
     match result {
         Ok(n) => Fate::Done(n),
@@ -58,12 +64,8 @@ fn make(call: &Call, job: &mut Job) -> nix::Result<usize> {
             Ok(0)
         }
         Call::Admit(condition) => admit(job, *condition),
-        Call::SyncPresent => {
-            sync_present(&job.dir, &job.name)?;
-            job.source.as_ref().map_or(Ok(0), |(dir, name)| sync_present(dir, name))
-        }
-        // A commit writes it for many changes at once.
-        Call::LogFileRules | Call::LogChange => Err(Errno::EOPNOTSUPP),
+        // `run` makes the first; a commit makes the others for many changes at once.
+        Call::SyncPresent | Call::LogFileRules | Call::LogChange => Err(Errno::EOPNOTSUPP),
         Call::Compare { expected } => compare(job, *expected),
         Call::CheckSource => check_source(job),
         Call::Publish { existing } => rename(job, *existing),
@@ -90,8 +92,14 @@ fn compare(job: &Job, expected: Version) -> nix::Result<usize> {
     }
 }
 
-/// Fails as the rename or unlink would that follows.
+/// Fails as the rename or unlink would that follows, as far as that can be told before.
 fn admit(job: &Job, condition: Condition) -> nix::Result<usize> {
+    // A temporary file in the directory shows that names may change there.
+    let source = job.source.as_ref().map(|(dir, _)| dir);
+    let untried = source.map(|_| &job.dir).or(matches!(condition, Condition::Delete(_)).then_some(&job.dir));
+    for dir in untried.into_iter().chain(source) {
+        faccessat(dir.fd(), ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)?;
+    }
     let found = match fstatat(job.dir.fd(), &*job.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) => Some(stat),
         Err(Errno::ENOENT) => None,
@@ -112,16 +120,32 @@ fn admit(job: &Job, condition: Condition) -> nix::Result<usize> {
     }
 }
 
-/// Syncs the file under a name, if there is one, and the name.
-fn sync_present(dir: &Dir, name: &CStr) -> nix::Result<usize> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    match openat(dir.fd(), name, flags, Mode::empty()) {
-        Ok(file) => sys::sync_file(file)?,
-        // Nothing, or something that no put has made.
-        Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => {}
-        Err(errno) => return Err(errno),
+/// The files that have the names of a change now, as far as there are any.
+fn present(job: &Job) -> nix::Result<Vec<OwnedFd>> {
+    let names = [Some((&job.dir, &job.name)), job.source.as_ref().map(|(dir, name)| (dir, name))];
+    let mut files = Vec::new();
+    for (dir, name) in names.into_iter().flatten() {
+        let open = |access| {
+            let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+            openat(dir.fd(), &**name, flags, Mode::empty())
+        };
+        match open(OFlag::O_RDONLY)
+            .or_else(|errno| if errno == Errno::EACCES { open(OFlag::O_WRONLY) } else { Err(errno) })
+        {
+            Ok(file) => files.push(file),
+            // Nothing, or something that no put has made.
+            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => {}
+            Err(errno) => return Err(errno),
+        }
     }
-    sys::sync_dir(dir.fd()).map(|()| 0)
+    Ok(files)
+}
+
+/// Syncs these files, then their names.
+fn sync_present(job: &Job, files: Vec<OwnedFd>) -> nix::Result<usize> {
+    files.iter().try_for_each(sys::sync_file)?;
+    sys::sync_dir(job.dir.fd())?;
+    job.source.as_ref().map_or(Ok(0), |(dir, _)| sys::sync_dir(dir.fd()).map(|()| 0))
 }
 
 /// `Errno::EISDIR` if the source is a directory: a rename would succeed, and move every key in it.

@@ -118,7 +118,7 @@ fn newest(storage: &dyn Storage) -> Result<Newest, Fault> {
     if storage.len() < AREA {
         return Err(Fault::NoSuperblock);
     }
-    let slot = |offset| storage.read(offset, *BLOCKS.start() as usize).map(|block| Slot::decode(&block));
+    let slot = |offset| storage.read(offset, *BLOCKS.end() as usize).map(|block| Slot::decode(&block));
     let (superblock, first_slot, is_lone) = match (slot(SLOTS[0])?, slot(SLOTS[1])?) {
         (Slot::Later(version), _) | (_, Slot::Later(version)) => return Err(Fault::Later(version)),
         (Slot::Invalid, Slot::Invalid) => return Err(Fault::NoSuperblock),

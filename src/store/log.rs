@@ -81,6 +81,10 @@ impl StoredLog {
     ) -> Result<()> {
         let core = committer.core();
         let root = core.dirs.root();
+        if own.device() != root.device() {
+            let why = "the store's own directory is on another filesystem than the store, so no intent log holds";
+            return Err(Error::new(ErrorKind::UnsupportedBarrier, Step::Check, root.path()).with_detail(why));
+        }
         // A log of another length is made anew: it is clean.
         let reused = stored.filter(|stored| stored.file.len().abs_diff(len) < 64 << 10 && stored.file.is_allocated());
         let (file, superblocks) = match reused {

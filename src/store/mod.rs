@@ -93,7 +93,8 @@ impl Drop for Inner {
             // If it fails, the next open finds a clean log.
             let _: Result<()> = format::write(&core.writer, &self.session.own, false);
         }
-        self.session.end(core.writer.is_tidy().then(|| core.versions.clock.bound()));
+        let is_tidy = core.writer.is_ours() && core.writer.is_tidy() && core.leaves_no_log();
+        self.session.end(is_tidy.then(|| core.versions.clock.bound()));
     }
 }
 

@@ -159,7 +159,7 @@ fn the_log_is_shown_and_stays_as_it_is() {
         log.last_changes().map(|change| (change.key(), matches!(change.kind(), LogChangeKind::Put(_)))).collect();
     assert_eq!(
         last,
-        [("a/b", true), (ODD.0, true), ("old", true), ("gone", false), ("to", true), ("from", false), ("large", false)]
+        [("a/b", true), (ODD.0, true), ("old", true), ("gone", false), ("from", false), ("to", true), ("large", false)]
     );
     assert_eq!(tree(&dir.join("s")), before);
 }

@@ -36,7 +36,8 @@ fn a_forked_child_reads_and_leaves_the_log_alone() {
                 assert_eq!(error.kind(), ErrorKind::Forked);
             }
             assert_eq!(store.clone().close().unwrap_err().kind(), ErrorKind::Forked);
-            assert!(store.stats().log.is_some());
+            // A thread of the parent may have held the lock of the log at the fork.
+            assert!(store.stats().log.is_none());
         });
         let mut all = Some(store);
         in_child(|| drop(all.take()));
