@@ -6,7 +6,7 @@ use ringbolt::{Barrier, Engine};
 
 use super::lab::Filesystem;
 use super::mutant::Mutant;
-use super::workload::Operation;
+use super::operation::Operation;
 
 /// What to test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

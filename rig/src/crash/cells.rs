@@ -5,7 +5,7 @@ use ringbolt::{Barrier, Engine};
 use super::cell::Cell;
 use super::lab::Filesystem;
 use super::mutant::Mutant;
-use super::workload::Operation;
+use super::operation::Operation;
 
 const ENGINES: [Engine; 2] = [Engine::Portable, Engine::Uring];
 

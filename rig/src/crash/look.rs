@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use ringbolt::Store;
 
 use super::history::Contents;
-use super::workload::{Operation, Result, Setting};
+use super::operation::Operation;
+use super::workload::{Result, Setting};
 
 /// Opens the files of the operation, like a restarted program, and reads all of them.
 ///

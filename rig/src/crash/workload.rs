@@ -1,7 +1,6 @@
 //! Workloads: a few dozen operations of one kind, as programs use the crate.
 
 use std::error::Error;
-use std::fmt;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,76 +11,7 @@ use ringbolt::sidecar::{KeyId, Purpose, Sidecar, SidecarOptions};
 use ringbolt::{Barrier, Engine, PutOptions, Store, WriteOptions};
 
 use super::history::{Effect, Notes};
-
-/// A kind of operation to test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// `ringbolt::write` of new files, existing files, and files in new directories.
-    Write,
-    /// Creating a store, and the first put.
-    Open,
-    /// Puts by a single caller: as for `Write`, and create-only, with an expected version, and in pieces.
-    Put,
-    /// Deletes.
-    Delete,
-    /// Renames within a directory and between two, to new and existing names.
-    Rename,
-    /// Keys that replace emptied directories, and new keys in such directories.
-    Emptied,
-    /// Batches of all of these.
-    Batch,
-    /// Batches with ordered groups: files, then the manifest that names them.
-    Groups,
-    /// Puts by four threads.
-    Crowd,
-    /// Changes of `keys.json`.
-    Sidecar,
-}
-
-impl Operation {
-    /// All operations.
-    pub const ALL: [Operation; 10] = [
-        Operation::Write,
-        Operation::Open,
-        Operation::Put,
-        Operation::Delete,
-        Operation::Rename,
-        Operation::Emptied,
-        Operation::Batch,
-        Operation::Groups,
-        Operation::Crowd,
-        Operation::Sidecar,
-    ];
-
-    /// The barriers that matter for this operation.
-    pub fn barriers(self) -> &'static [Barrier] {
-        match self {
-            Operation::Batch | Operation::Groups | Operation::Crowd => {
-                &[Barrier::PerFile, Barrier::Filesystem, Barrier::Journal, Barrier::IntentLog]
-            }
-            Operation::Put => &[Barrier::PerFile, Barrier::Journal, Barrier::IntentLog],
-            Operation::Delete | Operation::Rename | Operation::Emptied => &[Barrier::PerFile, Barrier::IntentLog],
-            Operation::Write | Operation::Open | Operation::Sidecar => &[Barrier::PerFile],
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Operation::Write => "write",
-            Operation::Open => "open",
-            Operation::Put => "put",
-            Operation::Delete => "delete",
-            Operation::Rename => "rename",
-            Operation::Emptied => "emptied directory",
-            Operation::Batch => "batch",
-            Operation::Groups => "ordered groups",
-            Operation::Crowd => "4 writers",
-            Operation::Sidecar => "sidecar",
-        })
-    }
-}
+use super::operation::Operation;
 
 /// The engine, the barrier and the directory.
 #[derive(Clone, Copy, Debug)]
