@@ -1,9 +1,8 @@
-use crate::log::layout::{AREA, Layout, Position};
+use crate::log::layout::Layout;
 use crate::log::memory::Memory;
 use crate::log::record::Change as Logged;
 use crate::log::scan::scan;
-use crate::log::storage::Storage;
-use crate::log::superblock::{State, Superblock};
+use crate::log::superblock::State;
 use crate::log::superblocks::Superblocks;
 
 use super::*;
@@ -19,19 +18,7 @@ struct LoggedRig {
 fn logged(fault: Fault) -> LoggedRig {
     let rig = rig(BarrierKind::IntentLog, fault);
     let disk = Memory::new(4096, LEN);
-    let superblock = Superblock {
-        layout: Layout::new(4096, LEN as u64).unwrap(),
-        id: [9; 16],
-        inode: disk.inode(),
-        generation: 0,
-        state: State::Clean,
-        epoch: 0,
-        first: 0,
-        start: Position { offset: AREA, sequence: 1 },
-        version_floor: 0,
-    };
-    let mut superblocks = Superblocks::fresh(superblock);
-    superblocks.change(&disk, |_| ()).unwrap();
+    let superblocks = Superblocks::create(&disk, Layout::new(4096, LEN as u64).unwrap(), [9; 16]).unwrap();
     let log = Log::begin(Box::new(disk.clone()), superblocks, 7, Version::MIN).unwrap();
     let own = rig.committer.core().dirs.root().open_beneath("").unwrap();
     rig.committer.begin_log(log, Arc::new(own)).unwrap();

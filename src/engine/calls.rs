@@ -23,7 +23,7 @@ pub(super) const TEMP_FLAGS: OFlag =
 /// Makes one call.
 pub(super) fn run(call: &Call, job: &mut Job) -> Fate {
     let result = match call {
-        // What cannot be opened has not failed to sync.
+        // A failed open is not a failed sync: it does not close the store.
         Call::SyncPresent => match present(job) {
             Ok(files) => sync_present(job, files),
             Err(errno) => return Fate::Failed(errno),

@@ -14,9 +14,8 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use rustix::fs::{FlockOperation, flock};
 
-use super::layout::{AREA, BLOCKS, Layout, Position};
+use super::layout::{AREA, BLOCKS, Layout};
 use super::storage::Storage;
-use super::superblock::{State, Superblock};
 use super::superblocks::Superblocks;
 use crate::engine::EngineKind;
 use crate::engine::durable::{DurableWriter, Plain};
@@ -120,19 +119,7 @@ impl LogFile {
         // Blocks, length and all, so that no write of the log has any of that to make durable.
         sys::sync_file(&file).map_err(fail)?;
         let log = LogFile::lock(file, own)?;
-        let superblock = Superblock {
-            layout,
-            id: random().map_err(fail)?,
-            inode: log.inode,
-            generation: 0,
-            state: State::Clean,
-            epoch: 0,
-            first: 0,
-            start: Position { offset: AREA, sequence: 1 },
-            version_floor: 0,
-        };
-        let mut superblocks = Superblocks::fresh(superblock);
-        superblocks.change(&log, |_| ()).map_err(fail)?;
+        let superblocks = Superblocks::create(&log, layout, random().map_err(fail)?).map_err(fail)?;
         renameat(own.fd(), NEW, own.fd(), NAME).map_err(fail)?;
         own.sync()?;
         Ok((log, superblocks))

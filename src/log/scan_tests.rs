@@ -17,18 +17,7 @@ const LEN: usize = 1 << 20;
 /// A new, clean log.
 fn fresh() -> Memory {
     let disk = Memory::new(4096, LEN);
-    let superblock = Superblock {
-        layout: Layout::new(4096, LEN as u64).unwrap(),
-        id: [3; 16],
-        inode: disk.inode(),
-        generation: 0,
-        state: State::Clean,
-        epoch: 0,
-        first: 0,
-        start: Position { offset: AREA, sequence: 1 },
-        version_floor: 0,
-    };
-    Superblocks::fresh(superblock).change(&disk, |_| ()).unwrap();
+    Superblocks::create(&disk, Layout::new(4096, LEN as u64).unwrap(), [3; 16]).unwrap();
     disk
 }
 
@@ -220,6 +209,24 @@ fn a_rotten_superblock_costs_nothing_and_two_are_an_error() {
     }
     disk.damage(|bytes| SLOTS.iter().for_each(|slot| bytes[*slot as usize + 40] ^= 1));
     assert_eq!(scan(&disk), Err(Fault::NoSuperblock));
+}
+
+/// A restart finds a superblock that only the cache of the device has: it is written again before the other slot is touched.
+#[test]
+fn the_superblock_that_counts_is_confirmed_in_its_own_slot() {
+    let disk = fresh();
+    let log = begin(&disk, 1).unwrap();
+    log.append(&put(2, 1), Version::from_nanos(1)).unwrap();
+    // The first slot is written, the second is not.
+    disk.fail(disk.writes() + 1, 0);
+    log.advance(2).unwrap_err();
+    let contents = scan(&disk).unwrap();
+    let superblocks = Superblocks::of(&contents);
+    assert_eq!(contents.first_slot, 1);
+    let lost = SLOTS[0] as usize;
+    disk.damage(|bytes| bytes[lost..lost + 4096].fill(0));
+    superblocks.confirm(&disk).unwrap();
+    assert_eq!(scan(&disk).unwrap().superblock, contents.superblock);
 }
 
 /// Two faults: a superblock was lost, and the other is older than the records.

@@ -1,9 +1,9 @@
 //! Writes superblocks: every change of what a log belongs to, and of where its live records begin.
 
-use super::layout::{Position, SLOTS};
+use super::layout::{AREA, Layout, Position, SLOTS};
 use super::scan::Contents;
 use super::storage::Storage;
-use super::superblock::{State, Superblock};
+use super::superblock::{LogId, State, Superblock};
 
 /// The superblock of a log, and the slots that hold it.
 #[derive(Clone, Copy, Debug)]
@@ -18,9 +18,20 @@ impl Superblocks {
         Superblocks { current: contents.superblock, first_slot: contents.first_slot }
     }
 
-    /// The superblock of a new log, which is in no slot yet.
-    pub(crate) fn fresh(superblock: Superblock) -> Superblocks {
-        Superblocks { current: superblock, first_slot: 0 }
+    /// Makes a new, clean log with this layout and id, durably.
+    pub(crate) fn create(storage: &dyn Storage, layout: Layout, id: LogId) -> nix::Result<Superblocks> {
+        let start = Position { offset: AREA, sequence: 1 };
+        let (inode, state) = (storage.inode(), State::Clean);
+        let current =
+            Superblock { layout, id, inode, generation: 0, state, epoch: 0, first: 0, start, version_floor: 0 };
+        let mut superblocks = Superblocks { current, first_slot: 0 };
+        superblocks.change(storage, |_| ()).map(|()| superblocks)
+    }
+
+    /// Writes the current superblock into its slot again. Before a restart it may have reached only the cache of the device, and the
+    /// next change writes the other slot first: a power cut during that could then leave neither.
+    pub(crate) fn confirm(&self, storage: &dyn Storage) -> nix::Result<()> {
+        storage.write(&self.current.encode(), SLOTS[1 - self.first_slot])
     }
 
     pub(crate) fn current(&self) -> &Superblock {

@@ -13,12 +13,11 @@ use crate::PutOptions;
 use crate::commit::barrier::BarrierKind;
 use crate::engine::{EngineKind, Mutant};
 use crate::fs::buffer::AlignedBuffer;
-use crate::log::layout::{AREA, Layout, Position};
+use crate::log::layout::Layout;
 use crate::log::memory::Memory;
 use crate::log::record::Change;
 use crate::log::scan::scan;
 use crate::log::storage::Storage;
-use crate::log::superblock::{State, Superblock};
 use crate::log::superblocks::Superblocks;
 use crate::log::writer::Log;
 use crate::protocol::{Call, Version};
@@ -79,19 +78,7 @@ fn live(disk: &Memory) -> Vec<(String, Option<Content>)> {
 fn logged(filesystem: Filesystem, fault: Fault, mutant: Option<Mutant>, failing: Option<(usize, usize)>) -> Rig {
     let rig = rig(filesystem, BarrierKind::IntentLog, fault, mutant);
     let disk = Memory::new(4096, 256 << 10);
-    let superblock = Superblock {
-        layout: Layout::new(4096, 256 << 10).unwrap(),
-        id: [1; 16],
-        inode: disk.inode(),
-        generation: 0,
-        state: State::Clean,
-        epoch: 0,
-        first: 0,
-        start: Position { offset: AREA, sequence: 1 },
-        version_floor: 0,
-    };
-    let mut superblocks = Superblocks::fresh(superblock);
-    superblocks.change(&disk, |_| ()).unwrap();
+    let superblocks = Superblocks::create(&disk, Layout::new(4096, 256 << 10).unwrap(), [1; 16]).unwrap();
     let storage = Box::new(Observed { disk: disk.clone(), model: Arc::clone(&rig.model) });
     let log = Log::begin(storage, superblocks, 4, Version::MIN).unwrap();
     if let Some((write, blocks)) = failing {

@@ -52,6 +52,7 @@ impl StoredLog {
         let StoredLog { file, contents } = self;
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
         let mut superblocks = Superblocks::of(contents);
+        superblocks.confirm(&*file).map_err(fail)?;
         if contents.records.iter().any(|record| !record.entries.is_empty()) {
             // The last record may be in the cache of the device only: what is to be applied must stay.
             let last = contents.records.last().expect("one of them has changes");
