@@ -45,7 +45,8 @@ pub enum Barrier {
     /// An acknowledged change survives a power cut in the log. **The files are right again only when the store has been opened**:
     /// until then, one that was changed since the last checkpoint may be old, empty or torn, and
     /// [`Reader::open`](crate::Reader::open) refuses the store. Values over 256 KiB, files written through
-    /// [`Store::writer`](crate::Store::writer) and renames of such files are made durable by syncs.
+    /// [`Store::writer`](crate::Store::writer), and renames of long files, of files with extended attributes or of several names are
+    /// made durable by syncs.
     ///
     /// Needs Linux 5.17 or later, and ext4, or xfs without a realtime device; anywhere else the store does not open. The log is
     /// written through an io_uring of its own with [`Engine::Uring`](crate::Engine::Uring) and, where io_uring works, with

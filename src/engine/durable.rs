@@ -17,8 +17,8 @@ pub(crate) trait DurableWriter: Send + fmt::Debug {
     fn kind(&self) -> EngineKind;
 }
 
-/// The writer for an engine. `Auto` takes a ring where there is one: it measured 1.1 to 2 times as fast as the system call, which
-/// sleeps until another thread of the kernel has finished the write.
+/// The writer for an engine. `Auto` takes a ring where there is one. In a loop of 8 KiB writes the ring measured 1.6 to 2.1 times as
+/// fast as the system call in RAM, and 0.98 to 1.15 times on a disk.
 pub(crate) fn durable_writer(engine: Engine) -> Result<Box<dyn DurableWriter>> {
     #[cfg(ringbolt_mutants)]
     if super::Mutant::chosen() == Some(super::Mutant::UnsyncedLog) {
