@@ -13,7 +13,6 @@ use super::{ChangeGroups, restore, trace};
 use crate::error::{Error, Result, Step};
 use crate::lock;
 use crate::log::record::{self, Record};
-use crate::protocol::{Call, Phase, Plan, Verdict};
 
 /// The longest time between a change and the checkpoint that covers it.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -73,8 +72,9 @@ fn next(log: &IntentLog) -> (u64, bool) {
 fn make(core: &Arc<Core>, log: &IntentLog, through: u64) -> Result<bool> {
     // A change whose name could not be changed has closed the store before it counted as published. Its record stays.
     core.check()?;
-    let sync = core.writer.job(Plan::of([Call::SyncFilesystem]), &log.filesystem);
-    if core.writer.run(sync, Phase::SyncDirs).run.report().verdict() == Verdict::Durable {
+    let made_until = core.dirs.made_until();
+    if core.sync_filesystem(&log.filesystem).is_ok() {
+        core.dirs.names_are_durable(made_until);
         return finish(core, log, through).map(|()| false);
     }
     // The kernel has forgotten the pages that it could not write: another sync would succeed and prove nothing. The log has them.
@@ -92,11 +92,13 @@ fn finish(core: &Core, log: &IntentLog, through: u64) -> Result<()> {
 }
 
 /// Writes the last change of every live key again, from the log into a new file. A delete cannot be made again: if the kernel has
-/// lost it, the name is gone in memory only, and no later sync says so. Then this fails, and the next open decides.
+/// lost it, the name is gone in memory only, and no later sync says so. Nor can a directory that has files. Then this fails, and
+/// the next open decides.
 fn rewrite(core: &Arc<Core>, log: &IntentLog) -> Result<()> {
     let fail = |errno| Error::from_errno(errno, Step::ReadLog, core.dirs.root().path());
     let records: Vec<Record> = log.log.records().map_err(fail)?;
-    if restore::last_changes(&records).iter().any(|(_, entry)| entry.change == record::Change::Delete) {
+    let has_delete = || restore::last_changes(&records).iter().any(|(_, entry)| entry.change == record::Change::Delete);
+    if core.dirs.has_new() || has_delete() {
         return Err(Error::from_errno(Errno::EIO, Step::SyncFilesystem, core.dirs.root().path()));
     }
     let read = |record: &Record, value: Range<usize>| log.log.value(record, value);

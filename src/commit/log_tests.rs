@@ -328,3 +328,47 @@ fn writers_go_round_the_log() {
     log.rig.committer.drain();
     assert!(!log.rig.is_poisoned() && scan(&log.disk).unwrap().superblock.state == State::Clean);
 }
+
+#[test]
+fn new_directories_wait_for_a_checkpoint_or_a_change_beside_the_log() {
+    let log = logged(Box::new(|_, _| None));
+    log.make(small("n/m/k")).unwrap();
+    log.make(small("n/o/k")).unwrap();
+    assert_eq!(log.syncs(), 0);
+    let syncs_of = |change| {
+        let before = log.rig.count(Call::is_dir_sync);
+        log.make(change).unwrap();
+        log.rig.count(Call::is_dir_sync) - before
+    };
+    // `n` in the root, `m` in `n`, and the name of the file in `m`.
+    assert_eq!(syncs_of(large("n/m/large")), 3);
+    assert_eq!(syncs_of(large("n/m/larger")), 1);
+    // Both keys of a rename that no record takes: `o` in `n`, and the two directories of the names.
+    assert_eq!(syncs_of(Change::rename("n/m/large", "n/o/large")), 3);
+    log.make(small("p/k")).unwrap();
+    log.rig.committer.checkpoint().unwrap();
+    assert_eq!(syncs_of(large("p/large")), 1, "a checkpoint covers it");
+    // Made after it.
+    assert_eq!(syncs_of(small("q/k")), 0);
+    assert_eq!(syncs_of(large("q/large")), 2);
+}
+
+#[test]
+fn a_new_directory_that_cannot_be_synced_closes_the_store() {
+    let log = logged(fail(Call::is_dir_sync, 0, 1, Errno::EIO));
+    log.make(small("n/k")).unwrap();
+    let error = log.make(large("n/large")).unwrap_err();
+    assert_eq!((error.step(), error.raw_os_error()), (Step::SyncDir, Some(Errno::EIO as i32)));
+    assert!(log.rig.is_poisoned());
+    assert!(!log.rig.path("n/large").exists());
+    assert_eq!(log.records(), [["put n/k"]]);
+}
+
+#[test]
+fn a_checkpoint_whose_sync_fails_on_a_directory_closes_the_store() {
+    let log = logged(fail(|call| *call == Call::SyncFilesystem, 0, 1, Errno::EIO));
+    log.make(small("n/k")).unwrap();
+    log.rig.committer.checkpoint().unwrap_err();
+    assert!(log.rig.is_poisoned());
+    assert_eq!(log.records(), [["put n/k"]]);
+}

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use nix::errno::Errno;
 
 use super::{Interpreter, Job, calls};
+use crate::error::{Error, Result, Step};
 use crate::fs::Dir;
 use crate::lock;
 use crate::protocol::{Call, Fate, Plan, Run};
@@ -104,6 +105,16 @@ impl Interpreter for Faulty {
         match (state.open_fault)(n, path) {
             Some(errno) => Err(errno),
             None => root.open_beneath(path),
+        }
+    }
+
+    fn sync_dir(&self, dir: &Dir) -> Result<()> {
+        match self.meets(&Call::SyncDir) {
+            Some(errno) => {
+                dir.distrust();
+                Err(Error::from_errno(errno, Step::SyncDir, dir.path()))
+            }
+            None => dir.sync(),
         }
     }
 }

@@ -95,7 +95,7 @@ impl StoredLog {
         let file = file.written_by(durable_writer(engine)?);
         format::write(&core.writer, own, true)?;
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
-        let filesystem = root.open_beneath("").map_err(|errno| Error::from_errno(errno, Step::OpenDir, root.path()))?;
+        let filesystem = root.open_again()?;
         let epoch = u64::from_le_bytes(file::random().map_err(fail)?);
         file.begin_session().map_err(fail)?;
         let log = Log::begin(Box::new(file), superblocks, epoch, core.versions.clock.bound()).map_err(fail)?;
