@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use ringbolt::{Barrier, Engine, Store};
 
 pub(crate) const SIZE: usize = 4096;
+/// How many files each writer replaces in turn.
+const KEYS: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -123,7 +125,7 @@ impl Series {
             (Worker::Tasks(tasks), Implementation::Ringbolt(store)) => tasks_put(store, tasks, begin, turn),
             (Worker::Batch(size), Implementation::Ringbolt(store)) => batches_put(store, size, begin, turn),
             (Worker::Batch(size), _) => self.threads_put(1, size, begin, turn),
-            (Worker::Threads(writers) | Worker::Tasks(writers), _) => self.threads_put(writers, 16, begin, turn),
+            (Worker::Threads(writers) | Worker::Tasks(writers), _) => self.threads_put(writers, KEYS, begin, turn),
         };
         (files, begin.elapsed())
     }
@@ -192,7 +194,7 @@ fn tasks_put(store: &Arc<Store>, tasks: usize, begin: Instant, turn: Duration) -
                 tokio::spawn(async move {
                     let mut files = 0;
                     while begin.elapsed() < turn {
-                        store.put_async(format!("{task}-{}", files % 16), &[7u8; SIZE][..]).await.expect("put");
+                        store.put_async(format!("{task}-{}", files % KEYS), &[7u8; SIZE][..]).await.expect("put");
                         files += 1;
                     }
                     files

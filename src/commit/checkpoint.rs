@@ -26,6 +26,7 @@ pub(super) fn work(core: &Arc<Core>) {
         let (asked, closed) = next(log);
         let through = log.published();
         let begin = Instant::now();
+        lock(&log.work).began = Some(begin);
         let made = match if log.is_covered() { Ok(None) } else { make(core, log, through).map(Some) } {
             Ok(made) => made,
             Err(error) => {
@@ -38,6 +39,10 @@ pub(super) fn work(core: &Arc<Core>) {
             trace::checkpoint(core.dirs.root().path(), through, rewritten, begin.elapsed());
         }
         let mut work = lock(&log.work);
+        work.began = None;
+        if made.is_some() {
+            work.last = begin.elapsed();
+        }
         work.served = asked;
         work.done.count += u64::from(made.is_some());
         work.done.rewritten += u64::from(made == Some(true));
@@ -113,7 +118,9 @@ struct FailAtEnd<'a>(&'a IntentLog);
 
 impl Drop for FailAtEnd<'_> {
     fn drop(&mut self) {
-        lock(&self.0.work).failed = true;
+        let mut work = lock(&self.0.work);
+        (work.failed, work.began) = (true, None);
+        drop(work);
         self.0.changed.notify_all();
     }
 }

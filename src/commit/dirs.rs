@@ -130,12 +130,7 @@ impl Dirs {
     }
 
     /// Makes the names of the directories that hold `key` durable, where they are not yet. A failed sync is passed to `latch`.
-    pub(crate) fn settle(
-        &self,
-        engine: &dyn Interpreter,
-        key: &Key<'_>,
-        latch: impl Fn(&Error),
-    ) -> Result<()> {
+    pub(crate) fn settle(&self, engine: &dyn Interpreter, key: &Key<'_>, latch: impl Fn(&Error)) -> Result<()> {
         let mut held = lock(&self.held);
         for path in held.new.along(key.parent()) {
             let parent = match path.rsplit_once('/') {

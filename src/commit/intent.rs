@@ -9,9 +9,11 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::in_flight::InFlight;
+use super::pace;
 use super::stats::LogStats;
 use crate::engine::Payload;
 use crate::error::{Error, ErrorKind, Result, Step};
@@ -58,7 +60,13 @@ pub(super) struct Work {
     pub(super) closed: bool,
     /// The superblock says that the log is clean.
     pub(super) ended: bool,
+    /// When the checkpoint began that is being made.
+    pub(super) began: Option<Instant>,
+    /// How long the last one took.
+    pub(super) last: Duration,
     pub(super) done: Checkpoints,
+    /// How long commits have waited for room, in all.
+    waited: Duration,
 }
 
 /// The checkpoints so far.
@@ -109,13 +117,16 @@ impl IntentLog {
         self.log.layout().record_max() - record::HEADER as u64
     }
 
-    /// Waits for the turn, and for room for the longest record. Fails if the store is poisoned.
-    pub(super) fn turn(&self, core: &Core) -> Result<Turn<'_>> {
+    /// Waits for the turn, and for room for a record whose changes take `bytes` at most. Fails if the store is poisoned.
+    pub(super) fn turn(&self, core: &Core, bytes: u64) -> Result<Turn<'_>> {
+        let layout = self.log.layout();
+        let len = layout.padded(record::HEADER as u64 + bytes).min(layout.record_max());
+        self.slow_down(len);
         loop {
-            let has_checkpoints = self.wait_for_room();
+            let has_checkpoints = self.wait_for_room(len);
             let held = lock(&self.turn);
             core.check()?;
-            if self.log.has_room() {
+            if self.log.has_room(len) {
                 return Ok(Turn { log: self, _held: held });
             }
             if !has_checkpoints {
@@ -124,16 +135,35 @@ impl IntentLog {
         }
     }
 
-    /// Returns whether checkpoints still make room.
-    fn wait_for_room(&self) -> bool {
+    /// Waits a little if a checkpoint is being made that may not end before the log is full.
+    fn slow_down(&self, len: u64) {
         let mut work = lock(&self.work);
-        while !self.log.has_room() && !work.failed {
+        let mut since: Option<Instant> = None;
+        while let Some(began) = work.began {
+            let pause = pace::pause(self.log.fill(), len, began.elapsed(), work.last);
+            let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
+            let Some(rest) = pause.checked_sub(waited).filter(|rest| !rest.is_zero()) else { break };
+            since.get_or_insert_with(Instant::now);
+            work = self.changed.wait_timeout(work, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        work.waited += since.map_or(Duration::ZERO, |since| since.elapsed());
+    }
+
+    /// Returns whether checkpoints still make room.
+    fn wait_for_room(&self, len: u64) -> bool {
+        if self.log.has_room(len) {
+            return true;
+        }
+        let begin = Instant::now();
+        let mut work = lock(&self.work);
+        while !self.log.has_room(len) && !work.failed {
             if work.asked == work.served {
                 work.asked += 1;
                 self.changed.notify_all();
             }
             work = self.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
         }
+        work.waited += begin.elapsed();
         !work.failed
     }
 
@@ -179,7 +209,7 @@ impl IntentLog {
 
     pub(super) fn stats(&self, recovered: u64) -> LogStats {
         let Fill { used, capacity } = self.log.fill();
-        let Checkpoints { count: checkpoints, rewritten } = lock(&self.work).done;
+        let Work { done: Checkpoints { count: checkpoints, rewritten }, waited, .. } = *lock(&self.work);
         LogStats {
             engine: self.log.kind(),
             used,
@@ -187,6 +217,7 @@ impl IntentLog {
             records: self.log.last() - self.first,
             checkpoints,
             rewritten,
+            waited,
             recovered,
         }
     }

@@ -372,3 +372,20 @@ fn a_checkpoint_whose_sync_fails_on_a_directory_closes_the_store() {
     assert!(log.rig.is_poisoned());
     assert_eq!(log.records(), [["put n/k"]]);
 }
+
+#[test]
+fn commits_slow_down_before_the_log_is_full() {
+    let log = logged(Box::new(|_, _| None));
+    let checkpoint = log.rig.engine.hold(Call::SyncFilesystem);
+    let stats = || log.rig.committer.stats().log.unwrap();
+    while stats().used < stats().capacity / 4 * 3 {
+        log.make(small("a/k0")).unwrap();
+    }
+    assert_eq!(stats().waited, std::time::Duration::ZERO);
+    log.make(small("a/k0")).unwrap();
+    assert!(stats().waited > std::time::Duration::ZERO);
+    assert!(stats().used < stats().capacity, "there is room still");
+    drop(checkpoint);
+    log.rig.committer.checkpoint().unwrap();
+    assert_eq!(stats().used, 0);
+}

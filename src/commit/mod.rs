@@ -15,6 +15,7 @@ mod in_flight;
 mod intent;
 mod logged;
 mod new_dirs;
+mod pace;
 pub(crate) mod queue;
 mod restore;
 mod round;

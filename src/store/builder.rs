@@ -52,7 +52,7 @@ pub(super) enum At {
 const QUEUE: Load = Load { files: 16_384, bytes: 64 << 20 };
 
 /// The default length of an intent log.
-const LOG_BYTES: u64 = 64 << 20;
+pub(crate) const LOG_BYTES: u64 = 64 << 20;
 
 impl StoreBuilder {
     fn new(at: At) -> StoreBuilder {
