@@ -148,6 +148,23 @@ impl Series {
                     )
                 })
             }
+            (Implementation::Ringbolt(store), Kind::LOG | Kind::LOG_RING) => {
+                let stats = store.stats();
+                let log = stats.log.as_ref()?;
+                let ms = |latency: ringbolt::Latency| latency.p50.as_secs_f64() * 1e3;
+                let of = &stats.latency;
+                (stats.batches > 0).then(|| {
+                    format!(
+                        "{} commits of {:.1} files; at the median {:.2} ms to write the files, {:.2} ms the record, {:.2} ms for the names; {} checkpoints",
+                        stats.batches,
+                        stats.batched as f64 / stats.batches as f64,
+                        ms(of.stage),
+                        ms(of.barrier),
+                        ms(of.publish),
+                        log.checkpoints,
+                    )
+                })
+            }
             _ => None,
         }
     }

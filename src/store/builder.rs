@@ -125,6 +125,15 @@ impl StoreBuilder {
         self
     }
 
+    /// Accepts an intent log that was copied while changes were in it, and recovers it. Otherwise such a copy is refused
+    /// ([`DamagedLog`](crate::ErrorKind::DamagedLog)): a recovery brings the files to what the log holds, and that may be older than
+    /// they are. This is right if the log and the files were copied from one atomic snapshot, or after a crash and before anything
+    /// was written again.
+    pub fn accept_copied_log(mut self, accept: bool) -> StoreBuilder {
+        self.replay.accepts_copy = accept;
+        self
+    }
+
     /// Calls a function during the recovery of an intent log, before the first key and after each one: with the number of keys that
     /// are done, and of all.
     pub fn on_recovery(mut self, progress: impl Fn(usize, usize) + Send + Sync + 'static) -> StoreBuilder {

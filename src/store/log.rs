@@ -26,8 +26,8 @@ pub(super) struct StoredLog {
 }
 
 impl StoredLog {
-    /// Opens and reads the log; `None` if the store has none.
-    pub(super) fn open(own: &Dir, format: Option<&Format>) -> Result<Option<StoredLog>> {
+    /// Opens and reads the log; `None` if the store has none. A copy with live records is refused unless `replay` accepts it.
+    pub(super) fn open(own: &Dir, format: Option<&Format>, replay: &Replay) -> Result<Option<StoredLog>> {
         let Some(file) = LogFile::open(own)? else {
             return match format {
                 Some(format) if format.needs_log() => Err(missing(own)),
@@ -35,6 +35,9 @@ impl StoredLog {
             };
         };
         let contents = scan::scan(&file).map_err(|fault| failed(own, &fault))?;
+        if !replay.accepts_copy {
+            refuse_copy(own, &contents)?;
+        }
         Ok(Some(StoredLog { file, contents }))
     }
 
@@ -53,6 +56,11 @@ impl StoredLog {
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
         let mut superblocks = Superblocks::of(contents);
         superblocks.confirm(&*file).map_err(fail)?;
+        if contents.copied_from.is_some() {
+            // Accepted for good: what interrupts the recovery finds a log that is no copy.
+            let inode = file.inode();
+            superblocks.change(&*file, |superblock| superblock.inode = inode).map_err(fail)?;
+        }
         if contents.records.iter().any(|record| !record.entries.is_empty()) {
             // The last record may be in the cache of the device only: what is to be applied must stay.
             let last = contents.records.last().expect("one of them has changes");
@@ -113,6 +121,7 @@ pub(super) fn refuse_unrecovered(own: &Dir) -> Result<()> {
         Peek::Missing => Err(missing(own)),
         Peek::Open(file) => {
             let contents = scan::scan(&file).map_err(|fault| failed(own, &fault))?;
+            refuse_copy(own, &contents)?;
             match contents.records.iter().map(|record| record.entries.len()).sum() {
                 0_usize => Ok(()),
                 changes => needed(format!("changes: {changes}")),
@@ -134,6 +143,15 @@ pub(super) fn refuse_unrecovered(own: &Dir) -> Result<()> {
             needed("a writer is applying its intent log to its files".into())
         }
     }
+}
+
+fn refuse_copy(own: &Dir, contents: &Contents) -> Result<()> {
+    if contents.copied_from.is_none() {
+        return Ok(());
+    }
+    let why = "it is a copy that was made while records were live, so it may not match the files beside it; if all were copied \
+               from one snapshot, `ringbolt recover --accept-copy` uses it";
+    Err(unusable(own, why.into()))
 }
 
 fn missing(own: &Dir) -> Error {
