@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::core::{Core, PoisonOnPanic};
+use super::file_by_file::{self, Choice};
 use super::in_flight::Start;
 use super::intent::IntentLog;
 use super::{ChangeGroups, restore, trace};
@@ -26,8 +27,12 @@ pub(super) fn work(core: &Arc<Core>) {
         let (asked, closed) = next(log);
         let through = log.published();
         let begin = Instant::now();
-        lock(&log.work).began = Some(begin);
-        let made = match if log.is_covered() { Ok(None) } else { make(core, log, through).map(Some) } {
+        let mut choice = {
+            let mut work = lock(&log.work);
+            work.began = Some(begin);
+            work.choice
+        };
+        let made = match if log.is_covered() { Ok(None) } else { make(core, log, through, &mut choice).map(Some) } {
             Ok(made) => made,
             Err(error) => {
                 // The records stay, and the next open replays them. Until then nobody knows what is durable.
@@ -35,19 +40,19 @@ pub(super) fn work(core: &Arc<Core>) {
                 return trace::failed(&error);
             }
         };
-        if let Some(rewritten) = made {
-            trace::checkpoint(core.dirs.root().path(), through, rewritten, begin.elapsed());
-        }
         let mut work = lock(&log.work);
         work.began = None;
-        if made.is_some() {
+        work.choice = choice;
+        if let Some(made) = made {
             work.last = begin.elapsed();
+            work.done.note(made);
         }
         work.served = asked;
-        work.done.count += u64::from(made.is_some());
-        work.done.rewritten += u64::from(made == Some(true));
         drop(work);
         log.changed.notify_all();
+        if let Some(made) = made {
+            trace::checkpoint(core.dirs.root().path(), through, made, begin.elapsed());
+        }
         if closed {
             return;
         }
@@ -73,21 +78,47 @@ fn next(log: &IntentLog) -> (u64, bool) {
     (work.asked, work.closed)
 }
 
-/// Makes the changes up to the record `through` durable in their files. Returns whether they had to be written again.
-fn make(core: &Arc<Core>, log: &IntentLog, through: u64) -> Result<bool> {
+/// How a checkpoint has made the changes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// By a sync of the filesystem.
+    Synced,
+    /// By writing and syncing each file again, since others write much.
+    FileByFile,
+    /// By the same, since the sync has failed.
+    Rewritten,
+}
+
+/// Makes the changes up to the record `through` durable in their files.
+fn make(core: &Arc<Core>, log: &IntentLog, through: u64, choice: &mut Choice) -> Result<Made> {
     // A change whose name could not be changed has closed the store before it counted as published. Its record stays.
     core.check()?;
+    if choice.is_file_by_file() {
+        let begin = Instant::now();
+        let made = file_by_file::make(core, log, through);
+        core.check()?;
+        if made.is_ok() {
+            finish(core, log, through)?;
+            choice.went_file_by_file(begin.elapsed());
+            return Ok(Made::FileByFile);
+        }
+        // Perhaps there is no room for another file.
+        choice.went_file_by_file(Duration::MAX);
+    }
+    let begin = Instant::now();
     let made_until = core.dirs.made_until();
     if core.sync_filesystem(&log.filesystem).is_ok() {
         core.dirs.names_are_durable(made_until);
-        return finish(core, log, through).map(|()| false);
+        finish(core, log, through)?;
+        choice.synced(begin.elapsed());
+        return Ok(Made::Synced);
     }
     // The kernel has forgotten the pages that it could not write: another sync would succeed and prove nothing. The log has them.
     let _stopped = log.stop_turns();
     core.check()?;
     let through = log.published();
     rewrite(core, log)?;
-    finish(core, log, through).map(|()| true)
+    finish(core, log, through).map(|()| Made::Rewritten)
 }
 
 fn finish(core: &Core, log: &IntentLog, through: u64) -> Result<()> {
@@ -102,15 +133,15 @@ fn finish(core: &Core, log: &IntentLog, through: u64) -> Result<()> {
 fn rewrite(core: &Arc<Core>, log: &IntentLog) -> Result<()> {
     let fail = |errno| Error::from_errno(errno, Step::ReadLog, core.dirs.root().path());
     let records: Vec<Record> = log.log.records().map_err(fail)?;
-    let has_delete = || restore::last_changes(&records).iter().any(|(_, entry)| entry.change == record::Change::Delete);
-    if core.dirs.has_new() || has_delete() {
+    let changes = restore::last_changes(&records);
+    if core.dirs.has_new() || changes.iter().any(|(_, entry)| entry.change == record::Change::Delete) {
         return Err(Error::from_errno(Errno::EIO, Step::SyncFilesystem, core.dirs.root().path()));
     }
     let read = |record: &Record, value: Range<usize>| log.log.value(record, value);
     let strictly = |changes: ChangeGroups| {
         changes.groups.into_iter().flatten().map(|change| Start::strictly(core, change)).collect()
     };
-    restore::all(core, &records, read, strictly, |_, _| ())
+    restore::all(core, &changes, read, strictly, |_, _| ())
 }
 
 /// Lets nobody wait for a thread that has ended.

@@ -80,11 +80,15 @@ impl Start {
 
     /// Makes a change on this thread that the log holds already.
     pub(super) fn strictly(core: &Arc<Core>, change: Change) -> ChangeResult {
-        let strict = Start { core: Arc::clone(core), way: Way::Strict, version: None, change };
-        match strict.run(Phase::SyncDirs)? {
+        match Start::strict(core, change).run(Phase::SyncDirs)? {
             Progress::Over(applied) => Ok(applied),
             Progress::InFlight(change) => unreachable!("every phase was allowed: {:?}", change.job.run),
         }
+    }
+
+    /// A change that the log holds already, to be made by syncs of its own.
+    pub(super) fn strict(core: &Arc<Core>, change: Change) -> Start {
+        Start { core: Arc::clone(core), way: Way::Strict, version: None, change }
     }
 
     /// A change for a batch. Takes the version of a put at once: of two puts of a key, the later has the greater version.

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::checkpoint::Made;
 use super::core::Core;
+use super::file_by_file::Choice;
 use super::in_flight::InFlight;
 use super::pace;
 use super::stats::LogStats;
@@ -64,6 +66,8 @@ pub(super) struct Work {
     pub(super) began: Option<Instant>,
     /// How long the last one took.
     pub(super) last: Duration,
+    /// How the next one is made.
+    pub(super) choice: Choice,
     pub(super) done: Checkpoints,
     /// How long commits have waited for room, in all.
     waited: Duration,
@@ -72,9 +76,17 @@ pub(super) struct Work {
 /// The checkpoints so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Checkpoints {
-    pub(super) count: u64,
-    /// Those whose sync failed, after which the files were written again from the log.
-    pub(super) rewritten: u64,
+    count: u64,
+    file_by_file: u64,
+    rewritten: u64,
+}
+
+impl Checkpoints {
+    pub(super) fn note(&mut self, made: Made) {
+        self.count += 1;
+        self.file_by_file += u64::from(made == Made::FileByFile);
+        self.rewritten += u64::from(made == Made::Rewritten);
+    }
 }
 
 /// The right to write the next record and to publish its changes.
@@ -182,6 +194,12 @@ impl IntentLog {
         lock(&self.live).contains_key(&self.hasher.hash_one(key))
     }
 
+    /// The sequence number of the last record with this key that no checkpoint has covered, or of another key with the same hash;
+    /// 0 if there is none.
+    pub(super) fn last(&self, key: &str) -> u64 {
+        lock(&self.live).get(&self.hasher.hash_one(key)).copied().unwrap_or(0)
+    }
+
     /// Ends the session in the log if a checkpoint covers every change.
     pub(super) fn end(&self, core: &Core) {
         if core.writer.is_poisoned() || !self.is_covered() {
@@ -209,17 +227,24 @@ impl IntentLog {
 
     pub(super) fn stats(&self, recovered: u64) -> LogStats {
         let Fill { used, capacity } = self.log.fill();
-        let Work { done: Checkpoints { count: checkpoints, rewritten }, waited, .. } = *lock(&self.work);
+        let Work { done, waited, .. } = *lock(&self.work);
         LogStats {
             engine: self.log.kind(),
             used,
             capacity,
             records: self.log.last() - self.first,
-            checkpoints,
-            rewritten,
+            checkpoints: done.count,
+            file_by_file: done.file_by_file,
+            rewritten: done.rewritten,
             waited,
             recovered,
         }
+    }
+
+    /// As after a slow sync of the filesystem.
+    #[cfg(test)]
+    pub(super) fn go_file_by_file(&self) {
+        lock(&self.work).choice.synced(Duration::from_secs(3600));
     }
 
     /// Lets the checkpointing thread make a last checkpoint and end.

@@ -10,12 +10,12 @@ use super::*;
 const LEN: usize = 256 << 10;
 
 /// A committer with a log in memory, and the disk of the log.
-struct LoggedRig {
-    rig: Rig,
-    disk: Memory,
+pub(super) struct LoggedRig {
+    pub(super) rig: Rig,
+    pub(super) disk: Memory,
 }
 
-fn logged(fault: Fault) -> LoggedRig {
+pub(super) fn logged(fault: Fault) -> LoggedRig {
     let rig = rig(BarrierKind::IntentLog, fault);
     let disk = Memory::new(4096, LEN);
     let superblocks = Superblocks::create(&disk, Layout::new(4096, LEN as u64).unwrap(), [9; 16]).unwrap();
@@ -27,7 +27,7 @@ fn logged(fault: Fault) -> LoggedRig {
 
 impl LoggedRig {
     /// The live records: each as its keys, with what becomes of them.
-    fn records(&self) -> Vec<Vec<String>> {
+    pub(super) fn records(&self) -> Vec<Vec<String>> {
         let records = scan(&self.disk).unwrap().records;
         let entries = records.into_iter().map(|record| {
             let entry = |entry: crate::log::record::Entry<Range<usize>>| match entry.change {
@@ -40,7 +40,7 @@ impl LoggedRig {
         entries.filter(|entries| !entries.is_empty()).collect()
     }
 
-    fn make(&self, change: Change) -> ChangeResult {
+    pub(super) fn make(&self, change: Change) -> ChangeResult {
         self.rig.committer.make(change)
     }
 
@@ -54,7 +54,7 @@ fn large(key: &str) -> Change {
     Change::put(key, vec![1; LEN / 8], PutOptions::new())
 }
 
-fn small(key: &str) -> Change {
+pub(super) fn small(key: &str) -> Change {
     put(key, PutOptions::new())
 }
 

@@ -11,6 +11,7 @@ mod change;
 mod checkpoint;
 mod core;
 pub(crate) mod dirs;
+mod file_by_file;
 mod in_flight;
 mod intent;
 mod logged;
@@ -106,7 +107,7 @@ impl Committer {
         // Opened before the first change: its sync reports every error since. It covers directories and deletes that are there
         // already, perhaps only in memory.
         let filesystem = Arc::new(core.dirs.root().open_again()?);
-        let restored = restore::all(core, records, read, |changes| self.commit(changes), progress)
+        let restored = restore::all(core, &last_changes(records), read, |changes| self.commit(changes), progress)
             .and_then(|()| core.sync_filesystem(&filesystem));
         // No caller has made these changes.
         core.recorder.reset();

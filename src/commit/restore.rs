@@ -14,23 +14,22 @@ use crate::protocol::{Existing, PutOptions, Version};
 /// The most bytes of changes that are in memory at the same time, except for a single longer one.
 const BYTES_MAX: u64 = 8 << 20;
 
-/// Applies the last change of every key in `records`. What is so already, a directory or a deleted name, may be so in memory only:
+/// Applies these changes, of which no two are of the same key. What is so already, a directory or a deleted name, may be so in memory only:
 /// the caller makes it durable. `read` returns bytes of a record, `commit` makes changes of unrelated keys
 /// durable together, and `progress` learns how many keys of how many are done.
 pub(super) fn all(
     core: &Core,
-    records: &[Record],
+    changes: &[Logged<'_>],
     read: impl Fn(&Record, Range<usize>) -> nix::Result<Payload>,
     commit: impl Fn(ChangeGroups) -> Vec<ChangeResult>,
     progress: impl Fn(usize, usize),
 ) -> Result<()> {
-    let changes = last_changes(records);
     progress(0, changes.len());
     let members = changes.iter().map(|(_, entry)| {
         let keys = [Some(entry.key.as_str()), None];
         Some(Member { keys, group: 0, bytes: value_len(entry), is_logged: true })
     });
-    let mut rest = &changes[..];
+    let mut rest = changes;
     for size in waves(members, BYTES_MAX) {
         let (wave, behind) = rest.split_at(size);
         rest = behind;
@@ -75,8 +74,11 @@ fn change(
     Ok(Some(Change { key: Ok(key.clone()), action }))
 }
 
+/// A change, and the record that it is in.
+pub(crate) type Logged<'a> = (&'a Record, &'a Entry<Range<usize>>);
+
 /// The last change of each key, in the order of the log.
-pub(crate) fn last_changes(records: &[Record]) -> Vec<(&Record, &Entry<Range<usize>>)> {
+pub(crate) fn last_changes(records: &[Record]) -> Vec<Logged<'_>> {
     let changes = || records.iter().flat_map(|record| record.entries.iter().map(move |entry| (record, entry)));
     let last: HashMap<&str, usize> = changes().enumerate().map(|(at, (_, entry))| (&*entry.key, at)).collect();
     changes().enumerate().filter(|(at, (_, entry))| last[&*entry.key] == *at).map(|(_, change)| change).collect()
