@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::core::Core;
 use super::in_flight::InFlight;
 use super::stats::LogStats;
+#[cfg(any(test, ringbolt_mutants))]
+use crate::engine::Mutant;
 use crate::engine::Payload;
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::Dir;
@@ -217,6 +219,18 @@ impl Turn<'_> {
         let entries: Vec<_> =
             changes.iter().filter(|change| waits(change)).flat_map(|change| change.entries()).collect();
         if entries.is_empty() {
+            return;
+        }
+        #[cfg(any(test, ringbolt_mutants))]
+        if core.writer.engine.is_mutant(Mutant::EarlyPublish) {
+            for change in changes.iter_mut().filter(|change| waits(change)) {
+                change.job.run.share(Fate::Done(0));
+                change.run_plainly(core, Phase::SyncDirs);
+                let _ = change.job.dir.sync();
+            }
+            if self.append(&entries, core.versions.clock.bound()) != Fate::Done(0) {
+                core.writer.poison();
+            }
             return;
         }
         let fate = self.append(&entries, core.versions.clock.bound());

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::core::Core;
 use super::waves::{Member, waves};
 use super::{Action, Change, ChangeGroups, ChangeResult};
+#[cfg(any(test, ringbolt_mutants))]
+use crate::engine::Mutant;
 use crate::engine::Payload;
 use crate::error::{Error, Result, Step};
 use crate::fs::{Dir, Key};
@@ -78,6 +80,14 @@ fn change(
         record::Change::Put(put) => {
             let bytes = read(record, put.value.clone())
                 .map_err(|errno| Error::from_errno(errno, Step::ReadLog, core.dirs.root().path().join(key)))?;
+            #[cfg(any(test, ringbolt_mutants))]
+            if core.writer.engine.is_mutant(Mutant::NewerFileWins) {
+                let path = core.dirs.root().path().join(key);
+                if nix::sys::stat::stat(&path).is_ok_and(|stat| Version::of(&stat) >= Version::from_nanos(put.version))
+                {
+                    return Ok(None);
+                }
+            }
             let options = PutOptions { mode: Some(put.mode), existing: Existing::Replace };
             Action::Restore { bytes, options, version: Version::from_nanos(put.version), owner: put.owner }
         }

@@ -12,6 +12,8 @@ mod calls;
 pub(crate) mod durable;
 #[cfg(test)]
 mod faulty;
+#[cfg(ringbolt_mutants)]
+mod fua;
 #[cfg(any(test, ringbolt_mutants))]
 mod mutant;
 pub(crate) mod payload;
@@ -35,6 +37,8 @@ use crate::protocol::{Call, Fate, Owner, Run};
 
 #[cfg(test)]
 pub(crate) use faulty::Faulty;
+#[cfg(ringbolt_mutants)]
+pub use fua::assume_fua;
 #[cfg(any(test, ringbolt_mutants))]
 pub use mutant::Mutant;
 pub use payload::Payload;

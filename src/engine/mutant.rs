@@ -23,6 +23,20 @@ pub enum Mutant {
     UnloggedDelete,
     /// A change that goes beside the intent log leaves the older records of its key live.
     NoFileRules,
+    /// Names change, durably, before their record in the intent log is written.
+    EarlyPublish,
+    /// A checkpoint moves the start of the intent log before its sync.
+    EarlyStart,
+    /// A checkpoint covers what was published while its sync ran, as if a younger one had overtaken it.
+    Overtaking,
+    /// A checkpoint takes a write of the log for the last flush of its sync. Whoever records this must leave that flush out.
+    LogAsFlush,
+    /// A checkpoint whose sync fails syncs again, and believes that.
+    RepeatedSync,
+    /// Recovery leaves a file alone that is as new as the record, or newer.
+    NewerFileWins,
+    /// A change of the intent log's superblock is written to one of its slots only.
+    OneSlot,
 }
 
 impl Mutant {
@@ -95,6 +109,13 @@ impl fmt::Display for Mutant {
             Mutant::UnsyncedLog => "log without flush",
             Mutant::UnloggedDelete => "delete not logged",
             Mutant::NoFileRules => "no record that the file rules",
+            Mutant::EarlyPublish => "names before the record",
+            Mutant::EarlyStart => "start moved before the sync",
+            Mutant::Overtaking => "checkpoint overtakes another",
+            Mutant::LogAsFlush => "checkpoint flushed by the log",
+            Mutant::RepeatedSync => "failed sync repeated",
+            Mutant::NewerFileWins => "time stamps decide",
+            Mutant::OneSlot => "one superblock slot written",
         })
     }
 }

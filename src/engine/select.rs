@@ -43,6 +43,12 @@ impl Selected {
         Run::new(plan)
     }
 
+    /// Whether this is the protocol.
+    #[cfg(any(test, ringbolt_mutants))]
+    pub(crate) fn is_mutant(&self, mutant: super::Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
     pub(crate) fn info(&self) -> &EngineInfo {
         &self.info
     }

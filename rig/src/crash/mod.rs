@@ -10,9 +10,11 @@
 
 mod cell;
 mod cells;
+mod device;
 mod history;
 mod hunt;
 mod lab;
+mod log_on_disk;
 mod look;
 mod mutant;
 mod operation;
@@ -23,10 +25,11 @@ mod workload;
 
 pub use cell::{Cell, Tally};
 pub use cells::{gate, promises};
+pub use device::Device;
 pub use history::{Contents, Effect, History, Notes, Op, Violation};
 pub use hunt::{Trial, hunt};
 pub use lab::{Filesystem, Lab, Mount};
 pub use mutant::Mutant;
 pub use operation::Operation;
-pub use states::{State, Window, states, windows};
+pub use states::{Rot, State, Torn, Window, states, windows};
 pub use workload::Setting;
