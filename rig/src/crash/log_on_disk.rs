@@ -103,14 +103,18 @@ impl LogOnDisk {
         places
     }
 
-    /// Leaves out the last flush before each move of the start that is not the flush of a write of the log.
+    /// Leaves out the last flush before each move of the start, unless it may be the flush of a write of the log.
     pub(super) fn leave_out_flushes(&self, base: &Chunks, log: &mut [Record]) {
         let moves = self.starts_moved(base, log);
         for place in &moves {
             let is_own = |at: usize| at.checked_sub(1).is_some_and(|before| self.is_written(&log[before]));
             let before = (0..*place).rev().take_while(|at| !moves.contains(at));
             let mut flushes = before.filter(|at| matches!(log[*at], Record::Flush));
-            if let Some(flush) = flushes.find(|at| !is_own(*at)) {
+            let Some(flush) = flushes.find(|at| !is_own(*at)) else { continue };
+            // The device has one flush for all who wait for one.
+            let mut waiting =
+                log[..flush].iter().rev().take_while(|record| !matches!(record, Record::Flush | Record::Forced));
+            if !waiting.any(|record| self.is_written(record)) {
                 // Positions stay as they are.
                 log[flush] = Record::Zero { offset: 0, len: 0 };
             }
