@@ -285,3 +285,43 @@ impl DiskState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(first: u8) -> Vec<u8> {
+        let mut block = vec![7; 4096];
+        block[0] = first;
+        block
+    }
+
+    #[test]
+    fn forced_unit_access_is_noted_of_writes_in_its_ranges_only() {
+        let disk = Disk::new(1 << 20);
+        disk.force(vec![8192..16_384]);
+        disk.record();
+        for (offset, len) in [(8192, 8192), (4096, 8192), (12_288, 8192), (0, 512)] {
+            disk.write(offset, &vec![1; len]);
+        }
+        let forced: Vec<bool> = disk.recorded().iter().map(|record| matches!(record, Record::Forced)).collect();
+        assert_eq!(forced, [false, true, false, false, false]);
+    }
+
+    #[test]
+    fn one_write_of_a_content_that_is_due_fails() {
+        let disk = Disk::new(1 << 20);
+        disk.fail_write(Some(1));
+        for first in [1, 2] {
+            disk.is_due(*block(first).first_chunk().unwrap());
+        }
+        assert_eq!(disk.write(0, &block(1)), Some(4096), "nothing fails before the recording");
+        disk.record();
+        let long = [block(3), block(2)].concat();
+        let written = [block(3), block(1), long.clone(), long].map(|bytes| disk.write(0, &bytes));
+        assert_eq!(written, [Some(4096), Some(4096), None, Some(8192)], "the second that is due, and only once");
+        assert_eq!((disk.failed_at(), disk.recorded().len()), (Some(2), 3));
+        disk.fail_write(None);
+        assert_eq!(disk.failed_at(), None);
+    }
+}

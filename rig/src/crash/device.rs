@@ -24,13 +24,13 @@ impl Device {
 
     /// Whether a promise is tested on it. Without `--cfg ringbolt_mutants` a store cannot be made to leave flushes out.
     pub(super) fn matters(self, cell: &Cell) -> bool {
-        use Operation::{Batch, Crowd, Emptied, Groups, Put};
+        use Operation::{Batch, Crowd, Groups, Put};
         let has_log = cell.barrier == Barrier::IntentLog;
         match self {
             Device::Cache => true,
             Device::Fua => has_log && cfg!(ringbolt_mutants),
-            // The others write no contents that a checkpoint has to write back.
-            Device::FailedWrite => has_log && [Put, Batch, Groups, Crowd, Emptied].contains(&cell.operation),
+            // The others leave no contents that a checkpoint has to write back.
+            Device::FailedWrite => has_log && [Put, Batch, Groups, Crowd].contains(&cell.operation),
         }
     }
 

@@ -40,7 +40,7 @@ fn extents_are_found() {
 
 #[test]
 fn windows_around_a_checkpoint_and_a_wrap_are_found() {
-    let record = |block| [write(9000 + block, vec![0; 4096]), Record::Flush];
+    let record = |block: u64| [write(9000 + block, vec![0; 4096]), Record::Flush];
     // A record, the end of the area, the wrap; five that are neither; both superblocks; one more record.
     let mut log: Vec<Record> = [1, 31, 0, 1, 2, 3, 4, 5].into_iter().flat_map(record).collect();
     log.extend([superblock(2048, 7), Record::Flush, superblock(2064, 7), Record::Flush, superblock(2048, 7)]);
@@ -63,9 +63,27 @@ fn only_a_superblock_rots() {
     for seed in 0..100 {
         let Rot { offset, flips } = on_disk().rot(&content, &mut Rng::with_seed(seed)).unwrap();
         let slot =
-            [2048, 2064].iter().position(|block| (block * BLOCK..block * BLOCK + 256).contains(&offset)).unwrap();
+            [2048_u64, 2064].iter().position(|block| (block * BLOCK..block * BLOCK + 256).contains(&offset)).unwrap();
         slots[slot] += 1;
         assert!(flips.iter().all(|flip| *flip != 0));
     }
     assert!(slots.iter().all(|count| *count > 20));
+}
+
+#[test]
+fn the_last_flush_of_a_sync_is_left_out_and_no_other() {
+    let (record, other) = (|| write(9000, vec![0; 4096]), || write(1, vec![0; 4096]));
+    let base = Chunks::new(10_000 * BLOCK);
+    let flushes = |mut log: Vec<Record>| {
+        on_disk().leave_out_flushes(&base, &mut log);
+        (0..log.len()).filter(|at| matches!(log[*at], Record::Flush)).collect::<Vec<_>>()
+    };
+    let superblocks = || [superblock(2048, 7), Record::Flush, superblock(2064, 7), Record::Flush];
+    let synced = [other(), Record::Flush, other(), Record::Flush, record(), Record::Flush];
+    assert_eq!(flushes(synced.into_iter().chain(superblocks()).collect()), [1, 5, 7, 9]);
+    // It may be the flush of the record that nobody waited for before.
+    let shared = [other(), Record::Flush, record(), other(), Record::Flush];
+    assert_eq!(flushes(shared.into_iter().chain(superblocks()).collect()), [1, 4, 6, 8]);
+    let forced = [other(), Record::Flush, record(), Record::Forced, other(), Record::Flush, record(), Record::Forced];
+    assert_eq!(flushes(forced.into_iter().chain(superblocks()).collect()), [1, 9, 11]);
 }

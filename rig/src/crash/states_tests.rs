@@ -76,7 +76,7 @@ fn forced_unit_access_makes_one_write_durable_and_no_other() {
     assert!(kept[0].contains(&vec![]) && kept[0].contains(&vec![0, 1]));
     assert!(kept[1].iter().all(|kept| kept.contains(&1)) && kept[1].contains(&vec![1]));
     assert_eq!(kept[2], [vec![1, 4], vec![0, 1, 4], vec![1, 3, 4], vec![0, 1, 3, 4]]);
-    assert_eq!(kept[3], [vec![]]);
+    assert_eq!(kept[3], [Vec::<usize>::new()]);
 }
 
 #[test]
