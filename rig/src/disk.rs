@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn forced_unit_access_is_noted_of_writes_in_its_ranges_only() {
         let disk = Disk::new(1 << 20);
-        disk.force(vec![8192..16_384]);
+        disk.force(vec![8192..16_384, 65_536..69_632]);
         disk.record();
         for (offset, len) in [(8192, 8192), (4096, 8192), (12_288, 8192), (0, 512)] {
             disk.write(offset, &vec![1; len]);

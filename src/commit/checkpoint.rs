@@ -10,8 +10,7 @@ use super::core::{Core, PoisonOnPanic};
 use super::in_flight::Start;
 use super::intent::IntentLog;
 use super::{ChangeGroups, restore, trace};
-#[cfg(any(test, ringbolt_mutants))]
-use crate::engine::Mutant;
+use crate::engine::is_mutant;
 use crate::error::{Error, Result, Step};
 use crate::lock;
 use crate::log::record::{self, Record};
@@ -75,24 +74,24 @@ fn next(log: &IntentLog) -> (u64, bool) {
 fn make(core: &Arc<Core>, log: &IntentLog, through: u64) -> Result<bool> {
     // A change whose name could not be changed has closed the store before it counted as published. Its record stays.
     core.check()?;
-    #[cfg(any(test, ringbolt_mutants))]
-    if core.writer.engine.is_mutant(Mutant::EarlyStart) {
-        log.log.advance(through).map_err(|errno| Error::from_errno(errno, Step::WriteLog, core.dirs.root().path()))?;
-    }
     let sync = || {
         let job = core.writer.job(Plan::of([Call::SyncFilesystem]), &log.filesystem);
         core.writer.run(job, Phase::SyncDirs).run.report().verdict() == Verdict::Durable
     };
-    let synced = sync();
-    #[cfg(any(test, ringbolt_mutants))]
-    let synced = synced || core.writer.engine.is_mutant(Mutant::RepeatedSync) && sync();
-    #[cfg(any(test, ringbolt_mutants))]
-    let through = if core.writer.engine.is_mutant(Mutant::Overtaking) { log.published() } else { through };
-    #[cfg(any(test, ringbolt_mutants))]
-    if core.writer.engine.is_mutant(Mutant::LogAsFlush) {
-        log.log.confirm().map_err(|errno| Error::from_errno(errno, Step::WriteLog, core.dirs.root().path()))?;
+    if is_mutant!(EarlyStart, core.writer.engine) {
+        finish(core, log, through)?;
     }
-    if synced {
+    #[cfg(any(test, ringbolt_mutants))]
+    if is_mutant!(LogAsFlush, core.writer.engine) {
+        let synced = sync();
+        let written = log.log.confirm();
+        written.map_err(|errno| Error::from_errno(errno, Step::WriteLog, core.dirs.root().path()))?;
+        if synced {
+            return finish(core, log, through).map(|()| false);
+        }
+    }
+    if sync() || is_mutant!(RepeatedSync, core.writer.engine) && sync() {
+        let through = if is_mutant!(LateCover, core.writer.engine) { log.published() } else { through };
         return finish(core, log, through).map(|()| false);
     }
     // The kernel has forgotten the pages that it could not write: another sync would succeed and prove nothing. The log has them.

@@ -13,9 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::core::Core;
 use super::in_flight::InFlight;
 use super::stats::LogStats;
-#[cfg(any(test, ringbolt_mutants))]
-use crate::engine::Mutant;
-use crate::engine::Payload;
+use crate::engine::{Payload, is_mutant};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::Dir;
 use crate::fs::key::KEY_MAX;
@@ -221,8 +219,7 @@ impl Turn<'_> {
         if entries.is_empty() {
             return;
         }
-        #[cfg(any(test, ringbolt_mutants))]
-        if core.writer.engine.is_mutant(Mutant::EarlyPublish) {
+        if is_mutant!(SyncedEarly, core.writer.engine) {
             for change in changes.iter_mut().filter(|change| waits(change)) {
                 change.job.run.share(Fate::Done(0));
                 change.run_plainly(core, Phase::SyncDirs);

@@ -43,10 +43,10 @@ impl Selected {
         Run::new(plan)
     }
 
-    /// Whether this is the protocol.
+    /// The wrong protocol that it was selected with.
     #[cfg(any(test, ringbolt_mutants))]
-    pub(crate) fn is_mutant(&self, mutant: super::Mutant) -> bool {
-        self.mutant == Some(mutant)
+    pub(crate) fn mutant(&self) -> Option<super::Mutant> {
+        self.mutant
     }
 
     pub(crate) fn info(&self) -> &EngineInfo {

@@ -29,7 +29,7 @@ pub(super) fn within<T>(mutant: Option<Mutant>, act: impl FnOnce() -> T) -> T {
 /// Whether a wrong protocol is one of the recovery.
 pub(super) fn is_of_recovery(mutant: Mutant) -> bool {
     #[cfg(ringbolt_mutants)]
-    return mutant == Mutant::NewerFileWins;
+    return mutant == Mutant::TrustedStamp;
     #[cfg(not(ringbolt_mutants))]
     match mutant {}
 }
