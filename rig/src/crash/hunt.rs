@@ -24,6 +24,8 @@ const RECUT_EVERY: usize = 8;
 const RECUTS: usize = 3;
 /// Every this many states, a superblock of the intent log rots.
 const ROT_EVERY: usize = 5;
+/// How often to record until a write fails: which are left when a change has been acknowledged is a matter of timing.
+const ATTEMPTS: usize = 20;
 /// The most states of one recording.
 const TRACE_MAX: usize = 250;
 /// The same if a write fails in it.
@@ -47,9 +49,10 @@ pub struct Trial {
 /// The test itself failed, for example because an operation failed on a healthy disk.
 pub fn hunt(cell: &Cell, lab: &Lab, trial: &Trial, stop: &dyn Fn() -> bool) -> Result<Tally> {
     let rng = Rng::with_seed(trial.seed ^ hash(&cell.to_string()));
-    let mut hunt = Hunt { cell, lab, trial, stop, rng, tally: Tally::default() };
+    let mut hunt = Hunt { cell, lab, trial, stop, rng, tally: Tally::default(), failed: 0 };
     while hunt.goes_on() {
         let trace = hunt.record()?;
+        hunt.failed = trace.failed;
         hunt.cut(&trace)?;
     }
     Ok(hunt.tally)
@@ -62,6 +65,8 @@ struct Hunt<'a> {
     stop: &'a dyn Fn() -> bool,
     rng: Rng,
     tally: Tally,
+    /// The log position at which a write failed, in the trace at hand.
+    failed: usize,
 }
 
 /// The recorded operations and the resulting disk log.
@@ -106,8 +111,9 @@ impl Hunt<'_> {
     }
 
     fn record(&mut self) -> Result<Trace> {
-        // Not every run has that many writes of changes that were acknowledged before.
-        for after in [self.rng.usize(..12), self.rng.usize(..3), 0] {
+        // Not every run writes back that many changes after they were acknowledged, or even one.
+        let first = [self.rng.usize(..12), self.rng.usize(..3)];
+        for after in first.into_iter().chain([0; ATTEMPTS]) {
             if let Some(trace) = self.try_record(after)? {
                 return Ok(trace);
             }
@@ -286,6 +292,9 @@ impl Hunt<'_> {
         self.tally.violating += 1;
         if self.tally.first.is_none() {
             let mut text = format!("{} with --seed {}: {state}", self.cell, self.trial.seed);
+            if self.cell.device == Device::FailedWrite {
+                text += &format!("\n  a write had failed at {}", self.failed);
+            }
             if let Some(again) = again {
                 text += &format!("\n  and during the recovery from that: {again}");
             }
