@@ -22,9 +22,9 @@ const PATIENCE: usize = 8;
 /// Simulates power cuts on ext4, xfs and btrfs, and reports whether the crate lost anything.
 ///
 /// Prints one table of promises, where every cell must have 0 violations, and one of wrong protocols, each of which
-/// must be caught. The exit status is 0 if so, else 1. Needs root, FUSE, loop devices and the three mkfs.
+/// must be caught. The exit status is 0 if so, else 1. Needs root, FUSE, loop devices, the three mkfs and filefrag.
 #[derive(Debug, Parser)]
-#[command(name = "crash-test")]
+#[command(name = "crash-test", args_override_self = true)]
 struct Args {
     /// Number of crash states per promise.
     #[arg(long, default_value_t = 60)]
