@@ -109,6 +109,8 @@ pub use commit::barrier::{Barrier, BarrierKind};
 pub use commit::stats::{BarrierStats, Latencies, Latency, LogStats, QueueStats, Stats, Syncs};
 #[cfg(any(test, ringbolt_mutants))]
 pub use engine::Mutant;
+#[cfg(ringbolt_mutants)]
+pub use engine::assume_fua;
 pub use engine::{Engine, EngineInfo, EngineKind, Payload, probe_uring};
 pub use error::{Error, ErrorKind, Outcome, Rejected, Result, Step};
 pub use file::atomic_file::AtomicFile;

@@ -1,5 +1,7 @@
 //! The disk behind an image: its bytes, its request log, and injected faults.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +26,8 @@ pub enum Record {
     },
     /// A flush: everything before it is durable.
     Flush,
+    /// Forced unit access: the write before it is durable, and nothing else.
+    Forced,
 }
 
 impl Record {
@@ -32,7 +36,7 @@ impl Record {
         match self {
             Record::Write { offset, bytes } => _ = chunks.write(*offset, bytes),
             Record::Zero { offset, len } => chunks.discard(*offset, *len),
-            Record::Flush => {}
+            Record::Flush | Record::Forced => {}
         }
     }
 }
@@ -64,6 +68,23 @@ pub enum Refuse {
     One(usize),
 }
 
+/// The beginning of a content, by which a write of it is recognised.
+pub type Head = [u8; 16];
+
+/// Contents begin at blocks of the filesystem, which are not smaller.
+const BLOCK: usize = 1024;
+
+/// A write that fails with EIO, once.
+#[derive(Clone, Debug, Default)]
+struct FailingWrite {
+    /// It holds a content with one of these beginnings.
+    heads: HashSet<Head>,
+    /// How many such writes succeed before it.
+    left: usize,
+    /// The log position at which it failed.
+    failed: Option<usize>,
+}
+
 /// A disk in memory, shared by the server and the test.
 #[derive(Debug)]
 pub struct Disk {
@@ -79,13 +100,22 @@ struct DiskState {
     chunks: Chunks,
     log: Option<Vec<Record>>,
     refuse: Refuse,
+    /// Writes within one of these ranges are made with forced unit access.
+    forced: Vec<Range<u64>>,
+    failing: Option<FailingWrite>,
 }
 
 impl Disk {
     /// A disk of `size` zeroes.
     pub fn new(size: u64) -> Arc<Disk> {
         Arc::new(Disk {
-            state: Mutex::new(DiskState { chunks: Chunks::new(size), log: None, refuse: Refuse::default() }),
+            state: Mutex::new(DiskState {
+                chunks: Chunks::new(size),
+                log: None,
+                refuse: Refuse::default(),
+                forced: Vec::new(),
+                failing: None,
+            }),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             discards: AtomicU64::new(0),
@@ -125,6 +155,29 @@ impl Disk {
         self.state().refuse = refuse;
     }
 
+    /// Takes every write within one of these ranges for one with forced unit access, from now on.
+    pub fn force(&self, ranges: Vec<Range<u64>>) {
+        self.state().forced = ranges;
+    }
+
+    /// While it records, fails one write of a content that is [due](Disk::is_due) when it is written, after this many others. `None`:
+    /// fails none.
+    pub fn fail_write(&self, after: Option<usize>) {
+        self.state().failing = after.map(|left| FailingWrite { left, ..FailingWrite::default() });
+    }
+
+    /// A content with this beginning counts from now on.
+    pub fn is_due(&self, head: Head) {
+        if let Some(failing) = &mut self.state().failing {
+            failing.heads.insert(head);
+        }
+    }
+
+    /// The log position at which a write failed.
+    pub fn failed_at(&self) -> Option<usize> {
+        self.state().failing.as_ref()?.failed
+    }
+
     /// Which requests still fail. After a single injected fault, none.
     pub fn refuses(&self) -> Refuse {
         self.state().refuse
@@ -155,11 +208,15 @@ impl Disk {
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Option<usize> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
-        if state.refuses(Refuse::Writes) {
+        if state.refuses(Refuse::Writes) || state.fails(bytes) {
             return None;
         }
         let written = state.chunks.write(offset, bytes);
         state.note(|| Record::Write { offset, bytes: bytes[..written].into() });
+        let end = offset + written as u64;
+        if state.forced.iter().any(|range| range.start <= offset && end <= range.end) {
+            state.note(|| Record::Forced);
+        }
         Some(written)
     }
 
@@ -206,9 +263,65 @@ impl DiskState {
         }
     }
 
+    /// Whether the one write that fails is this one.
+    fn fails(&mut self, bytes: &[u8]) -> bool {
+        let Some(position) = self.log.as_ref().map(Vec::len) else { return false };
+        let Some(failing) = self.failing.as_mut().filter(|failing| failing.failed.is_none()) else { return false };
+        let is_due = |block: &[u8]| block.first_chunk().is_some_and(|head: &Head| failing.heads.contains(head));
+        if !bytes.chunks(BLOCK).any(is_due) {
+            return false;
+        }
+        if failing.left > 0 {
+            failing.left -= 1;
+            return false;
+        }
+        failing.failed = Some(position);
+        true
+    }
+
     fn note(&mut self, record: impl FnOnce() -> Record) {
         if let Some(log) = &mut self.log {
             log.push(record());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(first: u8) -> Vec<u8> {
+        let mut block = vec![7; 4096];
+        block[0] = first;
+        block
+    }
+
+    #[test]
+    fn forced_unit_access_is_noted_of_writes_in_its_ranges_only() {
+        let disk = Disk::new(1 << 20);
+        disk.force(vec![8192..16_384, 65_536..69_632]);
+        disk.record();
+        for (offset, len) in [(8192, 8192), (4096, 8192), (12_288, 8192), (0, 512)] {
+            disk.write(offset, &vec![1; len]);
+        }
+        let forced: Vec<bool> = disk.recorded().iter().map(|record| matches!(record, Record::Forced)).collect();
+        assert_eq!(forced, [false, true, false, false, false]);
+    }
+
+    #[test]
+    fn one_write_of_a_content_that_is_due_fails() {
+        let disk = Disk::new(1 << 20);
+        disk.fail_write(Some(1));
+        for first in [1, 2] {
+            disk.is_due(*block(first).first_chunk().unwrap());
+        }
+        assert_eq!(disk.write(0, &block(1)), Some(4096), "nothing fails before the recording");
+        disk.record();
+        let long = [block(3), block(2)].concat();
+        let written = [block(3), block(1), long.clone(), long].map(|bytes| disk.write(0, &bytes));
+        assert_eq!(written, [Some(4096), Some(4096), None, Some(8192)], "the second that is due, and only once");
+        assert_eq!((disk.failed_at(), disk.recorded().len()), (Some(2), 3));
+        disk.fail_write(None);
+        assert_eq!(disk.failed_at(), None);
     }
 }

@@ -27,5 +27,5 @@ mod flusher;
 mod image;
 
 pub use chunks::Chunks;
-pub use disk::{Counts, Disk, Record, Refuse};
+pub use disk::{Counts, Disk, Head, Record, Refuse};
 pub use image::{IMAGE, Image, Mounted};

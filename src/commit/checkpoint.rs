@@ -11,6 +11,7 @@ use super::file_by_file::{self, Choice};
 use super::in_flight::Start;
 use super::intent::IntentLog;
 use super::{ChangeGroups, restore, trace};
+use crate::engine::is_mutant;
 use crate::error::{Error, Result, Step};
 use crate::lock;
 use crate::log::record::{self, Record};
@@ -107,7 +108,21 @@ fn make(core: &Arc<Core>, log: &IntentLog, through: u64, choice: &mut Choice) ->
     }
     let begin = Instant::now();
     let made_until = core.dirs.made_until();
-    if core.sync_filesystem(&log.filesystem).is_ok() {
+    let sync = || core.sync_filesystem(&log.filesystem).is_ok();
+    if is_mutant!(EarlyStart, core.writer.engine) {
+        finish(core, log, through)?;
+    }
+    #[cfg(any(test, ringbolt_mutants))]
+    if is_mutant!(LogAsFlush, core.writer.engine) {
+        let synced = sync();
+        let written = log.log.confirm();
+        written.map_err(|errno| Error::from_errno(errno, Step::WriteLog, core.dirs.root().path()))?;
+        if synced {
+            return finish(core, log, through).map(|()| Made::Synced);
+        }
+    }
+    if sync() || is_mutant!(RepeatedSync, core.writer.engine) && sync() {
+        let through = if is_mutant!(LateCover, core.writer.engine) { log.published() } else { through };
         core.dirs.names_are_durable(made_until);
         finish(core, log, through)?;
         choice.synced(begin.elapsed());

@@ -17,7 +17,7 @@ use super::file_by_file::Choice;
 use super::in_flight::InFlight;
 use super::pace;
 use super::stats::LogStats;
-use crate::engine::Payload;
+use crate::engine::{Payload, is_mutant};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::Dir;
 use crate::fs::key::KEY_MAX;
@@ -273,6 +273,17 @@ impl Turn<'_> {
         let entries: Vec<_> =
             changes.iter().filter(|change| waits(change)).flat_map(|change| change.entries()).collect();
         if entries.is_empty() {
+            return;
+        }
+        if is_mutant!(SyncedEarly, core.writer.engine) {
+            for change in changes.iter_mut().filter(|change| waits(change)) {
+                change.job.run.share(Fate::Done(0));
+                change.run_plainly(core, Phase::SyncDirs);
+                let _ = change.job.dir.sync();
+            }
+            if self.append(&entries, core.versions.clock.bound()) != Fate::Done(0) {
+                core.writer.poison();
+            }
             return;
         }
         let fate = self.append(&entries, core.versions.clock.bound());

@@ -25,15 +25,33 @@ pub(crate) fn durable_writer(engine: Engine) -> Result<Box<dyn DurableWriter>> {
         return Ok(Box::new(Unsynced));
     }
     match engine {
-        Engine::Portable => Ok(Box::new(Plain)),
-        Engine::Auto => Ok(super::select::ring_writer().unwrap_or_else(|_| Box::new(Plain))),
+        Engine::Portable => Ok(plain_writer()),
+        Engine::Auto => Ok(super::select::ring_writer().unwrap_or_else(|_| plain_writer())),
         Engine::Uring => Ok(super::select::ring_writer()?),
     }
 }
 
+/// The writer that makes a system call for each write.
+pub(crate) fn plain_writer() -> Box<dyn DurableWriter> {
+    #[cfg(ringbolt_mutants)]
+    if is_durable_anyway() {
+        return Box::new(Unsynced);
+    }
+    Box::new(Plain)
+}
+
+/// Whether a test takes every write of a log for durable that is opened on this thread.
+#[cfg_attr(not(all(feature = "uring", target_os = "linux")), allow(dead_code, reason = "only a ring asks"))]
+pub(super) fn is_durable_anyway() -> bool {
+    #[cfg(ringbolt_mutants)]
+    return super::fua::is_assumed();
+    #[cfg(not(ringbolt_mutants))]
+    false
+}
+
 /// One system call for each write.
 #[derive(Debug)]
-pub(crate) struct Plain;
+struct Plain;
 
 impl DurableWriter for Plain {
     fn write(&mut self, file: BorrowedFd<'_>, bytes: &AlignedBuffer, offset: u64) -> nix::Result<usize> {
@@ -45,7 +63,7 @@ impl DurableWriter for Plain {
     }
 }
 
-/// Returns before its write is durable.
+/// Leaves it to the device whether its write is durable.
 #[cfg(ringbolt_mutants)]
 #[derive(Debug)]
 struct Unsynced;

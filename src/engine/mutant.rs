@@ -23,6 +23,21 @@ pub enum Mutant {
     UnloggedDelete,
     /// A change that goes beside the intent log leaves the older records of its key live.
     NoFileRules,
+    /// The start of the intent log moves before the files are synced.
+    EarlyStart,
+    /// A checkpoint covers what was published while its sync ran.
+    LateCover,
+    /// The failed sync of a checkpoint is made again, and believed.
+    RepeatedSync,
+    /// A recovery leaves a file alone that has the version of the record, or a later one.
+    TrustedStamp,
+    /// Names change, and are synced, before the record of the change is written: as when a commit of the filesystem's journal comes
+    /// at the worst moment.
+    SyncedEarly,
+    /// A checkpoint takes a write of the log for the last flush of its sync. Whoever records this must leave that flush out.
+    LogAsFlush,
+    /// A change of the intent log's superblock is written to one of its slots only.
+    OneSlot,
 }
 
 impl Mutant {
@@ -95,6 +110,13 @@ impl fmt::Display for Mutant {
             Mutant::UnsyncedLog => "log without flush",
             Mutant::UnloggedDelete => "delete not logged",
             Mutant::NoFileRules => "no record that the file rules",
+            Mutant::EarlyStart => "start before the sync",
+            Mutant::LateCover => "checkpoint of what came after its sync",
+            Mutant::RepeatedSync => "failed sync made again",
+            Mutant::TrustedStamp => "time stamps believed",
+            Mutant::SyncedEarly => "names synced before the record",
+            Mutant::LogAsFlush => "checkpoint flushed by the log",
+            Mutant::OneSlot => "one superblock slot written",
         })
     }
 }

@@ -18,7 +18,7 @@ use super::layout::{AREA, BLOCKS, Layout};
 use super::storage::Storage;
 use super::superblocks::Superblocks;
 use crate::engine::EngineKind;
-use crate::engine::durable::{DurableWriter, Plain};
+use crate::engine::durable::{DurableWriter, plain_writer};
 use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::buffer::AlignedBuffer;
 use crate::fs::{Dir, sys};
@@ -147,7 +147,7 @@ impl LogFile {
     fn of(file: OwnedFd, own: &Dir) -> Result<LogFile> {
         let stat = fstat(&file).map_err(|errno| Error::from_errno(errno, Step::OpenLog, own.path_of(NAME)))?;
         let (len, inode) = (stat.st_size.try_into().unwrap_or(0), stat.st_ino);
-        let (writer, kind) = (Mutex::new(Box::new(Plain) as Box<dyn DurableWriter>), EngineKind::Portable);
+        let (writer, kind) = (Mutex::new(plain_writer()), EngineKind::Portable);
         Ok(LogFile { file: file.into(), len, inode, writer, kind })
     }
 

@@ -4,6 +4,8 @@ use super::layout::{AREA, Layout, Position, SLOTS};
 use super::scan::Contents;
 use super::storage::Storage;
 use super::superblock::{LogId, State, Superblock};
+#[cfg(any(test, ringbolt_mutants))]
+use crate::engine::Mutant;
 
 /// The superblock of a log, and the slots that hold it.
 #[derive(Clone, Copy, Debug)]
@@ -11,11 +13,19 @@ pub(crate) struct Superblocks {
     current: Superblock,
     /// The slot to write first: the other one holds the current superblock for certain.
     first_slot: usize,
+    /// The protocol of the store, if it is a wrong one.
+    #[cfg(any(test, ringbolt_mutants))]
+    mutant: Option<Mutant>,
 }
 
 impl Superblocks {
     pub(crate) fn of(contents: &Contents) -> Superblocks {
-        Superblocks { current: contents.superblock, first_slot: contents.first_slot }
+        Superblocks {
+            current: contents.superblock,
+            first_slot: contents.first_slot,
+            #[cfg(any(test, ringbolt_mutants))]
+            mutant: Mutant::chosen(),
+        }
     }
 
     /// Makes a new, clean log with this layout and id, durably.
@@ -24,7 +34,12 @@ impl Superblocks {
         let (inode, state) = (storage.inode(), State::Clean);
         let current =
             Superblock { layout, id, inode, generation: 0, state, epoch: 0, first: 0, start, version_floor: 0 };
-        let mut superblocks = Superblocks { current, first_slot: 0 };
+        let mut superblocks = Superblocks {
+            current,
+            first_slot: 0,
+            #[cfg(any(test, ringbolt_mutants))]
+            mutant: Mutant::chosen(),
+        };
         superblocks.change(storage, |_| ()).map(|()| superblocks)
     }
 
@@ -52,6 +67,11 @@ impl Superblocks {
             storage.write(&block, SLOTS[slot])?;
             // From here on this slot counts, since its generation is greater. If the other one fails, it is written first.
             self.current = next;
+            #[cfg(any(test, ringbolt_mutants))]
+            if self.mutant == Some(Mutant::OneSlot) {
+                self.first_slot = 1 - slot;
+                return Ok(());
+            }
         }
         self.first_slot = 0;
         Ok(())

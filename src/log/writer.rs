@@ -153,6 +153,12 @@ impl Log {
         Ok(())
     }
 
+    /// Writes the superblock once more.
+    #[cfg(any(test, ringbolt_mutants))]
+    pub(crate) fn confirm(&self) -> nix::Result<()> {
+        lock(&self.superblocks).confirm(&*self.storage)
+    }
+
     /// Ends the session: every record is in its files, durably.
     pub(crate) fn end(&self) -> nix::Result<()> {
         let mut superblocks = lock(&self.superblocks);

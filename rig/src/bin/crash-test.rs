@@ -13,7 +13,8 @@ use clap::Parser;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
-use ringbolt_rig::crash::{Cell, Lab, Tally, Trial, gate, hunt, promises, table};
+use ringbolt::Barrier;
+use ringbolt_rig::crash::{Cell, Device, Lab, Tally, Trial, gate, hunt, promises, table};
 
 /// How many times more states to try for a wrong protocol that is not caught yet.
 const PATIENCE: usize = 8;
@@ -21,9 +22,9 @@ const PATIENCE: usize = 8;
 /// Simulates power cuts on ext4, xfs and btrfs, and reports whether the crate lost anything.
 ///
 /// Prints one table of promises, where every cell must have 0 violations, and one of wrong protocols, each of which
-/// must be caught. The exit status is 0 if so, else 1. Needs root, FUSE, loop devices and the three mkfs.
+/// must be caught. The exit status is 0 if so, else 1. Needs root, FUSE, loop devices, the three mkfs and filefrag.
 #[derive(Debug, Parser)]
-#[command(name = "crash-test")]
+#[command(name = "crash-test", args_override_self = true)]
 struct Args {
     /// Number of crash states per promise.
     #[arg(long, default_value_t = 60)]
@@ -38,6 +39,9 @@ struct Args {
     /// Run only cells whose name contains this, such as "xfs/put/uring"; can be repeated.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
+    /// Run the cells on this disk instead of their own: "cache", "FUA" or "failed write".
+    #[arg(long, value_name = "DISK", value_parser = device)]
+    device: Option<Device>,
     /// Number of disks to test in parallel.
     #[arg(long, default_value_t = thread::available_parallelism().map_or(1, |n| n.get()))]
     jobs: usize,
@@ -50,6 +54,11 @@ struct Args {
     /// List the cells and exit.
     #[arg(long)]
     list: bool,
+}
+
+fn device(name: &str) -> Result<Device, String> {
+    let is_it = |device: &Device| device.to_string() == name;
+    Device::ALL.into_iter().find(is_it).ok_or_else(|| "no such disk".to_owned())
 }
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -82,7 +91,8 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     let work: Vec<Job> = cells
         .filter(|(cell, _)| chosen(cell))
         .enumerate()
-        .map(|(number, (cell, wrong))| Job { number, cell, wrong })
+        .map(|(number, (cell, wrong))| (number, Cell { device: args.device.unwrap_or(cell.device), ..cell }, wrong))
+        .map(|(number, cell, wrong)| Job { number, cell, wrong })
         .collect();
     if work.is_empty() {
         return Err("no cell has such a name: see --list".into());
@@ -213,6 +223,24 @@ fn report(
                 total(results, |tally| tally.unmountable),
             )?;
         }
+    }
+    let logged: Vec<_> = promised.iter().filter(|(cell, _)| cell.barrier == Barrier::IntentLog).cloned().collect();
+    if !logged.is_empty() {
+        let on =
+            |device| logged.iter().filter(move |(cell, _)| cell.device == device).map(|(_, tally)| tally.states).sum();
+        let (forced, failed): (usize, usize) = (on(Device::Fua), on(Device::FailedWrite));
+        writeln!(
+            out,
+            "With an intent log: {} states. {} were cut around the move of its start, {} around its wrap, {} a second time during the \
+             recovery. {forced} were on a disk with forced unit access, {failed} after a failed write. {} had a rotten superblock, {} a \
+             write torn at blocks of 4 KiB.",
+            total(&logged, |tally| tally.states),
+            total(&logged, |tally| tally.checkpoints),
+            total(&logged, |tally| tally.wraps),
+            total(&logged, |tally| tally.recuts),
+            total(&logged, |tally| tally.rotten),
+            total(&logged, |tally| tally.in_blocks),
+        )?;
     }
     for wrong in &wrong {
         writeln!(out, "\nVIOLATION {wrong}")?;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use ringbolt::{Barrier, Engine};
 
+use super::device::Device;
 use super::lab::Filesystem;
 use super::mutant::Mutant;
 use super::operation::Operation;
@@ -21,6 +22,8 @@ pub struct Cell {
     pub engine: Engine,
     /// The barrier.
     pub barrier: Barrier,
+    /// The disk.
+    pub device: Device,
     /// The wrong protocol; `None` for the right one.
     pub mutant: Option<Mutant>,
 }
@@ -37,6 +40,9 @@ impl fmt::Display for Cell {
         write!(f, "{}/{}/{}/{}", self.filesystem, self.operation, self.engine_name(), self.barrier)?;
         if !self.options.is_empty() {
             write!(f, "/{}", self.options)?;
+        }
+        if self.device != Device::Cache {
+            write!(f, "/{}", self.device)?;
         }
         match &self.mutant {
             Some(mutant) => write!(f, "/{mutant}"),
@@ -56,6 +62,14 @@ pub struct Tally {
     pub violating: usize,
     /// States that did not mount because a sector of the filesystem's metadata was torn; not counted above.
     pub unmountable: usize,
+    /// States that were cut around the move of an intent log's start.
+    pub checkpoints: usize,
+    /// States that were cut around the wrap of an intent log.
+    pub wraps: usize,
+    /// States with a rotten superblock of an intent log.
+    pub rotten: usize,
+    /// States with a write that was torn at blocks.
+    pub in_blocks: usize,
     /// A description of the first violation.
     pub first: Option<String>,
 }
@@ -68,6 +82,10 @@ impl Tally {
             recuts: self.recuts + other.recuts,
             violating: self.violating + other.violating,
             unmountable: self.unmountable + other.unmountable,
+            checkpoints: self.checkpoints + other.checkpoints,
+            wraps: self.wraps + other.wraps,
+            rotten: self.rotten + other.rotten,
+            in_blocks: self.in_blocks + other.in_blocks,
             first: self.first.or(other.first),
         }
     }

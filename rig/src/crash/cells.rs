@@ -3,6 +3,7 @@
 use ringbolt::{Barrier, Engine};
 
 use super::cell::Cell;
+use super::device::Device;
 use super::lab::Filesystem;
 use super::mutant::Mutant;
 use super::operation::Operation;
@@ -19,31 +20,25 @@ pub fn promises() -> Vec<Cell> {
                 let holds = |barrier: &&Barrier| {
                     filesystem != Filesystem::Btrfs || ![Barrier::Journal, Barrier::IntentLog].contains(*barrier)
                 };
-                cells.extend(operation.barriers().iter().filter(holds).map(|&barrier| Cell {
-                    filesystem,
-                    options: "",
-                    operation,
-                    engine,
-                    barrier,
-                    mutant: None,
-                }));
+                for &barrier in operation.barriers().iter().filter(holds) {
+                    let cell = Cell { barrier, ..strict(filesystem, operation, engine) };
+                    let devices = Device::ALL.into_iter().filter(|device| device.matters(&cell));
+                    cells.extend(devices.map(|device| Cell { device, ..cell }));
+                }
             }
         }
     }
     cells
 }
 
+/// The right protocol, with the strictest barrier.
+fn strict(filesystem: Filesystem, operation: Operation, engine: Engine) -> Cell {
+    Cell { filesystem, options: "", operation, engine, barrier: Barrier::PerFile, device: Device::Cache, mutant: None }
+}
+
 /// Cells that must be caught, to prove that the test works: wrong protocols, and the right one on a filesystem that
 /// does not flush. Without `--cfg ringbolt_mutants`, only the latter.
 pub fn gate() -> Vec<Cell> {
-    let strict = |filesystem, operation, engine| Cell {
-        filesystem,
-        options: "",
-        operation,
-        engine,
-        barrier: Barrier::PerFile,
-        mutant: None,
-    };
     let mut cells: Vec<Cell> =
         ENGINES.map(|engine| Cell { options: "barrier=0", ..strict(Filesystem::Ext4, Operation::Put, engine) }).into();
     for (mutant, operations) in wrong() {
@@ -56,13 +51,15 @@ pub fn gate() -> Vec<Cell> {
             }
         }
     }
-    for (mutant, operations) in wrong_with_log() {
-        for filesystem in [Filesystem::Ext4, Filesystem::Xfs] {
+    for filesystem in [Filesystem::Ext4, Filesystem::Xfs] {
+        let with_log =
+            |operation, engine| Cell { barrier: Barrier::IntentLog, ..strict(filesystem, operation, engine) };
+        for (mutant, device, operations) in wrong_with_log() {
             for &operation in operations {
                 cells.extend(ENGINES.map(|engine| Cell {
                     mutant: Some(mutant),
-                    barrier: Barrier::IntentLog,
-                    ..strict(filesystem, operation, engine)
+                    device,
+                    ..with_log(operation, engine)
                 }));
             }
         }
@@ -73,18 +70,25 @@ pub fn gate() -> Vec<Cell> {
 /// The wrong protocols of a store with an intent log. Without a file sync, its checkpoints move the start before the files are
 /// durable.
 #[cfg(ringbolt_mutants)]
-fn wrong_with_log() -> [(Mutant, &'static [Operation]); 4] {
+fn wrong_with_log() -> [(Mutant, Device, &'static [Operation]); 11] {
     use Operation::*;
     [
-        (Mutant::UnsyncedLog, &[Put, Delete, Batch, Crowd]),
-        (Mutant::UnloggedDelete, &[Delete]),
-        (Mutant::NoFileRules, &[Put]),
-        (Mutant::NoFileSync, &[Put, Batch, Crowd]),
+        (Mutant::UnsyncedLog, Device::Cache, &[Put, Delete, Batch, Crowd]),
+        (Mutant::UnloggedDelete, Device::Cache, &[Delete]),
+        (Mutant::NoFileRules, Device::Cache, &[Put]),
+        (Mutant::NoFileSync, Device::Cache, &[Put, Batch, Crowd]),
+        (Mutant::SyncedEarly, Device::Cache, &[Put, Batch]),
+        (Mutant::EarlyStart, Device::Cache, &[Put, Delete]),
+        (Mutant::LateCover, Device::Cache, &[Crowd]),
+        (Mutant::TrustedStamp, Device::Cache, &[Put]),
+        (Mutant::OneSlot, Device::Cache, &[Put, Delete]),
+        (Mutant::LogAsFlush, Device::Fua, &[Put, Delete, Batch]),
+        (Mutant::RepeatedSync, Device::FailedWrite, &[Put, Batch, Crowd]),
     ]
 }
 
 #[cfg(not(ringbolt_mutants))]
-fn wrong_with_log() -> [(Mutant, &'static [Operation]); 0] {
+fn wrong_with_log() -> [(Mutant, Device, &'static [Operation]); 0] {
     []
 }
 

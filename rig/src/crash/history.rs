@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::log_on_disk::LogOnDisk;
 use crate::{Chunks, Disk};
 
 /// The files found, by key.
@@ -44,12 +45,19 @@ pub struct Notes {
 struct Noted {
     ops: Vec<Op>,
     base: Option<Chunks>,
+    log: Option<LogOnDisk>,
 }
 
 impl Notes {
     /// Creates notes for a disk.
     pub fn new(disk: &Arc<Disk>) -> Notes {
         Notes { disk: Arc::clone(disk), noted: Mutex::default() }
+    }
+
+    /// Notes where the intent log is. With `is_forced`, the disk takes its writes for writes with forced unit access.
+    pub(super) fn log_is_at(&self, log: LogOnDisk, is_forced: bool) {
+        self.disk.force(if is_forced { log.ranges() } else { Vec::new() });
+        self.noted().log = Some(log);
     }
 
     /// Starts recording. Everything before must be synced.
@@ -69,6 +77,11 @@ impl Notes {
     pub fn acknowledge(&self, op: usize) {
         let mut noted = self.noted();
         noted.ops[op].acknowledged = Some(self.disk.position());
+        for (_, content) in &noted.ops[op].effects {
+            if let Some(head) = content.as_deref().and_then(<[u8]>::first_chunk) {
+                self.disk.is_due(*head);
+            }
+        }
     }
 
     /// Like `acknowledged`, with effects that are known only afterwards.
@@ -82,10 +95,10 @@ impl Notes {
         self.noted().ops.len()
     }
 
-    /// Returns the history, with the initial contents.
-    pub fn finish(self) -> (History, Chunks) {
-        let Noted { ops, base } = self.noted.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (History { ops }, base.unwrap_or_else(|| self.disk.content()))
+    /// Returns the history, with the initial contents, and where the intent log is.
+    pub(super) fn finish(self) -> (History, Chunks, Option<LogOnDisk>) {
+        let Noted { ops, base, log } = self.noted.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (History { ops }, base.unwrap_or_else(|| self.disk.content()), log)
     }
 
     fn noted(&self) -> MutexGuard<'_, Noted> {

@@ -1,12 +1,13 @@
 //! A disk for mounting filesystems, whose content can be replaced by an earlier state.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,8 @@ pub struct Lab {
     detach: Child,
     mountpoint: PathBuf,
     server: Server,
+    /// New filesystems, made once each.
+    made: Mutex<HashMap<Filesystem, Chunks>>,
 }
 
 impl Lab {
@@ -99,7 +102,7 @@ impl Lab {
         let mut detach = Command::new("sh");
         detach.args(["-c", "read _; exec losetup -d \"$0\""]).arg(&device).stdin(Stdio::piped()).process_group(0);
         let detach = detach.spawn().inspect_err(|_| drop(run(Command::new("losetup").arg("-d").arg(&device))))?;
-        Ok(Lab { device, detach, mountpoint, server })
+        Ok(Lab { device, detach, mountpoint, server, made: Mutex::default() })
     }
 
     /// The disk.
@@ -109,8 +112,14 @@ impl Lab {
 
     /// Makes a filesystem on the empty disk.
     pub fn make(&self, filesystem: Filesystem) -> io::Result<()> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(content) = made.get(&filesystem) {
+            return self.load(content.clone());
+        }
         self.load(Chunks::new(DISK_SIZE))?;
-        filesystem.make(&self.device)
+        filesystem.make(&self.device)?;
+        made.insert(filesystem, self.disk().content());
+        Ok(())
     }
 
     /// Replaces the content of the disk. Fails with EBUSY if it is mounted.

@@ -25,3 +25,19 @@ pub(super) fn within<T>(mutant: Option<Mutant>, act: impl FnOnce() -> T) -> T {
         Some(mutant) => match mutant {},
     }
 }
+
+/// Whether a wrong protocol is one of the recovery.
+pub(super) fn is_of_recovery(mutant: Mutant) -> bool {
+    #[cfg(ringbolt_mutants)]
+    return mutant == Mutant::TrustedStamp;
+    #[cfg(not(ringbolt_mutants))]
+    match mutant {}
+}
+
+/// Whether a wrong protocol leaves the last flush of a checkpoint's sync to the log's next write.
+pub(super) fn flushes_by_log(mutant: Mutant) -> bool {
+    #[cfg(ringbolt_mutants)]
+    return mutant == Mutant::LogAsFlush;
+    #[cfg(not(ringbolt_mutants))]
+    match mutant {}
+}

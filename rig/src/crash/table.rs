@@ -3,11 +3,12 @@
 use std::fmt::Write;
 
 use super::cell::{Cell, Tally};
+use super::device::Device;
 use super::lab::Filesystem;
 
 /// One row for each operation, engine and barrier.
 pub fn of_promises(results: &[(Cell, Tally)]) -> String {
-    let row = |cell: &Cell| format!("{} | {} | {}", cell.operation, cell.engine_name(), cell.barrier);
+    let row = |cell: &Cell| format!("{} | {} | {}", cell.operation, cell.engine_name(), barrier(cell));
     table("operation | engine | barrier", 3, results, row)
 }
 
@@ -16,9 +17,17 @@ pub fn of_gate(results: &[(Cell, Tally)]) -> String {
     let row = |cell: &Cell| {
         let wrong =
             cell.mutant.map_or_else(|| format!("strict, mounted {}", cell.options), |mutant| mutant.to_string());
-        format!("{wrong} | {} | {} | {}", cell.operation, cell.engine_name(), cell.barrier)
+        format!("{wrong} | {} | {} | {}", cell.operation, cell.engine_name(), barrier(cell))
     };
     table("wrong protocol | operation | engine | barrier", 4, results, row)
+}
+
+/// The barrier, and the disk unless it is the usual one.
+fn barrier(cell: &Cell) -> String {
+    match cell.device {
+        Device::Cache => cell.barrier.to_string(),
+        device => format!("{}, {device}", cell.barrier),
+    }
 }
 
 fn table(head: &str, columns: usize, results: &[(Cell, Tally)], row: impl Fn(&Cell) -> String) -> String {

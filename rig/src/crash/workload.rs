@@ -10,7 +10,9 @@ use fastrand::Rng;
 use ringbolt::sidecar::{KeyId, Purpose, Sidecar, SidecarOptions};
 use ringbolt::{Barrier, Engine, PutOptions, Store, WriteOptions};
 
+use super::device::Device;
 use super::history::{Effect, Notes};
+use super::log_on_disk::LogOnDisk;
 use super::operation::Operation;
 
 /// The engine, the barrier and the directory.
@@ -22,6 +24,8 @@ pub struct Setting<'a> {
     pub engine: Engine,
     /// The barrier.
     pub barrier: Barrier,
+    /// The disk.
+    pub device: Device,
 }
 
 pub(super) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -256,6 +260,12 @@ impl Recorder<'_, '_> {
                 })
             });
             let writers: Vec<_> = writers.collect();
+            // Checkpoints, one after the other, while the log is written. An error of one poisons the store, and so ends the writers.
+            while self.at.barrier == Barrier::IntentLog && writers.iter().any(|writer| !writer.is_finished()) {
+                if store.checkpoint().is_err() {
+                    break;
+                }
+            }
             writers.into_iter().try_for_each(|writer| writer.join().unwrap_or_else(|_| Err("a writer panicked".into())))
         })?;
         Ok(store.close()?)
@@ -302,6 +312,9 @@ impl Recorder<'_, '_> {
             self.one("seed", vec![put(key, &content)], || store.put(key, content.to_vec()))?;
         }
         nix::unistd::syncfs(std::fs::File::open(self.at.root)?)?;
+        if self.at.barrier == Barrier::IntentLog {
+            self.notes.log_is_at(LogOnDisk::find(store.path())?, self.at.device == Device::Fua);
+        }
         self.notes.start();
         Ok(())
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use super::durable::DurableWriter;
+use super::durable::{self, DurableWriter};
 #[cfg(feature = "bench")]
 use super::select::Examined;
 use super::select::NoEngine;
@@ -61,7 +61,8 @@ pub(super) fn refused(error: std::io::Error) -> NoEngine {
 
 /// A ring for the durable writes of one file.
 pub(super) fn writer() -> Result<Box<dyn DurableWriter>, NoEngine> {
-    Ok(Box::new(setup::build_writer()?))
+    let flags = if durable::is_durable_anyway() { 0 } else { nix::libc::RWF_DSYNC };
+    Ok(Box::new(setup::build_writer(flags)?))
 }
 
 impl DurableWriter for WriteRing {

@@ -101,17 +101,18 @@ impl Request {
         Request(opcode::Fsync::new(types::Fd(fd)).build())
     }
 
-    /// A write of the first `len` bytes at `offset` that is durable when it has completed.
-    pub(super) fn write_durably(
+    /// A write of the first `len` bytes at `offset` with these flags of `pwritev2`.
+    pub(super) fn write_at(
         file: BorrowedFd<'_>,
         bytes: &Kept<'_, AlignedBuffer>,
         len: usize,
         offset: u64,
+        flags: i32,
     ) -> Request {
         let bytes = &bytes[..len];
         let len = u32::try_from(len).expect("a record is shorter");
         let write = opcode::Write::new(types::Fd(file.as_raw_fd()), bytes.as_ptr(), len);
-        Request(write.offset(offset).rw_flags(libc::RWF_DSYNC).build())
+        Request(write.offset(offset).rw_flags(flags).build())
     }
 
     /// A read of an event descriptor into `count`.

@@ -317,14 +317,16 @@ pub(super) struct WriteRing {
     bytes: AlignedBuffer,
     /// The result of a write could not be awaited: the kernel may still read `bytes`, and nothing more is submitted.
     lost: bool,
+    /// Of each write.
+    flags: i32,
 }
 
 impl WriteRing {
-    pub(super) fn new(io: IoUring) -> WriteRing {
-        WriteRing { io, bytes: AlignedBuffer::zeroed(0, 1), lost: false }
+    pub(super) fn new(io: IoUring, flags: i32) -> WriteRing {
+        WriteRing { io, bytes: AlignedBuffer::zeroed(0, 1), lost: false, flags }
     }
 
-    /// One write with `RWF_DSYNC`. The result is that of `pwritev2`.
+    /// One write with the flags of the ring. The result is that of `pwritev2`.
     pub(super) fn write(&mut self, file: BorrowedFd<'_>, bytes: &AlignedBuffer, offset: u64) -> nix::Result<usize> {
         if self.lost {
             return Err(Errno::EIO);
@@ -337,7 +339,7 @@ impl WriteRing {
         // SAFETY: `self.bytes` is not touched again before the completion has been seen, and `drop` leaks it if that has not
         // happened. The kernel takes its own reference to the file when it takes the request.
         let bytes = unsafe { Kept::new(&self.bytes) };
-        let entry = Request::write_durably(file, &bytes, len, offset).into_entry(Flags::empty());
+        let entry = Request::write_at(file, &bytes, len, offset, self.flags).into_entry(Flags::empty());
         // Until the completion has been seen, whatever happens in between.
         self.lost = true;
         // SAFETY: as above: the request points into `self.bytes` only.

@@ -100,7 +100,7 @@ pub(super) fn build() -> Result<(Kernel, Facts), Failure> {
 }
 
 /// Builds a ring that can write, and do nothing else. Any thread may use it.
-pub(super) fn build_writer() -> Result<WriteRing, Failure> {
+pub(super) fn build_writer(flags: i32) -> Result<WriteRing, Failure> {
     let attempts: [fn(&mut Builder); 3] = [
         |builder| _ = builder.setup_coop_taskrun().setup_r_disabled(),
         |builder| _ = builder.setup_r_disabled(),
@@ -112,7 +112,7 @@ pub(super) fn build_writer() -> Result<WriteRing, Failure> {
         let _ = io.submitter().register_restrictions(&mut [Restriction::sqe_op(opcode::Write::CODE)]);
         io.submitter().register_enable_rings()?;
     }
-    Ok(WriteRing::new(io))
+    Ok(WriteRing::new(io, flags))
 }
 
 /// Whether the failure of `first`, which must fail, cancels a request linked behind it. Nothing else is in flight.
