@@ -130,6 +130,7 @@ fn make(core: &Arc<Core>, log: &IntentLog, through: u64, choice: &mut Choice) ->
     }
     // The kernel has forgotten the pages that it could not write: another sync would succeed and prove nothing. The log has them.
     let _stopped = log.stop_turns();
+    log.note_failed_sync();
     core.check()?;
     let through = log.published();
     rewrite(core, log)?;

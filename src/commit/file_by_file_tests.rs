@@ -147,3 +147,34 @@ fn the_faster_way_is_taken_and_the_other_tried_again() {
     choice.synced(seconds(2));
     assert!(choice.is_file_by_file(), "what was measured before is old");
 }
+
+/// A checkpoint that fails while a file is written and has no record yet: the kernel may have dropped its pages, too.
+#[test]
+fn a_file_that_was_written_before_a_failed_sync_is_refused() {
+    let put = |key| Change::put(key, "7 bytes", PutOptions::new());
+    let alone = |log: &LoggedRig| vec![log.make(put("a/k0"))];
+    let in_company = |log: &LoggedRig| log.rig.committer.commit(ChangeGroups::of(vec![vec![put("a/k0"), put("b/k0")]]));
+    for (case, make) in
+        [&alone as &(dyn Fn(&LoggedRig) -> Vec<ChangeResult> + Sync), &in_company].into_iter().enumerate()
+    {
+        let log = logged(fail(|call| *call == Call::SyncFilesystem, 0, 1, Errno::EIO));
+        log.make(small("a/k1")).unwrap();
+        let write = log.rig.engine.hold(Call::Write { range: 0..7, sync: false });
+        let results = thread::scope(|scope| {
+            let results = scope.spawn(|| make(&log));
+            while log.rig.temporaries() == 0 {
+                thread::yield_now();
+            }
+            log.rig.committer.checkpoint().unwrap();
+            drop(write);
+            results.join().unwrap()
+        });
+        for result in results {
+            let error = result.unwrap_err();
+            assert_eq!((error.step(), error.outcome()), (Step::SyncFilesystem, Outcome::Unchanged), "{case}: {error}");
+        }
+        assert_eq!((log.records().len(), log.rig.temporaries(), log.rig.is_poisoned()), (0, 0, false));
+        assert_eq!(log.rig.contents(), [b"old", b"new", b"old", b"old"]);
+        log.make(put("a/k0")).unwrap();
+    }
+}

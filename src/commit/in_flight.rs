@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
 use super::barrier::BarrierKind;
+use super::intent::IntentLog;
 use super::{Action, Applied, Change, ChangeResult, Core, WrittenFile};
 use crate::engine::Job;
 use crate::error::{Error, ErrorKind, Result, Step};
@@ -70,10 +71,11 @@ impl Start {
     /// Makes a change on the caller's thread.
     pub(super) fn solo(core: &Arc<Core>, change: Change) -> ChangeResult {
         let solo = Start { core: Arc::clone(core), way: Way::Solo, version: None, change };
+        let failed_syncs = core.log().map_or(0, IntentLog::failed_syncs);
         let until = if core.log().is_some() { Phase::Barrier } else { Phase::SyncDirs };
         match (solo.run(until)?, core.log()) {
             (Progress::Over(applied), _) => Ok(applied),
-            (Progress::InFlight(change), Some(log)) => change.finish_by_log(core, log),
+            (Progress::InFlight(change), Some(log)) => change.finish_by_log(core, log, failed_syncs),
             (Progress::InFlight(change), None) => unreachable!("every phase was allowed: {:?}", change.job.run),
         }
     }

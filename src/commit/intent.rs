@@ -48,6 +48,7 @@ pub(crate) struct IntentLog {
     /// For the `syncfs` of checkpoints. It was opened before the first record: the kernel reports an error of writeback to each
     /// open file once, and only if it was open before.
     pub(super) filesystem: Arc<Dir>,
+    failed_syncs: AtomicU64,
     value_max: usize,
 }
 
@@ -111,7 +112,19 @@ impl IntentLog {
             work: Mutex::default(),
             changed: Condvar::new(),
             filesystem,
+            failed_syncs: AtomicU64::new(0),
         }
+    }
+
+    /// How many syncs of checkpoints have failed. A file that was written before one of them, and has no record yet, may be lost: the
+    /// kernel may have dropped its pages, and no later sync says so.
+    pub(super) fn failed_syncs(&self) -> u64 {
+        self.failed_syncs.load(Ordering::Acquire)
+    }
+
+    /// Notes that the sync of a checkpoint has failed. The caller has [stopped the turns](IntentLog::stop_turns).
+    pub(super) fn note_failed_sync(&self) {
+        self.failed_syncs.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether a value of this length goes into the log.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{getegid, geteuid};
@@ -12,13 +13,14 @@ use super::in_flight::{InFlight, Origin};
 use super::intent::IntentLog;
 use super::{ChangeResult, Core};
 use crate::engine::Payload;
+use crate::error::{Error, Outcome, Result, Step};
 use crate::fs::{regular, sys};
 use crate::log::record::{self, Change, Entry, Put};
 use crate::protocol::{Call, Fate, Names, Owner, Phase, Plan, Version};
 
 impl InFlight {
-    /// Makes a change that has been staged durable through the log, on this thread.
-    pub(super) fn finish_by_log(mut self, core: &Core, log: &IntentLog) -> ChangeResult {
+    /// Makes a change that has been staged durable through the log, on this thread. So many syncs of checkpoints had failed before.
+    pub(super) fn finish_by_log(mut self, core: &Core, log: &IntentLog, failed_syncs: u64) -> ChangeResult {
         let turn = match log.turn(core, self.record_len(log)) {
             Ok(turn) => turn,
             Err(error) => {
@@ -26,6 +28,10 @@ impl InFlight {
                 return Err(error);
             }
         };
+        if let Err(error) = self.check_staged(core, log, failed_syncs) {
+            self.cancel(core);
+            return Err(error);
+        }
         self.admit(core, log);
         turn.log(core, &mut [&mut self]);
         if self.is_logged() {
@@ -36,6 +42,16 @@ impl InFlight {
         let result = self.settle(core);
         turn.published();
         result
+    }
+
+    /// Fails if the sync of a checkpoint has failed since the file was written: it may be lost, and no record has its content yet.
+    pub(super) fn check_staged(&self, core: &Core, log: &IntentLog, failed_syncs: u64) -> Result<()> {
+        let relies_on_file = matches!(self.origin, Origin::Put(_)) && self.job.run.will(&Call::LogChange);
+        if relies_on_file && log.failed_syncs() != failed_syncs {
+            let path = core.dirs.root().path().join(&self.key);
+            return Err(Error::from_errno(Errno::EIO, Step::SyncFilesystem, path).with_outcome(Outcome::Unchanged));
+        }
+        Ok(())
     }
 
     /// Decides whether the change can be made.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::auto::Choice;
 use super::barrier::BarrierKind;
 use super::in_flight::{InFlight, Progress, Start};
-use super::intent::Turn;
+use super::intent::{IntentLog, Turn};
 use super::queue::{Load, QueuedWork, ReplyTo};
 use super::stats::Part;
 use super::trace;
@@ -61,6 +61,8 @@ pub(super) struct Round<'a> {
     /// The items before this one have passed `Phase::Harden`: a batch with more files than may be open passes it in parts.
     hardened: usize,
     last_group: usize,
+    /// How many syncs of checkpoints had failed before the first file was written.
+    pub(super) failed_syncs: u64,
     /// Opened before the first file was written, so that its syncfs reports every error since (`errseq_t` in the kernel).
     filesystem: Arc<Dir>,
 }
@@ -106,6 +108,7 @@ impl<'a> Round<'a> {
             open: 0,
             hardened: 0,
             last_group: 0,
+            failed_syncs: core.log().map_or(0, IntentLog::failed_syncs),
             filesystem,
         }
     }
@@ -326,7 +329,7 @@ impl<'a> Round<'a> {
         self.note(at, progress);
     }
 
-    fn note(&mut self, at: usize, progress: Result<Progress>) {
+    pub(super) fn note(&mut self, at: usize, progress: Result<Progress>) {
         let item = &mut self.items[at];
         match progress {
             Ok(Progress::InFlight(change)) => item.in_flight = Some(change),

@@ -31,8 +31,16 @@ impl Round<'_> {
         let core = self.core;
         for at in items {
             if let Some(mut change) = self.take_unless_refused(at) {
-                change.admit(core, log);
-                self.advance(at, change);
+                match change.check_staged(core, log, self.failed_syncs) {
+                    Ok(()) => {
+                        change.admit(core, log);
+                        self.advance(at, change);
+                    }
+                    Err(error) => {
+                        change.cancel(core);
+                        self.note(at, Err(error));
+                    }
+                }
             }
         }
     }
