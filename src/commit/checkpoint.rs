@@ -10,6 +10,7 @@ use super::core::{Core, PoisonOnPanic};
 use super::in_flight::Start;
 use super::intent::IntentLog;
 use super::{ChangeGroups, restore, trace};
+use crate::engine::is_mutant;
 use crate::error::{Error, Result, Step};
 use crate::lock;
 use crate::log::record::{self, Record};
@@ -73,8 +74,15 @@ fn next(log: &IntentLog) -> (u64, bool) {
 fn make(core: &Arc<Core>, log: &IntentLog, through: u64) -> Result<bool> {
     // A change whose name could not be changed has closed the store before it counted as published. Its record stays.
     core.check()?;
-    let sync = core.writer.job(Plan::of([Call::SyncFilesystem]), &log.filesystem);
-    if core.writer.run(sync, Phase::SyncDirs).run.report().verdict() == Verdict::Durable {
+    let sync = || {
+        let job = core.writer.job(Plan::of([Call::SyncFilesystem]), &log.filesystem);
+        core.writer.run(job, Phase::SyncDirs).run.report().verdict() == Verdict::Durable
+    };
+    if is_mutant!(EarlyStart, core.writer.engine) {
+        finish(core, log, through)?;
+    }
+    if sync() || is_mutant!(RepeatedSync, core.writer.engine) && sync() {
+        let through = if is_mutant!(LateCover, core.writer.engine) { log.published() } else { through };
         return finish(core, log, through).map(|()| false);
     }
     // The kernel has forgotten the pages that it could not write: another sync would succeed and prove nothing. The log has them.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::core::Core;
 use super::waves::{Member, waves};
 use super::{Action, Change, ChangeGroups, ChangeResult};
-use crate::engine::Payload;
+use crate::engine::{Payload, is_mutant};
 use crate::error::{Error, Result, Step};
 use crate::fs::{Dir, Key};
 use crate::log::record::{self, Entry, Record};
@@ -76,6 +76,9 @@ fn change(
 ) -> Result<Option<Change>> {
     let action = match change {
         record::Change::Put(put) => {
+            if is_mutant!(TrustedStamp, core.writer.engine) && stamp(core, key) >= Some(put.version) {
+                return Ok(None);
+            }
             let bytes = read(record, put.value.clone())
                 .map_err(|errno| Error::from_errno(errno, Step::ReadLog, core.dirs.root().path().join(key)))?;
             let options = PutOptions { mode: Some(put.mode), existing: Existing::Replace };
@@ -85,6 +88,12 @@ fn change(
         record::Change::FileRules => return Ok(None),
     };
     Ok(Some(Change { key: Ok(key.clone()), action }))
+}
+
+/// The version that the file of this key has now.
+fn stamp(core: &Core, key: &str) -> Option<u64> {
+    let stat = nix::sys::stat::stat(&core.dirs.root().path().join(key)).ok()?;
+    Some(Version::of(&stat).as_nanos())
 }
 
 /// The last change of each key, in the order of the log.

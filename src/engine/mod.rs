@@ -37,6 +37,27 @@ use crate::protocol::{Call, Fate, Owner, Run};
 pub(crate) use faulty::Faulty;
 #[cfg(any(test, ringbolt_mutants))]
 pub use mutant::Mutant;
+
+/// Whether a test wants this wrong protocol, on this thread or of this engine. Never outside of tests.
+#[cfg(any(test, ringbolt_mutants))]
+macro_rules! is_mutant {
+    ($mutant:ident) => {
+        crate::engine::Mutant::$mutant.is_chosen()
+    };
+    ($mutant:ident, $engine:expr) => {
+        $engine.mutant() == Some(crate::engine::Mutant::$mutant)
+    };
+}
+#[cfg(not(any(test, ringbolt_mutants)))]
+macro_rules! is_mutant {
+    ($mutant:ident) => {
+        false
+    };
+    ($mutant:ident, $engine:expr) => {
+        false
+    };
+}
+pub(crate) use is_mutant;
 pub use payload::Payload;
 #[cfg(feature = "bench")]
 pub(crate) use select::examine_uring;

@@ -43,6 +43,12 @@ impl Selected {
         Run::new(plan)
     }
 
+    /// The wrong protocol that it was selected with.
+    #[cfg(any(test, ringbolt_mutants))]
+    pub(crate) fn mutant(&self) -> Option<super::Mutant> {
+        self.mutant
+    }
+
     pub(crate) fn info(&self) -> &EngineInfo {
         &self.info
     }

@@ -9,7 +9,7 @@ use super::storage::Storage;
 use super::superblock::{State, Superblock};
 use super::superblocks::Superblocks;
 use super::writer::{Log, Refused};
-use crate::engine::Payload;
+use crate::engine::{Mutant, Payload};
 use crate::protocol::{Owner, Version};
 
 const LEN: usize = 1 << 20;
@@ -145,6 +145,23 @@ fn a_ghost_of_an_earlier_session_is_not_live() {
     let landed = ghost.read(next as u64, 2 * 4096).unwrap();
     disk.damage(|bytes| bytes[next..next + 2 * 4096].copy_from_slice(&landed));
     assert_eq!(scanned(&disk), [4]);
+    assert_eq!(Mutant::AnyEpoch.within(|| scanned(&disk)), [4, 5, 6]);
+}
+
+/// A value of an earlier lap may hold the bytes of a record, with the id, epoch and sequence number of the next one: it was made
+/// for another place.
+#[test]
+fn a_record_within_a_value_is_not_live() {
+    let (disk, other) = (fresh(), fresh());
+    let [log, longer] = [&disk, &other].map(|disk| begin(disk, 1).unwrap());
+    log.append(&put(2, 1), Version::from_nanos(1)).unwrap();
+    longer.append(&put(2, 2), Version::from_nanos(1)).unwrap();
+    longer.append(&put(3, 1), Version::from_nanos(1)).unwrap();
+    let next = AREA as usize + 2 * 4096;
+    let record = other.read(next as u64 + 4096, 4096).unwrap();
+    disk.damage(|bytes| bytes[next..next + 4096].copy_from_slice(&record));
+    assert_eq!(scanned(&disk), [2]);
+    assert_eq!(Mutant::AnyOffset.within(|| scanned(&disk)), [2, 3]);
 }
 
 #[test]
