@@ -303,6 +303,23 @@ fn a_checkpoint_whose_superblock_fails_closes_the_store() {
     }
 }
 
+/// Nobody knows what a checkpoint has done that ended in a panic. No caller waits for the next one.
+#[test]
+fn a_checkpoint_that_panics_closes_the_store_and_leaves_the_log() {
+    let log = logged(Box::new(|_, call| {
+        assert_ne!(*call, Call::SyncFilesystem, "a test lets the checkpoint panic");
+        None
+    }));
+    log.make(small("a/k0")).unwrap();
+    assert!(log.rig.committer.checkpoint().unwrap_err().is_poisoned());
+    assert!(log.make(small("a/k1")).unwrap_err().is_poisoned());
+    assert!(log.rig.committer.checkpoint().unwrap_err().is_poisoned());
+    log.rig.committer.drain();
+    assert!(!log.rig.committer.core().leaves_no_log(), "no marker of an orderly end");
+    assert_eq!((log.records(), log.rig.is_poisoned()), (vec![vec!["put a/k0".to_owned()]], true));
+    assert_eq!(scan(&log.disk).unwrap().superblock.state, State::Running);
+}
+
 /// A log that is much shorter than what goes through it: checkpoints make room while writers go on.
 #[test]
 fn writers_go_round_the_log() {

@@ -228,6 +228,57 @@ fn a_rotten_superblock_costs_nothing_and_two_are_an_error() {
     assert_eq!(scan(&disk), Err(Fault::NoSuperblock));
 }
 
+/// A slot that was torn within its block is the old one, the new one, or none.
+#[test]
+fn a_torn_superblock_costs_nothing() {
+    let disk = fresh();
+    let log = begin(&disk, 1).unwrap();
+    for key in 2..5 {
+        log.append(&put(key, 1), Version::from_nanos(1)).unwrap();
+    }
+    let old = SLOTS.map(|slot| disk.read(slot, 4096).unwrap().to_vec());
+    log.advance(3).unwrap();
+    let new = SLOTS.map(|slot| disk.read(slot, 4096).unwrap().to_vec());
+    for (written, torn) in [(0, 0), (1, 1)] {
+        for len in 0..256 {
+            let disk = disk.copy();
+            disk.damage(|bytes| {
+                for slot in 0..2 {
+                    let at = SLOTS[slot] as usize;
+                    bytes[at..at + 4096].copy_from_slice(if slot < written { &new[slot] } else { &old[slot] });
+                }
+                let at = SLOTS[torn] as usize;
+                bytes[at..at + len].copy_from_slice(&new[torn][..len]);
+            });
+            let live = scanned(&disk);
+            assert!(live == [4] || (written == 0 && live == [2, 3, 4]), "slot {torn}, {len} bytes: {live:?}");
+        }
+    }
+}
+
+/// On a disk with large blocks everything fills whole blocks, and is found.
+#[test]
+fn a_log_with_large_blocks_is_read() {
+    for block in [8 << 10, 16 << 10, 64 << 10] {
+        let disk = Memory::new(block as usize, LEN);
+        Superblocks::create(&disk, Layout::new(block, LEN as u64).unwrap(), [3; 16]).unwrap();
+        let log = begin(&disk, 1).unwrap();
+        for key in 2..5 {
+            log.append(&put(key, 1), Version::from_nanos(1)).unwrap();
+        }
+        log.advance(2).unwrap();
+        for slot in SLOTS {
+            let disk = disk.copy();
+            // The last byte that counts, and then the block behind.
+            disk.damage(|bytes| bytes[slot as usize + 255] ^= 1);
+            let contents = scan(&disk).unwrap();
+            assert_eq!(keys(&contents), [3, 4]);
+            let offsets: Vec<u64> = contents.records.iter().map(|record| record.header.position.offset).collect();
+            assert_eq!(offsets, [2, 3].map(|at| AREA + at * u64::from(block)));
+        }
+    }
+}
+
 /// A restart finds a superblock that only the cache of the device has: it is written again before the other slot is touched.
 #[test]
 fn the_superblock_that_counts_is_confirmed_in_its_own_slot() {
