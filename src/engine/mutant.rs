@@ -23,6 +23,8 @@ pub enum Mutant {
     UnloggedDelete,
     /// A change that goes beside the intent log leaves the older records of its key live.
     NoFileRules,
+    /// Such a change takes the write of its record for the sync of what is there.
+    UnsyncedPresent,
     /// Names change before the record of the change is durable.
     EarlyPublish,
     /// A condition is decided by a change whose record is not durable yet.
@@ -109,6 +111,7 @@ impl Mutant {
             (Mutant::NoFileSync, call) if call.hardens() => None,
             (Mutant::RangeForFileSync, Call::SyncFile) => Some(Call::SyncRange),
             (Mutant::RangeForFileSync, Call::SyncFilesystem) => None,
+            (Mutant::UnsyncedPresent, Call::SyncPresent) => None,
             (Mutant::NoFileRules, Call::SyncPresent | Call::LogFileRules) => None,
             (_, call) => Some(call.clone()),
         }
@@ -135,6 +138,7 @@ impl fmt::Display for Mutant {
             Mutant::UnsyncedLog => "log without flush",
             Mutant::UnloggedDelete => "delete not logged",
             Mutant::NoFileRules => "no record that the file rules",
+            Mutant::UnsyncedPresent => "record for the sync of a file",
             Mutant::EarlyPublish => "names before the record",
             Mutant::EarlyRefusal => "refusal before the record",
             Mutant::EarlyStart => "start before the sync",

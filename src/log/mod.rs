@@ -21,3 +21,5 @@ pub(crate) mod writer;
 
 #[cfg(test)]
 mod scan_tests;
+#[cfg(test)]
+mod writer_tests;

@@ -30,6 +30,7 @@ fn mutants_with_a_log_are_caught() {
         Mutant::EarlyStart,
         Mutant::UnloggedDelete,
         Mutant::NoFileRules,
+        Mutant::UnsyncedPresent,
         Mutant::UnsyncedLog,
         Mutant::EarlyPublish,
     ] {

@@ -10,7 +10,7 @@ use super::*;
 /// Leaves the store open.
 type Script = fn(&Path, Engine) -> Store;
 
-pub(super) const ALL: [(&str, Script); 16] = [
+pub(super) const ALL: [(&str, Script); 17] = [
     ("every change", every_change),
     ("records", records),
     ("no change", no_change),
@@ -23,6 +23,7 @@ pub(super) const ALL: [(&str, Script); 16] = [
     ("short log", super::limited::changes_beyond_the_limit),
     ("forked", super::forks::fork_and_end),
     ("puts", super::calls::puts),
+    ("checkpoints", super::calls::checkpoints),
     ("rename as other", super::rights::rename_as_other),
     ("shut", super::rights::change_what_is_shut),
     ("closed", super::rights::replace_what_cannot_be_opened),
