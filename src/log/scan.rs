@@ -23,6 +23,8 @@ pub(crate) struct Contents {
     pub(crate) superblock: Superblock,
     /// The slot that is to be written first when the superblock changes: the other one holds the superblock that counts.
     pub(crate) first_slot: usize,
+    /// Whether that slot is invalid.
+    pub(crate) is_lone: bool,
     /// The live records, in sequence.
     pub(crate) records: Vec<Record>,
     /// Behind the last live record.
@@ -77,7 +79,7 @@ pub(crate) fn scan(storage: &dyn Storage) -> Result<Contents, Fault> {
         State::Clean => (Vec::new(), start),
         State::Running | State::Recovering { .. } => reader.live()?,
     };
-    Ok(Contents { superblock, first_slot, records, head })
+    Ok(Contents { superblock, first_slot, is_lone, records, head })
 }
 
 /// The superblock that counts. Unlike the records, it can be read while a writer uses the log: it is in two places.

@@ -11,11 +11,13 @@ pub(crate) struct Superblocks {
     current: Superblock,
     /// The slot to write first: the other one holds the current superblock for certain.
     first_slot: usize,
+    /// Whether that slot held no superblock when the log was read.
+    is_lone: bool,
 }
 
 impl Superblocks {
     pub(crate) fn of(contents: &Contents) -> Superblocks {
-        Superblocks { current: contents.superblock, first_slot: contents.first_slot }
+        Superblocks { current: contents.superblock, first_slot: contents.first_slot, is_lone: contents.is_lone }
     }
 
     /// Makes a new, clean log with this layout and id, durably.
@@ -24,14 +26,16 @@ impl Superblocks {
         let (inode, state) = (storage.inode(), State::Clean);
         let current =
             Superblock { layout, id, inode, generation: 0, state, epoch: 0, first: 0, start, version_floor: 0 };
-        let mut superblocks = Superblocks { current, first_slot: 0 };
+        let mut superblocks = Superblocks { current, first_slot: 0, is_lone: false };
         superblocks.change(storage, |_| ()).map(|()| superblocks)
     }
 
     /// Writes the current superblock into its slot again. Before a restart it may have reached only the cache of the device, and the
-    /// next change writes the other slot first: a power cut during that could then leave neither.
+    /// next change writes the other slot first: a power cut during that could then leave neither. If the other slot is invalid, the
+    /// current one was durable before that was written, and is not put at risk: the other one is written.
     pub(crate) fn confirm(&self, storage: &dyn Storage) -> nix::Result<()> {
-        storage.write(&self.current.encode(), SLOTS[1 - self.first_slot])
+        let slot = if self.is_lone { self.first_slot } else { 1 - self.first_slot };
+        storage.write(&self.current.encode(), SLOTS[slot])
     }
 
     pub(crate) fn current(&self) -> &Superblock {
