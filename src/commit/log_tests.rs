@@ -303,6 +303,17 @@ fn a_checkpoint_whose_superblock_fails_closes_the_store() {
     }
 }
 
+/// Recovery gives no version again that was given before: not even that of a change whose record was torn.
+#[test]
+fn a_record_bounds_the_versions_before_it() {
+    let log = logged(Box::new(|_, _| None));
+    let given: Vec<u64> = (0..3).map(|_| log.make(small("a/k0")).unwrap().version().unwrap().as_nanos()).collect();
+    let contents = scan(&log.disk).unwrap();
+    assert!(contents.superblock.version_floor < given[0]);
+    let floors = contents.records.iter().map(|record| record.header.version_floor).skip(1);
+    assert!(floors.zip(&given).all(|(floor, given)| floor >= *given), "{given:?} {:?}", contents.records);
+}
+
 /// Nobody knows what a checkpoint has done that ended in a panic. No caller waits for the next one.
 #[test]
 fn a_checkpoint_that_panics_closes_the_store_and_leaves_the_log() {

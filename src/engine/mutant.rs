@@ -45,6 +45,8 @@ pub enum Mutant {
     OpenEnd,
     /// A recovery fixes the end, and leaves the last record as the interrupted writer has left it.
     OldTail,
+    /// A recovery takes the superblock that it finds for durable.
+    CachedSuperblock,
     /// A recovery leaves a file alone that has the version of the record, or a later one.
     TrustedStamp,
 }
@@ -149,6 +151,7 @@ impl fmt::Display for Mutant {
             Mutant::AnyOffset => "record of another place",
             Mutant::OpenEnd => "recovery without an end",
             Mutant::OldTail => "recovery from a cached record",
+            Mutant::CachedSuperblock => "recovery from a cached superblock",
             Mutant::TrustedStamp => "time stamps believed",
         })
     }

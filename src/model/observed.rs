@@ -24,8 +24,8 @@ pub(super) struct Image {
     pub(super) disk: Memory,
     /// What was there before each write that is not durable yet, with its offset.
     pub(super) cached: Vec<(u64, Vec<u8>)>,
-    /// What recovery would find after a power cut: with everything that is cached, and without. An error says what is wrong with
-    /// the log. Empty during a write that succeeds, for the moments before and behind it have both.
+    /// What recovery would find on each of the disks that a power cut may leave. An error says what is wrong with the log. Empty
+    /// during the write of a record that succeeds, for the moments before and behind it have both.
     pub(super) after_cut: Vec<Result<Live, String>>,
 }
 
@@ -41,7 +41,8 @@ impl Image {
         Image { after_cut, ..image }
     }
 
-    /// The disks that a power cut may leave.
+    /// The disks that a power cut may leave: with everything that is cached, without, and with a superblock that is neither.
+    /// (Half of a record is none.)
     pub(super) fn disks(&self) -> Vec<Memory> {
         let mut disks = vec![self.disk.clone()];
         if !self.cached.is_empty() {
@@ -50,7 +51,10 @@ impl Image {
                 let at = *offset as usize;
                 lost.damage(|bytes| bytes[at..at + before.len()].copy_from_slice(before));
             }
-            disks.push(lost);
+            let torn = lost.copy();
+            let slots = self.cached.iter().filter(|(offset, _)| *offset < AREA);
+            torn.damage(|bytes| slots.for_each(|(offset, _)| bytes[*offset as usize..][..8].fill(0)));
+            disks.extend([lost, torn]);
         }
         disks
     }
@@ -155,10 +159,12 @@ impl Storage for Observed {
             cached.push((offset, before));
         }
         let what = format!("a write to the log at {offset} reaches the cache: {written:?}");
-        if written.is_err() || self.mutant == Some(Mutant::UnsyncedLog) {
+        if written.is_err() || offset < AREA || self.mutant == Some(Mutant::UnsyncedLog) {
             self.note(what, &cached);
         } else {
             self.model.set_log(what, Image::of(&self.disk, &cached));
+        }
+        if written.is_ok() && self.mutant != Some(Mutant::UnsyncedLog) {
             // It is durable when it returns, and nothing else is.
             cached.retain(|(other, _)| *other != offset);
             self.note(format!("the write to the log at {offset} is durable"), &cached);

@@ -170,7 +170,7 @@ fn every_kill_and_cut_is_recovered_and_so_are_those_in_the_middle_of_that() {
 
 #[test]
 fn mutants_of_recovery_are_caught() {
-    for mutant in [Mutant::OpenEnd, Mutant::OldTail, Mutant::TrustedStamp] {
+    for mutant in [Mutant::OpenEnd, Mutant::OldTail, Mutant::CachedSuperblock, Mutant::TrustedStamp] {
         for filesystem in Filesystem::ALL {
             // Only the recovery is wrong.
             let rig = logged(filesystem, sound(), None, None);

@@ -139,3 +139,23 @@ pub(super) fn failed(own: &Dir, fault: &Fault) -> Error {
 pub(super) fn unusable(own: &Dir, why: String) -> Error {
     Error::new(ErrorKind::DamagedLog, Step::ReadLog, own.path_of(file::NAME)).with_detail(why)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The superblock has the bound of the session's beginning, each record that of its own.
+    #[test]
+    fn the_greatest_bound_on_versions_counts() {
+        let at = tempfile::tempdir().unwrap();
+        let own = Dir::open(at.path()).unwrap();
+        let (file, superblocks) = LogFile::create(&own, 256 << 10).unwrap();
+        let log = Log::begin(Box::new(file), superblocks, 1, Version::from_nanos(5)).unwrap();
+        let floor = || StoredLog::open(&own, None).unwrap().unwrap().version_floor().as_nanos();
+        for bound in [8, 7] {
+            log.append(&[], Version::from_nanos(bound)).unwrap();
+        }
+        drop(log);
+        assert_eq!(floor(), 8);
+    }
+}
