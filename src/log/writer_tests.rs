@@ -22,12 +22,15 @@ fn longest() -> [Entry<Payload>; 1] {
     [Entry { key: "k".into(), change: Change::Put(put) }]
 }
 
+/// The superblock that is written meanwhile, and what came of the record.
+type Appended = (u64, Result<u64, Refused>);
+
 /// A log on which another writer appends before and behind every write of a superblock.
 #[derive(Debug)]
 struct Contended {
     disk: Memory,
     log: Arc<OnceLock<Weak<Log>>>,
-    appended: Arc<Mutex<Vec<(u64, Result<u64, Refused>)>>>,
+    appended: Arc<Mutex<Vec<Appended>>>,
 }
 
 impl Contended {
