@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench load [-- SCENARIO...]      one 2 4 8 64 async batch busy keys memory; default: all
+//!                                                256 1024 latency: only if they are named
 //! ```
 //!
 //! The directory is `RINGBOLT_BENCH_DIR`, or one in the target directory; `RINGBOLT_BENCH_ROUNDS` is the number of
@@ -17,6 +18,7 @@
 
 mod chart;
 mod keys;
+mod latency;
 mod machine;
 mod memory;
 mod rounds;
@@ -98,6 +100,13 @@ fn main() {
     }
     if wants("keys") && !quick {
         keys::show(&dir.path().join("keys"), rounds);
+    }
+    if asked.iter().any(|arg| arg == "latency") {
+        latency::show(dir.path(), rounds.div_ceil(4), quick);
+        println!("\nThe same, while another process writes 1 MiB pieces to the same filesystem:");
+        let noise = Noise::start(&dir.path().join("noise"));
+        latency::show(dir.path(), rounds.div_ceil(4), quick);
+        drop(noise);
     }
     if wants("memory") {
         memory::show(&dir.path().join("memory"));

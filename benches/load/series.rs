@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use ringbolt::{Barrier, Engine, Store};
 
 pub(crate) const SIZE: usize = 4096;
+/// How many files each writer replaces in turn.
+const KEYS: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -123,7 +125,7 @@ impl Series {
             (Worker::Tasks(tasks), Implementation::Ringbolt(store)) => tasks_put(store, tasks, begin, turn),
             (Worker::Batch(size), Implementation::Ringbolt(store)) => batches_put(store, size, begin, turn),
             (Worker::Batch(size), _) => self.threads_put(1, size, begin, turn),
-            (Worker::Threads(writers) | Worker::Tasks(writers), _) => self.threads_put(writers, 16, begin, turn),
+            (Worker::Threads(writers) | Worker::Tasks(writers), _) => self.threads_put(writers, KEYS, begin, turn),
         };
         (files, begin.elapsed())
     }
@@ -143,6 +145,23 @@ impl Series {
                         barrier.per_file,
                         barrier.experiments,
                         barrier.reason
+                    )
+                })
+            }
+            (Implementation::Ringbolt(store), Kind::LOG | Kind::LOG_RING) => {
+                let stats = store.stats();
+                let log = stats.log.as_ref()?;
+                let ms = |latency: ringbolt::Latency| latency.p50.as_secs_f64() * 1e3;
+                let of = &stats.latency;
+                (stats.batches > 0).then(|| {
+                    format!(
+                        "{} commits of {:.1} files; at the median {:.2} ms to write the files, {:.2} ms the record, {:.2} ms for the names; {} checkpoints",
+                        stats.batches,
+                        stats.batched as f64 / stats.batches as f64,
+                        ms(of.stage),
+                        ms(of.barrier),
+                        ms(of.publish),
+                        log.checkpoints,
                     )
                 })
             }
@@ -192,7 +211,7 @@ fn tasks_put(store: &Arc<Store>, tasks: usize, begin: Instant, turn: Duration) -
                 tokio::spawn(async move {
                     let mut files = 0;
                     while begin.elapsed() < turn {
-                        store.put_async(format!("{task}-{}", files % 16), &[7u8; SIZE][..]).await.expect("put");
+                        store.put_async(format!("{task}-{}", files % KEYS), &[7u8; SIZE][..]).await.expect("put");
                         files += 1;
                     }
                     files

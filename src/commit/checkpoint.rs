@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::core::{Core, PoisonOnPanic};
+use super::file_by_file::{self, Choice};
 use super::in_flight::Start;
 use super::intent::IntentLog;
 use super::{ChangeGroups, restore, trace};
@@ -14,7 +15,6 @@ use crate::engine::is_mutant;
 use crate::error::{Error, Result, Step};
 use crate::lock;
 use crate::log::record::{self, Record};
-use crate::protocol::{Call, Phase, Plan, Verdict};
 
 /// The longest time between a change and the checkpoint that covers it.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -28,7 +28,12 @@ pub(super) fn work(core: &Arc<Core>) {
         let (asked, closed) = next(log);
         let through = log.published();
         let begin = Instant::now();
-        let made = match if log.is_covered() { Ok(None) } else { make(core, log, through).map(Some) } {
+        let mut choice = {
+            let mut work = lock(&log.work);
+            work.began = Some(begin);
+            work.choice
+        };
+        let made = match if log.is_covered() { Ok(None) } else { make(core, log, through, &mut choice).map(Some) } {
             Ok(made) => made,
             Err(error) => {
                 // The records stay, and the next open replays them. Until then nobody knows what is durable.
@@ -36,15 +41,19 @@ pub(super) fn work(core: &Arc<Core>) {
                 return trace::failed(&error);
             }
         };
-        if let Some(rewritten) = made {
-            trace::checkpoint(core.dirs.root().path(), through, rewritten, begin.elapsed());
-        }
         let mut work = lock(&log.work);
+        work.began = None;
+        work.choice = choice;
+        if let Some(made) = made {
+            work.last = begin.elapsed();
+            work.done.note(made);
+        }
         work.served = asked;
-        work.done.count += u64::from(made.is_some());
-        work.done.rewritten += u64::from(made == Some(true));
         drop(work);
         log.changed.notify_all();
+        if let Some(made) = made {
+            trace::checkpoint(core.dirs.root().path(), through, made, begin.elapsed());
+        }
         if closed {
             return;
         }
@@ -70,27 +79,52 @@ fn next(log: &IntentLog) -> (u64, bool) {
     (work.asked, work.closed)
 }
 
-/// Makes the changes up to the record `through` durable in their files. Returns whether they had to be written again.
-fn make(core: &Arc<Core>, log: &IntentLog, through: u64) -> Result<bool> {
+/// How a checkpoint has made the changes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// By a sync of the filesystem.
+    Synced,
+    /// By writing and syncing each file again, since others write much.
+    FileByFile,
+    /// By the same, since the sync has failed.
+    Rewritten,
+}
+
+/// Makes the changes up to the record `through` durable in their files.
+fn make(core: &Arc<Core>, log: &IntentLog, through: u64, choice: &mut Choice) -> Result<Made> {
     // A change whose name could not be changed has closed the store before it counted as published. Its record stays.
     core.check()?;
-    let sync = || {
-        let job = core.writer.job(Plan::of([Call::SyncFilesystem]), &log.filesystem);
-        core.writer.run(job, Phase::SyncDirs).run.report().verdict() == Verdict::Durable
-    };
+    if choice.is_file_by_file() {
+        let begin = Instant::now();
+        let made = file_by_file::make(core, log, through);
+        core.check()?;
+        if made.is_ok() {
+            finish(core, log, through)?;
+            choice.went_file_by_file(begin.elapsed());
+            return Ok(Made::FileByFile);
+        }
+        // Perhaps there is no room for another file.
+        choice.went_file_by_file(Duration::MAX);
+    }
+    let begin = Instant::now();
+    let made_until = core.dirs.made_until();
+    let sync = || core.sync_filesystem(&log.filesystem).is_ok();
     if is_mutant!(EarlyStart, core.writer.engine) {
         finish(core, log, through)?;
     }
     if sync() || is_mutant!(RepeatedSync, core.writer.engine) && sync() {
+        core.dirs.names_are_durable(made_until);
         let through = if is_mutant!(LateCover, core.writer.engine) { log.published() } else { through };
-        return finish(core, log, through).map(|()| false);
+        finish(core, log, through)?;
+        choice.synced(begin.elapsed());
+        return Ok(Made::Synced);
     }
     // The kernel has forgotten the pages that it could not write: another sync would succeed and prove nothing. The log has them.
     let _stopped = log.stop_turns();
     core.check()?;
     let through = log.published();
     rewrite(core, log)?;
-    finish(core, log, through).map(|()| true)
+    finish(core, log, through).map(|()| Made::Rewritten)
 }
 
 fn finish(core: &Core, log: &IntentLog, through: u64) -> Result<()> {
@@ -100,18 +134,20 @@ fn finish(core: &Core, log: &IntentLog, through: u64) -> Result<()> {
 }
 
 /// Writes the last change of every live key again, from the log into a new file. A delete cannot be made again: if the kernel has
-/// lost it, the name is gone in memory only, and no later sync says so. Then this fails, and the next open decides.
+/// lost it, the name is gone in memory only, and no later sync says so. Nor can a directory that has files. Then this fails, and
+/// the next open decides.
 fn rewrite(core: &Arc<Core>, log: &IntentLog) -> Result<()> {
     let fail = |errno| Error::from_errno(errno, Step::ReadLog, core.dirs.root().path());
     let records: Vec<Record> = log.log.records().map_err(fail)?;
-    if restore::last_changes(&records).iter().any(|(_, entry)| entry.change == record::Change::Delete) {
+    let changes = restore::last_changes(&records);
+    if core.dirs.has_new() || changes.iter().any(|(_, entry)| entry.change == record::Change::Delete) {
         return Err(Error::from_errno(Errno::EIO, Step::SyncFilesystem, core.dirs.root().path()));
     }
     let read = |record: &Record, value: Range<usize>| log.log.value(record, value);
     let strictly = |changes: ChangeGroups| {
         changes.groups.into_iter().flatten().map(|change| Start::strictly(core, change)).collect()
     };
-    restore::all(core, &records, read, strictly, |_, _| ())
+    restore::all(core, &changes, read, strictly, |_, _| ())
 }
 
 /// Lets nobody wait for a thread that has ended.
@@ -119,7 +155,9 @@ struct FailAtEnd<'a>(&'a IntentLog);
 
 impl Drop for FailAtEnd<'_> {
     fn drop(&mut self) {
-        lock(&self.0.work).failed = true;
+        let mut work = lock(&self.0.work);
+        (work.failed, work.began) = (true, None);
+        drop(work);
         self.0.changed.notify_all();
     }
 }

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::auto::Auto;
 use super::barrier::{Allowed, Barrier, BarrierKind};
 use super::change::ChangeGroups;
-use super::dirs::Dirs;
+use super::dirs::{Dirs, Naming};
 use super::in_flight::has_no_version;
 use super::intent::IntentLog;
 use super::queue::{Handle, Load, Queue};
@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::file::Writer;
 use crate::fs::{Dir, Key, sys};
 use crate::lock;
-use crate::protocol::{Existing, PutOptions, Version};
+use crate::protocol::{Call, Existing, Fate, Phase, Plan, PutOptions, Version};
 
 /// The state that callers and the committing thread share.
 #[derive(Debug)]
@@ -122,9 +122,19 @@ impl Core {
         self.writer.check_poison(self.dirs.root())
     }
 
-    /// The directory of a key, created if it is missing.
+    /// The directory of a key, created if it is missing. In a store with a log its name is durable only after
+    /// [`settle`](Core::settle).
     pub(crate) fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
-        self.dirs.ensure(self.engine(), key, |error| self.writer.latch(error), || self.check_poison())
+        let naming = if self.log().is_some() { Naming::Later } else { Naming::Now };
+        self.dirs.ensure(self.engine(), key, naming, |error| self.writer.latch(error), || self.check_poison())
+    }
+
+    /// Makes the names of a key's directories durable, for a change that no record of the log holds.
+    pub(super) fn settle(&self, key: &Key<'_>) -> Result<()> {
+        match self.log() {
+            Some(_) => self.dirs.settle(self.engine(), key, |error| self.writer.latch(error)),
+            None => Ok(()),
+        }
     }
 
     /// The directory of a key, if it exists.
@@ -189,6 +199,16 @@ impl Core {
                 act()
             }
             result => result,
+        }
+    }
+
+    /// Makes everything on the filesystem of this directory durable.
+    pub(super) fn sync_filesystem(&self, dir: &Arc<Dir>) -> Result<()> {
+        let sync = self.writer.job(Plan::of([Call::SyncFilesystem]), dir);
+        match self.writer.run(sync, Phase::SyncDirs).run.report().fate_of(&Call::SyncFilesystem) {
+            Fate::Done(_) => Ok(()),
+            Fate::Failed(errno) => Err(Error::from_errno(errno, Step::SyncFilesystem, dir.path())),
+            Fate::Lost | Fate::Skipped => Err(Error::new(ErrorKind::EngineLost, Step::SyncFilesystem, dir.path())),
         }
     }
 

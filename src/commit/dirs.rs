@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 
+use super::new_dirs::NewDirs;
 use crate::engine::Interpreter;
 use crate::error::{Error, Result, Step};
 use crate::fs::{Dir, Key};
@@ -25,6 +26,16 @@ pub(crate) struct Dirs {
 struct Held {
     by_path: HashMap<String, (Arc<Dir>, u64)>,
     clock: u64,
+    new: NewDirs,
+}
+
+/// When the name of a new directory becomes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// Before anybody puts into it.
+    Now,
+    /// By [`Dirs::settle`], or a sync of the whole filesystem.
+    Later,
 }
 
 impl Held {
@@ -58,12 +69,13 @@ impl Dirs {
 
     /// The directory that holds `key`, created and made durable if it is missing.
     ///
-    /// The lock is held throughout: nobody else may put into a directory whose own entry is not durable yet. A failed sync is
+    /// The lock is held throughout: nobody else may put into a directory whose own name must become durable now. A failed sync is
     /// passed to `latch` before the lock is released, and `check` then stops every caller that finds the directory.
     pub(crate) fn ensure(
         &self,
         engine: &dyn Interpreter,
         key: &Key<'_>,
+        naming: Naming,
         latch: impl Fn(&Error),
         check: impl Fn() -> Result<()>,
     ) -> Result<Arc<Dir>> {
@@ -88,6 +100,11 @@ impl Dirs {
                 Err(Errno::ENOENT) => {
                     let name = path.rsplit('/').next().unwrap_or(path);
                     engine.make_dir(&parent, Path::new(name)).inspect_err(&latch)?;
+                    // A sync of the root's filesystem says nothing of another one that is mounted beneath it.
+                    let waits = naming == Naming::Later && parent.device() == self.root.device();
+                    if !(waits && held.new.add(path)) {
+                        engine.sync_dir(&parent).inspect_err(&latch)?;
+                    }
                     self.open(engine, &mut held, path).map_err(|errno| self.cannot_open(errno, path))?
                 }
                 Err(errno) => return Err(self.cannot_open(errno, path)),
@@ -110,6 +127,40 @@ impl Dirs {
             }
             errno => self.cannot_open(errno, path),
         })
+    }
+
+    /// Makes the names of the directories that hold `key` durable, where they are not yet. A failed sync is passed to `latch`.
+    pub(crate) fn settle(&self, engine: &dyn Interpreter, key: &Key<'_>, latch: impl Fn(&Error)) -> Result<()> {
+        let mut held = lock(&self.held);
+        for path in held.new.along(key.parent()) {
+            let parent = match path.rsplit_once('/') {
+                None => Ok(Arc::clone(&self.root)),
+                Some((parent, _)) => self.open(engine, &mut held, parent),
+            };
+            match parent {
+                Ok(parent) => engine.sync_dir(&parent).inspect_err(&latch)?,
+                // It was removed, and what was in it.
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(errno) => return Err(self.cannot_open(errno, &path)),
+            }
+            held.new.remove(&path);
+        }
+        Ok(())
+    }
+
+    /// The moment until which directories were made that a sync of the filesystem covers, if it begins now.
+    pub(crate) fn made_until(&self) -> u64 {
+        lock(&self.held).new.now()
+    }
+
+    /// Notes that the names of directories that were made until then are durable.
+    pub(crate) fn names_are_durable(&self, until: u64) {
+        lock(&self.held).new.forget(until);
+    }
+
+    /// Whether the names of some directories are not durable yet.
+    pub(crate) fn has_new(&self) -> bool {
+        !lock(&self.held).new.is_empty()
     }
 
     /// Drops every directory to release descriptors. A change in progress keeps its own.

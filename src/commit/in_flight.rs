@@ -80,11 +80,15 @@ impl Start {
 
     /// Makes a change on this thread that the log holds already.
     pub(super) fn strictly(core: &Arc<Core>, change: Change) -> ChangeResult {
-        let strict = Start { core: Arc::clone(core), way: Way::Strict, version: None, change };
-        match strict.run(Phase::SyncDirs)? {
+        match Start::strict(core, change).run(Phase::SyncDirs)? {
             Progress::Over(applied) => Ok(applied),
             Progress::InFlight(change) => unreachable!("every phase was allowed: {:?}", change.job.run),
         }
+    }
+
+    /// A change that the log holds already, to be made by syncs of its own.
+    pub(super) fn strict(core: &Arc<Core>, change: Change) -> Start {
+        Start { core: Arc::clone(core), way: Way::Strict, version: None, change }
     }
 
     /// A change for a batch. Takes the version of a put at once: of two puts of a key, the later has the greater version.
@@ -125,7 +129,7 @@ impl Start {
                 let start = || {
                     let dir = core.directory(&key, options)?;
                     let version = version.map_or_else(|| core.version(), Ok)?;
-                    let medium = medium(core, way, &dir, Some(bytes.len()));
+                    let medium = medium(core, way, &key, &dir, Some(bytes.len()))?;
                     let content = Content { bytes: bytes.clone(), options, stamp: Some(version), medium };
                     let job = writer.write(&dir, &name, &content, None, Plan::replace, until);
                     InFlight { job, origin: Origin::Put(version), key: text.clone() }.advanced(core)
@@ -135,7 +139,7 @@ impl Start {
             Action::Restore { bytes, options, version, owner } => {
                 let start = || {
                     let dir = core.ensure(&key)?;
-                    let medium = medium(core, way, &dir, None);
+                    let medium = medium(core, way, &key, &dir, None)?;
                     let content = Content { bytes: bytes.clone(), options, stamp: Some(version), medium };
                     let job = writer.write(&dir, &name, &content, None, |replace| Plan::restore(replace, owner), until);
                     InFlight { job, origin: Origin::Put(version), key: text.clone() }.advanced(core)
@@ -147,7 +151,8 @@ impl Start {
                 let WrittenFile { dir, temp, file } = file;
                 // The file was written before the batch opened its descriptor, so the batch's syncfs might miss its write error: use an
                 // fsync.
-                let medium = Some(medium(core, way, &dir, None)).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
+                let medium = medium(core, way, &key, &dir, None).map_err(Error::with_content_kept)?;
+                let medium = Some(medium).filter(|medium| *medium != Medium::FILESYSTEM_BATCH);
                 let plan = Plan::commit(options, Some(version), medium.unwrap_or(Medium::PER_FILE_BATCH));
                 let job = Job { name, temp, file: Some(file), ..writer.job(plan, &dir) };
                 InFlight { job, origin: Origin::Guard(version), key: text }.run(core, until)
@@ -155,7 +160,7 @@ impl Start {
             Action::Delete { expected } => core.again_if_moved(&[&key], || {
                 core.keeps(expected)?;
                 let dir = core.find(&key).map_err(|error| explain_missing(error, expected))?;
-                let names = medium(core, way, &dir, Some(0)).names;
+                let names = medium(core, way, &key, &dir, Some(0))?.names;
                 let job = Job { name: name.clone(), ..writer.job(Plan::delete(expected, names), &dir) };
                 InFlight { job, origin: Origin::Delete, key: text.clone() }.run(core, until)
             }),
@@ -170,7 +175,8 @@ impl Start {
                         look(&source, &key)?;
                     }
                     let dir = core.ensure(&to)?;
-                    let names = medium(core, way, &dir, None).names;
+                    core.settle(&key)?;
+                    let names = medium(core, way, &to, &dir, None)?.names;
                     let plan = Plan::rename(!Arc::ptr_eq(&source, &dir), names);
                     let job = Job { name: to.name(), source: Some((source, name.clone())), ..writer.job(plan, &dir) };
                     InFlight {
@@ -185,13 +191,14 @@ impl Start {
     }
 }
 
-/// How a change in a directory becomes durable. No shortcut holds where another filesystem is mounted within the store. `logged`
-/// is the length of the value, for a change that an intent log may hold.
-fn medium(core: &Core, way: Way, dir: &Dir, logged: Option<usize>) -> Medium {
+/// How a change of a key in a directory becomes durable. No shortcut holds where another filesystem is mounted within the store.
+/// `logged` is the length of the value, for a change that an intent log may hold. For another change the key's directories are made
+/// durable here.
+fn medium(core: &Core, way: Way, key: &Key<'_>, dir: &Dir, logged: Option<usize>) -> Result<Medium> {
     let within = dir.device() == core.dirs.root().device();
-    match (way, core.log()) {
+    let medium = match (way, core.log()) {
         (Way::Strict, _) => Medium::FSYNC,
-        (_, Some(log)) if within && logged.is_some_and(|len| log.takes(len)) => Medium::LOGGED,
+        (_, Some(log)) if within && logged.is_some_and(|len| log.takes(len)) => return Ok(Medium::LOGGED),
         (_, Some(_)) => Medium::BESIDE_LOG,
         (Way::Solo, None) if within && core.is_journal => Medium::JOURNAL,
         (Way::Solo, None) => Medium::FSYNC,
@@ -201,7 +208,8 @@ fn medium(core: &Core, way: Way, dir: &Dir, logged: Option<usize>) -> Medium {
             BarrierKind::PerFile | BarrierKind::Filesystem => Medium::PER_FILE_BATCH,
             BarrierKind::Journal | BarrierKind::IntentLog => Medium::PER_FILE_BATCH,
         },
-    }
+    };
+    core.settle(key).map(|()| medium)
 }
 
 impl InFlight {

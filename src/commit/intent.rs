@@ -9,9 +9,13 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use super::checkpoint::Made;
 use super::core::Core;
+use super::file_by_file::Choice;
 use super::in_flight::InFlight;
+use super::pace;
 use super::stats::LogStats;
 use crate::engine::Payload;
 use crate::error::{Error, ErrorKind, Result, Step};
@@ -58,15 +62,31 @@ pub(super) struct Work {
     pub(super) closed: bool,
     /// The superblock says that the log is clean.
     pub(super) ended: bool,
+    /// When the checkpoint began that is being made.
+    pub(super) began: Option<Instant>,
+    /// How long the last one took.
+    pub(super) last: Duration,
+    /// How the next one is made.
+    pub(super) choice: Choice,
     pub(super) done: Checkpoints,
+    /// How long commits have waited for room, in all.
+    waited: Duration,
 }
 
 /// The checkpoints so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Checkpoints {
-    pub(super) count: u64,
-    /// Those whose sync failed, after which the files were written again from the log.
-    pub(super) rewritten: u64,
+    count: u64,
+    file_by_file: u64,
+    rewritten: u64,
+}
+
+impl Checkpoints {
+    pub(super) fn note(&mut self, made: Made) {
+        self.count += 1;
+        self.file_by_file += u64::from(made == Made::FileByFile);
+        self.rewritten += u64::from(made == Made::Rewritten);
+    }
 }
 
 /// The right to write the next record and to publish its changes.
@@ -109,13 +129,16 @@ impl IntentLog {
         self.log.layout().record_max() - record::HEADER as u64
     }
 
-    /// Waits for the turn, and for room for the longest record. Fails if the store is poisoned.
-    pub(super) fn turn(&self, core: &Core) -> Result<Turn<'_>> {
+    /// Waits for the turn, and for room for a record whose changes take `bytes` at most. Fails if the store is poisoned.
+    pub(super) fn turn(&self, core: &Core, bytes: u64) -> Result<Turn<'_>> {
+        let layout = self.log.layout();
+        let len = layout.padded(record::HEADER as u64 + bytes).min(layout.record_max());
+        self.slow_down(len);
         loop {
-            let has_checkpoints = self.wait_for_room();
+            let has_checkpoints = self.wait_for_room(len);
             let held = lock(&self.turn);
             core.check()?;
-            if self.log.has_room() {
+            if self.log.has_room(len) {
                 return Ok(Turn { log: self, _held: held });
             }
             if !has_checkpoints {
@@ -124,16 +147,35 @@ impl IntentLog {
         }
     }
 
-    /// Returns whether checkpoints still make room.
-    fn wait_for_room(&self) -> bool {
+    /// Waits a little if a checkpoint is being made that may not end before the log is full.
+    fn slow_down(&self, len: u64) {
         let mut work = lock(&self.work);
-        while !self.log.has_room() && !work.failed {
+        let mut since: Option<Instant> = None;
+        while let Some(began) = work.began {
+            let pause = pace::pause(self.log.fill(), len, began.elapsed(), work.last);
+            let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
+            let Some(rest) = pause.checked_sub(waited).filter(|rest| !rest.is_zero()) else { break };
+            since.get_or_insert_with(Instant::now);
+            work = self.changed.wait_timeout(work, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        work.waited += since.map_or(Duration::ZERO, |since| since.elapsed());
+    }
+
+    /// Returns whether checkpoints still make room.
+    fn wait_for_room(&self, len: u64) -> bool {
+        if self.log.has_room(len) {
+            return true;
+        }
+        let begin = Instant::now();
+        let mut work = lock(&self.work);
+        while !self.log.has_room(len) && !work.failed {
             if work.asked == work.served {
                 work.asked += 1;
                 self.changed.notify_all();
             }
             work = self.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
         }
+        work.waited += begin.elapsed();
         !work.failed
     }
 
@@ -150,6 +192,12 @@ impl IntentLog {
     /// Whether the log may hold a change of this key that no checkpoint has covered.
     pub(super) fn holds(&self, key: &str) -> bool {
         lock(&self.live).contains_key(&self.hasher.hash_one(key))
+    }
+
+    /// The sequence number of the last record with this key that no checkpoint has covered, or of another key with the same hash;
+    /// 0 if there is none.
+    pub(super) fn last(&self, key: &str) -> u64 {
+        lock(&self.live).get(&self.hasher.hash_one(key)).copied().unwrap_or(0)
     }
 
     /// Ends the session in the log if a checkpoint covers every change.
@@ -179,16 +227,24 @@ impl IntentLog {
 
     pub(super) fn stats(&self, recovered: u64) -> LogStats {
         let Fill { used, capacity } = self.log.fill();
-        let Checkpoints { count: checkpoints, rewritten } = lock(&self.work).done;
+        let Work { done, waited, .. } = *lock(&self.work);
         LogStats {
             engine: self.log.kind(),
             used,
             capacity,
             records: self.log.last() - self.first,
-            checkpoints,
-            rewritten,
+            checkpoints: done.count,
+            file_by_file: done.file_by_file,
+            rewritten: done.rewritten,
+            waited,
             recovered,
         }
+    }
+
+    /// As after a slow sync of the filesystem.
+    #[cfg(test)]
+    pub(super) fn go_file_by_file(&self) {
+        lock(&self.work).choice.synced(Duration::from_secs(3600));
     }
 
     /// Lets the checkpointing thread make a last checkpoint and end.

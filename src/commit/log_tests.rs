@@ -10,12 +10,12 @@ use super::*;
 const LEN: usize = 256 << 10;
 
 /// A committer with a log in memory, and the disk of the log.
-struct LoggedRig {
-    rig: Rig,
-    disk: Memory,
+pub(super) struct LoggedRig {
+    pub(super) rig: Rig,
+    pub(super) disk: Memory,
 }
 
-fn logged(fault: Fault) -> LoggedRig {
+pub(super) fn logged(fault: Fault) -> LoggedRig {
     let rig = rig(BarrierKind::IntentLog, fault);
     let disk = Memory::new(4096, LEN);
     let superblocks = Superblocks::create(&disk, Layout::new(4096, LEN as u64).unwrap(), [9; 16]).unwrap();
@@ -27,7 +27,7 @@ fn logged(fault: Fault) -> LoggedRig {
 
 impl LoggedRig {
     /// The live records: each as its keys, with what becomes of them.
-    fn records(&self) -> Vec<Vec<String>> {
+    pub(super) fn records(&self) -> Vec<Vec<String>> {
         let records = scan(&self.disk).unwrap().records;
         let entries = records.into_iter().map(|record| {
             let entry = |entry: crate::log::record::Entry<Range<usize>>| match entry.change {
@@ -40,7 +40,7 @@ impl LoggedRig {
         entries.filter(|entries| !entries.is_empty()).collect()
     }
 
-    fn make(&self, change: Change) -> ChangeResult {
+    pub(super) fn make(&self, change: Change) -> ChangeResult {
         self.rig.committer.make(change)
     }
 
@@ -54,7 +54,7 @@ fn large(key: &str) -> Change {
     Change::put(key, vec![1; LEN / 8], PutOptions::new())
 }
 
-fn small(key: &str) -> Change {
+pub(super) fn small(key: &str) -> Change {
     put(key, PutOptions::new())
 }
 
@@ -355,4 +355,65 @@ fn writers_go_round_the_log() {
     assert!(stats.checkpoints > 2 && stats.used <= stats.capacity, "{stats:?}");
     log.rig.committer.drain();
     assert!(!log.rig.is_poisoned() && scan(&log.disk).unwrap().superblock.state == State::Clean);
+}
+
+#[test]
+fn new_directories_wait_for_a_checkpoint_or_a_change_beside_the_log() {
+    let log = logged(Box::new(|_, _| None));
+    log.make(small("n/m/k")).unwrap();
+    log.make(small("n/o/k")).unwrap();
+    assert_eq!(log.syncs(), 0);
+    let syncs_of = |change| {
+        let before = log.rig.count(Call::is_dir_sync);
+        log.make(change).unwrap();
+        log.rig.count(Call::is_dir_sync) - before
+    };
+    // `n` in the root, `m` in `n`, and the name of the file in `m`.
+    assert_eq!(syncs_of(large("n/m/large")), 3);
+    assert_eq!(syncs_of(large("n/m/larger")), 1);
+    // Both keys of a rename that no record takes: `o` in `n`, and the two directories of the names.
+    assert_eq!(syncs_of(Change::rename("n/m/large", "n/o/large")), 3);
+    log.make(small("p/k")).unwrap();
+    log.rig.committer.checkpoint().unwrap();
+    assert_eq!(syncs_of(large("p/large")), 1, "a checkpoint covers it");
+    // Made after it.
+    assert_eq!(syncs_of(small("q/k")), 0);
+    assert_eq!(syncs_of(large("q/large")), 2);
+}
+
+#[test]
+fn a_new_directory_that_cannot_be_synced_closes_the_store() {
+    let log = logged(fail(Call::is_dir_sync, 0, 1, Errno::EIO));
+    log.make(small("n/k")).unwrap();
+    let error = log.make(large("n/large")).unwrap_err();
+    assert_eq!((error.step(), error.raw_os_error()), (Step::SyncDir, Some(Errno::EIO as i32)));
+    assert!(log.rig.is_poisoned());
+    assert!(!log.rig.path("n/large").exists());
+    assert_eq!(log.records(), [["put n/k"]]);
+}
+
+#[test]
+fn a_checkpoint_whose_sync_fails_on_a_directory_closes_the_store() {
+    let log = logged(fail(|call| *call == Call::SyncFilesystem, 0, 1, Errno::EIO));
+    log.make(small("n/k")).unwrap();
+    log.rig.committer.checkpoint().unwrap_err();
+    assert!(log.rig.is_poisoned());
+    assert_eq!(log.records(), [["put n/k"]]);
+}
+
+#[test]
+fn commits_slow_down_before_the_log_is_full() {
+    let log = logged(Box::new(|_, _| None));
+    let checkpoint = log.rig.engine.hold(Call::SyncFilesystem);
+    let stats = || log.rig.committer.stats().log.unwrap();
+    while stats().used < stats().capacity / 4 * 3 {
+        log.make(small("a/k0")).unwrap();
+    }
+    assert_eq!(stats().waited, std::time::Duration::ZERO);
+    log.make(small("a/k0")).unwrap();
+    assert!(stats().waited > std::time::Duration::ZERO);
+    assert!(stats().used < stats().capacity, "there is room still");
+    drop(checkpoint);
+    log.rig.committer.checkpoint().unwrap();
+    assert_eq!(stats().used, 0);
 }

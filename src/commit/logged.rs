@@ -19,7 +19,7 @@ use crate::protocol::{Call, Fate, Names, Owner, Phase, Plan, Version};
 impl InFlight {
     /// Makes a change that has been staged durable through the log, on this thread.
     pub(super) fn finish_by_log(mut self, core: &Core, log: &IntentLog) -> ChangeResult {
-        let turn = match log.turn(core) {
+        let turn = match log.turn(core, self.record_len(log)) {
             Ok(turn) => turn,
             Err(error) => {
                 self.cancel(core);

@@ -11,9 +11,12 @@ mod change;
 mod checkpoint;
 mod core;
 pub(crate) mod dirs;
+mod file_by_file;
 mod in_flight;
 mod intent;
 mod logged;
+mod new_dirs;
+mod pace;
 pub(crate) mod queue;
 mod restore;
 mod round;
@@ -99,14 +102,20 @@ impl Committer {
         progress: impl Fn(usize, usize),
     ) -> Result<()> {
         let begin = Instant::now();
-        let restored = restore::all(&self.core, records, read, |changes| self.commit(changes), progress);
+        let core = &self.core;
+        core.prime();
+        // Opened before the first change: its sync reports every error since. It covers directories and deletes that are there
+        // already, perhaps only in memory.
+        let filesystem = Arc::new(core.dirs.root().open_again()?);
+        let restored = restore::all(core, &last_changes(records), read, |changes| self.commit(changes), progress)
+            .and_then(|()| core.sync_filesystem(&filesystem));
         // No caller has made these changes.
-        self.core.recorder.reset();
-        self.core.auto().reset_counts();
+        core.recorder.reset();
+        core.auto().reset_counts();
         if restored.is_ok() {
             let changes = records.iter().map(|record| record.entries.len()).sum::<usize>();
-            self.core.recovered.store(changes as u64, Ordering::Relaxed);
-            trace::recovered(self.core.dirs.root().path(), changes, begin.elapsed());
+            core.recovered.store(changes as u64, Ordering::Relaxed);
+            trace::recovered(core.dirs.root().path(), changes, begin.elapsed());
         }
         restored
     }

@@ -2,65 +2,52 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::core::Core;
 use super::waves::{Member, waves};
 use super::{Action, Change, ChangeGroups, ChangeResult};
 use crate::engine::{Payload, is_mutant};
 use crate::error::{Error, Result, Step};
-use crate::fs::{Dir, Key};
 use crate::log::record::{self, Entry, Record};
 use crate::protocol::{Existing, PutOptions, Version};
 
 /// The most bytes of changes that are in memory at the same time, except for a single longer one.
 const BYTES_MAX: u64 = 8 << 20;
 
-/// Applies the last change of every key in `records`. `read` returns bytes of a record, `commit` makes changes of unrelated keys
+/// Applies these changes, of which no two are of the same key. What is so already, a directory or a deleted name, may be so in memory only:
+/// the caller makes it durable. `read` returns bytes of a record, `commit` makes changes of unrelated keys
 /// durable together, and `progress` learns how many keys of how many are done.
 pub(super) fn all(
     core: &Core,
-    records: &[Record],
+    changes: &[Logged<'_>],
     read: impl Fn(&Record, Range<usize>) -> nix::Result<Payload>,
     commit: impl Fn(ChangeGroups) -> Vec<ChangeResult>,
     progress: impl Fn(usize, usize),
 ) -> Result<()> {
-    let changes = last_changes(records);
     progress(0, changes.len());
     let members = changes.iter().map(|(_, entry)| {
         let keys = [Some(entry.key.as_str()), None];
         Some(Member { keys, group: 0, bytes: value_len(entry), is_logged: true })
     });
-    let mut rest = &changes[..];
-    let mut gone: Vec<String> = Vec::new();
+    let mut rest = changes;
     for size in waves(members, BYTES_MAX) {
         let (wave, behind) = rest.split_at(size);
         rest = behind;
         let made = wave.iter().map(|(record, entry)| change(core, record, entry, &read)).collect::<Result<Vec<_>>>()?;
         let made: Vec<Change> = made.into_iter().flatten().collect();
         if !made.is_empty() {
-            let deletes: Vec<Option<String>> = made.iter().map(deleted).collect();
-            for (result, deleted) in commit(ChangeGroups::of(vec![made])).into_iter().zip(deletes) {
-                match (result, deleted) {
+            let deletes: Vec<bool> = made.iter().map(|change| matches!(change.action, Action::Delete { .. })).collect();
+            for (result, is_delete) in commit(ChangeGroups::of(vec![made])).into_iter().zip(deletes) {
+                match result {
                     // The file is gone, or its name is a directory, which holds later keys.
-                    (Err(error), Some(key)) if error.is_not_found() || error.is_a_directory() => gone.push(key),
-                    (result, _) => _ = result?,
+                    Err(error) if is_delete && (error.is_not_found() || error.is_a_directory()) => {}
+                    result => _ = result?,
                 }
             }
         }
         progress(changes.len() - rest.len(), changes.len());
     }
-    // What was gone already may be gone in memory only.
-    let dirs: HashMap<*const Dir, Arc<Dir>> = gone
-        .iter()
-        .filter_map(|key| core.find(&Key::parse(key).ok()?).ok())
-        .map(|dir| (Arc::as_ptr(&dir), dir))
-        .collect();
-    dirs.values().try_for_each(|dir| dir.sync())
-}
-
-fn deleted(change: &Change) -> Option<String> {
-    matches!(change.action, Action::Delete { .. }).then(|| change.key.as_ref().ok().cloned())?
+    Ok(())
 }
 
 fn value_len(entry: &Entry<Range<usize>>) -> u64 {
@@ -96,8 +83,11 @@ fn stamp(core: &Core, key: &str) -> Option<u64> {
     Some(Version::of(&stat).as_nanos())
 }
 
+/// A change, and the record that it is in.
+pub(crate) type Logged<'a> = (&'a Record, &'a Entry<Range<usize>>);
+
 /// The last change of each key, in the order of the log.
-pub(crate) fn last_changes(records: &[Record]) -> Vec<(&Record, &Entry<Range<usize>>)> {
+pub(crate) fn last_changes(records: &[Record]) -> Vec<Logged<'_>> {
     let changes = || records.iter().flat_map(|record| record.entries.iter().map(move |entry| (record, entry)));
     let last: HashMap<&str, usize> = changes().enumerate().map(|(at, (_, entry))| (&*entry.key, at)).collect();
     changes().enumerate().filter(|(at, (_, entry))| last[&*entry.key] == *at).map(|(_, change)| change).collect()

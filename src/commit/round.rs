@@ -188,7 +188,7 @@ impl<'a> Round<'a> {
                 Phase::Admit => {
                     core.queue.wait_for_solo();
                     if let Some(log) = core.log() {
-                        match log.turn(core) {
+                        match log.turn(core, self.record_len(items.clone(), log)) {
                             Ok(taken) => turn = Some(taken),
                             Err(error) => self.refuse(items.clone(), &error),
                         }

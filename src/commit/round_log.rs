@@ -24,6 +24,12 @@ impl Round<'_> {
         waves(members, log.record_max())
     }
 
+    /// At least as many bytes as these changes take in a record.
+    pub(super) fn record_len(&self, items: Range<usize>, log: &IntentLog) -> u64 {
+        let changes = self.items[items].iter().filter_map(|item| item.in_flight.as_ref());
+        changes.map(|change| change.record_len(log)).sum()
+    }
+
     /// Decides the conditions of the changes, in order.
     pub(super) fn admit(&mut self, items: Range<usize>, log: &IntentLog) {
         let core = self.core;

@@ -366,3 +366,6 @@ mod edges;
 
 #[path = "log_tests.rs"]
 mod log;
+
+#[path = "file_by_file_tests.rs"]
+mod file_by_file;

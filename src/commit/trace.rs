@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::barrier::BarrierKind;
+use super::checkpoint::Made;
 use crate::error::Error;
 #[cfg(feature = "tracing")]
 use crate::error::Outcome;
@@ -28,9 +29,9 @@ pub(crate) fn recovered(store: &Path, changes: usize, took: Duration) {
 }
 
 /// A checkpoint has moved the start of the intent log behind the record `through`.
-pub(crate) fn checkpoint(store: &Path, through: u64, rewritten: bool, took: Duration) {
+pub(super) fn checkpoint(store: &Path, through: u64, made: Made, took: Duration) {
     #[cfg(feature = "tracing")]
-    tracing::debug!(store = %store.display(), through, rewritten, ?took, "checkpoint");
+    tracing::debug!(store = %store.display(), through, ?made, ?took, "checkpoint");
 }
 
 /// A change failed.

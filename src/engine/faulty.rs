@@ -1,10 +1,12 @@
 //! An engine that fails where a test wants it to.
 
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 
 use super::{Interpreter, Job, calls};
+use crate::error::{Error, Result, Step};
 use crate::fs::Dir;
 use crate::lock;
 use crate::protocol::{Call, Fate, Plan, Run};
@@ -28,17 +30,32 @@ struct Injected {
     ran: Vec<Call>,
     open_fault: Box<OpenFault>,
     opened: usize,
+    /// Calls like this one wait until the sender is gone.
+    held: Option<(Call, Arc<Mutex<Receiver<()>>>)>,
 }
 
 impl Faulty {
     pub(crate) fn new(fault: impl FnMut(usize, &Call) -> Option<Errno> + Send + 'static) -> Faulty {
-        let state = Injected { fault: Box::new(fault), ran: Vec::new(), open_fault: Box::new(|_, _| None), opened: 0 };
+        let state = Injected {
+            fault: Box::new(fault),
+            ran: Vec::new(),
+            open_fault: Box::new(|_, _| None),
+            opened: 0,
+            held: None,
+        };
         Faulty { inner: None, takes: usize::MAX, state: Mutex::new(state) }
     }
 
     /// Sets faults for opening directories.
     pub(crate) fn set_opening(&self, fault: impl FnMut(usize, &str) -> Option<Errno> + Send + 'static) {
         lock(&self.state).open_fault = Box::new(fault);
+    }
+
+    /// Makes calls like this one wait until what this returns is dropped.
+    pub(crate) fn hold(&self, call: Call) -> Sender<()> {
+        let (held, until) = mpsc::channel();
+        lock(&self.state).held = Some((call, Arc::new(Mutex::new(until))));
+        held
     }
 
     pub(crate) fn over(self, inner: Option<Arc<dyn Interpreter>>) -> Faulty {
@@ -57,6 +74,10 @@ impl Faulty {
 
     /// Records a call and returns its fault, if any.
     fn meets(&self, call: &Call) -> Option<Errno> {
+        let held = lock(&self.state).held.clone().filter(|(held, _)| held == call);
+        if let Some((_, until)) = held {
+            let _ = lock(&until).recv();
+        }
         let mut state = lock(&self.state);
         let n = state.ran.len();
         state.ran.push(call.clone());
@@ -104,6 +125,16 @@ impl Interpreter for Faulty {
         match (state.open_fault)(n, path) {
             Some(errno) => Err(errno),
             None => root.open_beneath(path),
+        }
+    }
+
+    fn sync_dir(&self, dir: &Dir) -> Result<()> {
+        match self.meets(&Call::SyncDir) {
+            Some(errno) => {
+                dir.distrust();
+                Err(Error::from_errno(errno, Step::SyncDir, dir.path()))
+            }
+            None => dir.sync(),
         }
     }
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
-use crate::fs::{Dir, make_in, sys};
+use crate::fs::{Dir, sys};
 use crate::protocol::{Call, Fate, Owner, Run};
 
 #[cfg(test)]
@@ -148,9 +148,14 @@ pub(crate) trait Interpreter: Send + Sync + fmt::Debug {
         root.open_beneath(path)
     }
 
-    /// Makes a directory in another, and makes it durable there.
+    /// Makes a directory in another, unless it is there.
     fn make_dir(&self, parent: &Dir, name: &Path) -> Result<()> {
-        make_in(parent, name, 0o777)
+        parent.make(name, 0o777)
+    }
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Dir) -> Result<()> {
+        dir.sync()
     }
 
     /// Whether it submits a whole stage at once, so that one chain can carry a replace.

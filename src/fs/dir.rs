@@ -68,6 +68,11 @@ impl Dir {
         Ok(Dir::new(fd, self.path.join(path)))
     }
 
+    /// Opens the same directory once more. The kernel reports an error of writeback to each open file once.
+    pub(crate) fn open_again(&self) -> Result<Dir> {
+        self.open_beneath("").map_err(|errno| Error::from_errno(errno, Step::OpenDir, &self.path))
+    }
+
     fn new(fd: OwnedFd, path: PathBuf) -> Dir {
         // This cannot fail on an open descriptor. If it did, the directory would match no device.
         let device = fstat(&fd).map_or(dev_t::MAX, |stat| stat.st_dev);

@@ -20,6 +20,11 @@ pub(crate) fn recover<E>(
     if !is_mutant!(CachedSuperblock) {
         superblocks.confirm(storage).map_err(&fail)?;
     }
+    if contents.copied_from.is_some() {
+        // Accepted for good: what interrupts the recovery finds a log that is no copy.
+        let inode = storage.inode();
+        superblocks.change(storage, |superblock| superblock.inode = inode).map_err(&fail)?;
+    }
     if contents.records.iter().any(|record| !record.entries.is_empty()) {
         if !is_mutant!(OpenEnd) {
             fix_end(storage, contents, &mut superblocks).map_err(&fail)?;

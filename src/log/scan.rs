@@ -29,6 +29,9 @@ pub(crate) struct Contents {
     pub(crate) records: Vec<Record>,
     /// Behind the last live record.
     pub(crate) head: Position,
+    /// The inode number of the file that it was copied from while records were live. They may be older than the files beside it, or
+    /// newer.
+    pub(crate) copied_from: Option<u64>,
 }
 
 /// Why the records of a log cannot be told.
@@ -42,8 +45,6 @@ pub(crate) enum Fault {
     Later(u32),
     #[error("it should have {wanted} bytes, and has {found}")]
     Length { wanted: u64, found: u64 },
-    #[error("it is a copy, made while records were live: it should be inode {wanted}, and is inode {found}")]
-    Copied { wanted: u64, found: u64 },
     #[error("record {} at offset {} is damaged", .0.sequence, .0.offset)]
     Damaged(Position),
     #[error("its superblock is older than record {} at offset {}", .0.sequence, .0.offset)]
@@ -67,10 +68,8 @@ pub(crate) fn scan(storage: &dyn Storage) -> Result<Contents, Fault> {
     if found != layout.len {
         return Err(Fault::Length { wanted: layout.len, found });
     }
-    // A clean copy may be used: it is bound to its file when a session begins.
-    if inode != found_inode && state != State::Clean {
-        return Err(Fault::Copied { wanted: inode, found: found_inode });
-    }
+    // A clean copy is as good as the original: it is bound to its file when a session begins.
+    let copied_from = (inode != found_inode && state != State::Clean).then_some(inode);
     let mut reader = Reader { storage, superblock, chunk: None };
     if is_lone {
         reader.refuse_stale()?;
@@ -79,7 +78,7 @@ pub(crate) fn scan(storage: &dyn Storage) -> Result<Contents, Fault> {
         State::Clean => (Vec::new(), start),
         State::Running | State::Recovering { .. } => reader.live()?,
     };
-    Ok(Contents { superblock, first_slot, is_lone, records, head })
+    Ok(Contents { superblock, first_slot, is_lone, records, head, copied_from })
 }
 
 /// The superblock that counts. Unlike the records, it can be read while a writer uses the log: it is in two places.

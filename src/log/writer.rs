@@ -113,9 +113,9 @@ impl Log {
         Ok(position.sequence)
     }
 
-    /// Whether there is room for the longest record.
-    pub(crate) fn has_room(&self) -> bool {
-        lock(&self.tail).space.place(self.layout.record_max()).is_some()
+    /// Whether there is room for a record of this length.
+    pub(crate) fn has_room(&self, len: u64) -> bool {
+        lock(&self.tail).space.place(len).is_some()
     }
 
     /// The live records, read from the device.

@@ -52,7 +52,7 @@ pub(super) enum At {
 const QUEUE: Load = Load { files: 16_384, bytes: 64 << 20 };
 
 /// The default length of an intent log.
-const LOG_BYTES: u64 = 64 << 20;
+pub(crate) const LOG_BYTES: u64 = 64 << 20;
 
 impl StoreBuilder {
     fn new(at: At) -> StoreBuilder {
@@ -122,6 +122,15 @@ impl StoreBuilder {
     /// it, or none. [`LogReader`](crate::LogReader) shows them. May be called several times, for several keys.
     pub fn discard_pending(mut self, key: impl Into<String>) -> StoreBuilder {
         self.replay.discard.insert(key.into());
+        self
+    }
+
+    /// Accepts an intent log that was copied while changes were in it, and recovers it. Otherwise such a copy is refused
+    /// ([`DamagedLog`](crate::ErrorKind::DamagedLog)): a recovery brings the files to what the log holds, and that may be older than
+    /// they are. This is right if the log and the files were copied from one atomic snapshot, or after a crash and before anything
+    /// was written again.
+    pub fn accept_copied_log(mut self, accept: bool) -> StoreBuilder {
+        self.replay.accepts_copy = accept;
         self
     }
 

@@ -27,8 +27,8 @@ pub(super) struct StoredLog {
 }
 
 impl StoredLog {
-    /// Opens and reads the log; `None` if the store has none.
-    pub(super) fn open(own: &Dir, format: Option<&Format>) -> Result<Option<StoredLog>> {
+    /// Opens and reads the log; `None` if the store has none. A copy with live records is refused unless `replay` accepts it.
+    pub(super) fn open(own: &Dir, format: Option<&Format>, replay: &Replay) -> Result<Option<StoredLog>> {
         let Some(file) = LogFile::open(own)? else {
             return match format {
                 Some(format) if format.needs_log() => Err(missing(own)),
@@ -36,6 +36,9 @@ impl StoredLog {
             };
         };
         let contents = scan::scan(&file).map_err(|fault| failed(own, &fault))?;
+        if !replay.accepts_copy {
+            refuse_copy(own, &contents)?;
+        }
         Ok(Some(StoredLog { file, contents }))
     }
 
@@ -84,7 +87,7 @@ impl StoredLog {
         let file = file.written_by(durable_writer(engine)?);
         format::write(&core.writer, own, true)?;
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
-        let filesystem = root.open_beneath("").map_err(|errno| Error::from_errno(errno, Step::OpenDir, root.path()))?;
+        let filesystem = root.open_again()?;
         let epoch = u64::from_le_bytes(file::random().map_err(fail)?);
         file.begin_session().map_err(fail)?;
         let log = Log::begin(Box::new(file), superblocks, epoch, core.versions.clock.bound()).map_err(fail)?;
@@ -102,6 +105,7 @@ pub(super) fn refuse_unrecovered(own: &Dir) -> Result<()> {
         Peek::Missing => Err(missing(own)),
         Peek::Open(file) => {
             let contents = scan::scan(&file).map_err(|fault| failed(own, &fault))?;
+            refuse_copy(own, &contents)?;
             match contents.records.iter().map(|record| record.entries.len()).sum() {
                 0_usize => Ok(()),
                 changes => needed(format!("changes: {changes}")),
@@ -123,6 +127,15 @@ pub(super) fn refuse_unrecovered(own: &Dir) -> Result<()> {
             needed("a writer is applying its intent log to its files".into())
         }
     }
+}
+
+fn refuse_copy(own: &Dir, contents: &Contents) -> Result<()> {
+    if contents.copied_from.is_none() {
+        return Ok(());
+    }
+    let why = "it is a copy that was made while records were live, so it may not match the files beside it; if all were copied \
+               from one snapshot, `ringbolt recover --accept-copy` uses it";
+    Err(unusable(own, why.into()))
 }
 
 fn missing(own: &Dir) -> Error {
@@ -151,7 +164,7 @@ mod tests {
         let own = Dir::open(at.path()).unwrap();
         let (file, superblocks) = LogFile::create(&own, 256 << 10).unwrap();
         let log = Log::begin(Box::new(file), superblocks, 1, Version::from_nanos(5)).unwrap();
-        let floor = || StoredLog::open(&own, None).unwrap().unwrap().version_floor().as_nanos();
+        let floor = || StoredLog::open(&own, None, &Replay::default()).unwrap().unwrap().version_floor().as_nanos();
         for bound in [8, 7] {
             log.append(&[], Version::from_nanos(bound)).unwrap();
         }

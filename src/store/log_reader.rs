@@ -104,6 +104,12 @@ impl LogReader {
         }
     }
 
+    /// Whether this is a copy of a log, made while changes were in it. Opening the store refuses it:
+    /// [`StoreBuilder::accept_copied_log`](crate::StoreBuilder::accept_copied_log).
+    pub fn is_copy(&self) -> bool {
+        self.contents.copied_from.is_some()
+    }
+
     /// The records whose changes may be missing from the files, in the order in which they were written.
     pub fn records(&self) -> impl ExactSizeIterator<Item = LogRecord<'_>> {
         self.contents.records.iter().map(|record| LogRecord { log: self, record })

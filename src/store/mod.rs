@@ -34,6 +34,8 @@ use crate::commit::{Applied, Change, Committer};
 use crate::engine::{EngineInfo, Payload};
 use crate::error::{Error, ErrorKind, Rejected, Result, Step};
 use crate::protocol::{PutOptions, Version};
+#[cfg(feature = "bench")]
+pub(crate) use builder::LOG_BYTES;
 pub use builder::StoreBuilder;
 pub use file::StoreFile;
 #[cfg(feature = "object_store")]

@@ -42,7 +42,7 @@ pub(super) fn open(builder: StoreBuilder, wanted: Wanted) -> Result<Store> {
     // Again, under the lock: another process may have created the store, or be about to.
     let format = Format::read(own)?;
     check(format.as_ref(), &root, wanted)?;
-    let mut log = StoredLog::open(own, format.as_ref())?;
+    let mut log = StoredLog::open(own, format.as_ref(), &replay)?;
     let writer = Writer::new(select(engine)?, Maker::Store);
     let is_clean = session.take_marker()?;
     // Makes the removal of the marker durable before the first change. It also proves that the filesystem can sync a directory.

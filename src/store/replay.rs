@@ -14,6 +14,7 @@ type Progress = Arc<dyn Fn(usize, usize) + Send + Sync>;
 #[derive(Clone, Default)]
 pub(super) struct Replay {
     pub(super) discard: BTreeSet<String>,
+    pub(super) accepts_copy: bool,
     pub(super) progress: Option<Progress>,
 }
 

@@ -235,6 +235,32 @@ fn recover_gives_up_a_key() {
     assert_eq!(run(dir, &["get", "s", "old"]).stdout, b"\xff\x00after");
 }
 
+/// As after a restore from a snapshot.
+#[test]
+fn recover_accepts_a_copy_if_asked() {
+    let dir = dir();
+    let dir = dir.path();
+    let Some(()) = interrupted(dir) else { return };
+    assert!(Command::new("cp").args(["-a", "s", "copy"]).current_dir(dir).status().unwrap().success());
+    let text = fails(1, run(dir, &["recover", "copy"]));
+    let before = tree(&dir.join("copy"));
+    assert!(text.contains("it is a copy") && text.contains("recover --accept-copy"), "{text}");
+    assert!(ok(dir, &["log", "copy"]).starts_with("log: a copy, running, "));
+    assert_eq!(
+        serde_json::from_str::<Value>(&ok(dir, &["log", "copy", "--json"])).unwrap()["superblock"]["is_copy"],
+        true
+    );
+    ok(dir, &["recover", "copy", "--export", "out"]);
+    assert_eq!(fs::read(dir.join("out/a/b")).unwrap(), b"second");
+    assert_eq!(tree(&dir.join("copy")), before);
+    let text = ok(dir, &["recover", "copy", "--accept-copy"]);
+    assert_eq!(text, "changes recovered: 10; files written: 4, removed: 2; the intent log is clean\n");
+    assert_eq!(ok(dir, &["get", "copy", "a/b"]), "second");
+    drop(logged(&dir.join("copy")));
+    // The original is as it was.
+    assert!(ok(dir, &["recover", "s"]).starts_with("changes recovered: 10; "));
+}
+
 #[test]
 fn export_leaves_the_store_alone() {
     let dir = dir();

@@ -202,6 +202,10 @@ pub(crate) struct RecoverArgs {
     /// store stays as it is
     #[arg(long, value_name = "OUTDIR", value_hint = ValueHint::DirPath, conflicts_with = "discard")]
     pub(crate) export: Option<PathBuf>,
+    /// Use a log that was copied while changes were in it. This is right if it was copied together with all files, from one
+    /// snapshot of the filesystem or after a crash: what the log holds replaces what the files hold
+    #[arg(long)]
+    pub(crate) accept_copy: bool,
     /// Give up the changes of this key, which then has whatever file the interruption left; may be given several times
     #[arg(long, value_name = "KEY")]
     pub(crate) discard: Vec<String>,

@@ -30,9 +30,10 @@ pub(crate) fn run(args: &LogArgs) -> Result<(), Problem> {
 fn lines(log: &LogReader, values: bool, escape: bool, out: &mut impl Write) -> Result<(), Problem> {
     let LogSuperblock { state, len, block_len, generation, epoch, .. } = log.superblock();
     let pending = log.pending();
+    let copy = if log.is_copy() { "a copy, " } else { "" };
     writeln!(
         out,
-        "log: {state}, {len} bytes in blocks of {block_len}, generation {generation}, epoch {epoch:016x}, changes: {pending}"
+        "log: {copy}{state}, {len} bytes in blocks of {block_len}, generation {generation}, epoch {epoch:016x}, changes: {pending}"
     )
     .map_err(Problem::stdout)?;
     for change in log.records().flat_map(|record| record.changes()) {
@@ -71,6 +72,7 @@ fn objects(log: &LogReader, values: bool, out: &mut impl Write) -> Result<(), Pr
     let found = log.superblock();
     let superblock = json!({
         "state": found.state.to_string(),
+        "is_copy": log.is_copy(),
         "len": found.len,
         "block_len": found.block_len,
         "generation": found.generation,

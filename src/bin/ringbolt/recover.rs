@@ -83,7 +83,7 @@ fn recover(args: &RecoverArgs) -> Result<(), Problem> {
         ProgressStyle::with_template("{bar:16} {pos} of {len} keys, {eta} left").expect("a valid template"),
     );
     let shown = bar.clone();
-    let mut builder = Store::builder(&args.dir).on_recovery(move |done, all| {
+    let mut builder = Store::builder(&args.dir).accept_copied_log(args.accept_copy).on_recovery(move |done, all| {
         shown.set_length(all as u64);
         shown.set_position(done as u64);
     });

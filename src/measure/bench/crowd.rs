@@ -23,8 +23,14 @@ pub(super) struct Writers {
 }
 
 impl Writers {
-    pub(super) fn new(name: &str, dir: &Path, engine: Engine, writers: usize, bytes: Bytes) -> Result<Writers, String> {
-        let store = open(dir, engine, Barrier::Auto)?;
+    pub(super) fn new(
+        name: &str,
+        dir: &Path,
+        (engine, barrier): (Engine, Barrier),
+        writers: usize,
+        bytes: Bytes,
+    ) -> Result<Writers, String> {
+        let store = open(dir, engine, barrier)?;
         let keys = (0..writers).map(|w| (0..KEYS).map(|k| format!("{w}-{k}")).collect()).collect();
         Ok(Writers { name: name.to_owned(), store, keys, bytes })
     }

@@ -7,6 +7,9 @@ use crate::measure::environment::Environment;
 /// The name and version of the schema.
 pub const SCHEMA: &str = "ringbolt-bench/1";
 
+/// What stands for the engine in the names of stores with an intent log: `store/64xintent-log`.
+pub(super) const LOGGED: &str = "intent-log";
+
 /// The results of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {
@@ -100,5 +103,15 @@ impl Results {
     /// The series with this name.
     pub fn get(&self, name: &str) -> Option<&Series> {
         self.results.iter().find(|series| series.name == name)
+    }
+
+    /// The store with the most files per second, and its number of concurrent writers: among stores with an intent log, or among
+    /// those without.
+    pub fn fastest_store(&self, has_log: bool) -> Option<(u32, &Series)> {
+        let stores = self.results.iter().filter_map(|series| {
+            let (writers, kind) = series.name.strip_prefix("store/")?.split_once('x')?;
+            Some((writers.parse().ok()?, series)).filter(|_| (kind == LOGGED) == has_log)
+        });
+        stores.max_by(|(_, a), (_, b)| a.ops_per_s.total_cmp(&b.ops_per_s))
     }
 }

@@ -18,20 +18,25 @@ pub(super) fn sentence(results: &Results) -> Option<String> {
     largest.sort_by(|a, b| b.p50_us.total_cmp(&a.p50_us));
     let share = |step: &Series| format!("{:.0} % of it is {}", 100.0 * step.p50_us / all, step_phrase(&step.name));
     let shares: Vec<String> = largest.iter().take(2).map(|step| share(step)).collect();
-    let concurrent = results
-        .results
-        .iter()
-        .filter(|series| series.name.starts_with("store/"))
-        .max_by(|a, b| a.ops_per_s.total_cmp(&b.ops_per_s))
-        .filter(|best| best.ops_per_s > whole.ops_per_s && results.method.rate_per_s.is_none())
-        .and_then(|best| Some((best.name.strip_prefix("store/")?.split_once('x')?.0.to_owned(), best.ops_per_s)))
-        .map(|(writers, per_s)| {
-            format!(
-                "; {writers} concurrent writers reach {} files per second instead of {}",
-                rounded(per_s),
-                rounded(whole.ops_per_s)
-            )
-        });
+    let crowd = |is_logged: bool| {
+        results
+            .fastest_store(is_logged)
+            .filter(|(_, best)| best.ops_per_s > whole.ops_per_s && results.method.rate_per_s.is_none())
+            .map(|(writers, best)| (writers, rounded(best.ops_per_s)))
+    };
+    let instead = rounded(whole.ops_per_s);
+    let concurrent = match (crowd(false), crowd(true)) {
+        (Some((writers, plain)), Some((same, logged))) if writers == same => format!(
+            "; {writers} concurrent writers reach {plain} files per second instead of {instead}, and {logged} with an intent log"
+        ),
+        (Some((writers, plain)), _) => {
+            format!("; {writers} concurrent writers reach {plain} files per second instead of {instead}")
+        }
+        (None, Some((writers, logged))) => format!(
+            "; with an intent log, {writers} concurrent writers reach {logged} files per second instead of {instead}"
+        ),
+        (None, None) => String::new(),
+    };
     let volatile = if results.environment.filesystem.volatile { " (but nothing is durable here)" } else { "" };
     Some(format!(
         "A durable replace of {} costs {} at the median, {} at p99{volatile}: {}{}.",
@@ -39,7 +44,7 @@ pub(super) fn sentence(results: &Results) -> Option<String> {
         time(whole.p50_us),
         time(whole.p99_us),
         shares.join(", "),
-        concurrent.unwrap_or_default(),
+        concurrent,
     ))
 }
 

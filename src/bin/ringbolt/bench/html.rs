@@ -118,11 +118,11 @@ fn tiles(results: &Results) -> Markup {
             tiles.push((count(flushes), "disk flushes per replace".to_owned()));
         }
     }
-    let stores = results.results.iter().filter(|series| series.name.starts_with("store/"));
-    if let Some(best) = stores.max_by(|a, b| a.ops_per_s.total_cmp(&b.ops_per_s)) {
-        let writers = writers(&best.name).map_or("?".to_owned(), |(writers, _)| writers.to_string());
-        let several = if writers == "1" { "writer" } else { "writers" };
-        tiles.push((thousands(best.ops_per_s), format!("files per second, with {writers} concurrent {several}")));
+    for (is_logged, with) in [(false, "with"), (true, "with an intent log and")] {
+        if let Some((writers, best)) = results.fastest_store(is_logged) {
+            let several = if writers == 1 { "writer" } else { "writers" };
+            tiles.push((thousands(best.ops_per_s), format!("files per second, {with} {writers} concurrent {several}")));
+        }
     }
     html! {
         @if !tiles.is_empty() {
