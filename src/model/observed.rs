@@ -52,7 +52,10 @@ impl Image {
                 lost.damage(|bytes| bytes[at..at + before.len()].copy_from_slice(before));
             }
             let torn = lost.copy();
-            let slots = self.cached.iter().filter(|(offset, _)| *offset < AREA);
+            // The same bytes again are never torn: each sector is the old one or the new one.
+            let changed =
+                |(offset, before): &&(u64, Vec<u8>)| self.disk.read(*offset, before.len()).unwrap()[..] != before[..];
+            let slots = self.cached.iter().filter(|(offset, _)| *offset < AREA).filter(changed);
             torn.damage(|bytes| slots.for_each(|(offset, _)| bytes[*offset as usize..][..8].fill(0)));
             disks.extend([lost, torn]);
         }
