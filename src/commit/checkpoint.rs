@@ -122,8 +122,8 @@ fn make(core: &Arc<Core>, log: &IntentLog, through: u64, choice: &mut Choice) ->
         }
     }
     if sync() || is_mutant!(RepeatedSync, core.writer.engine) && sync() {
-        let through = if is_mutant!(LateCover, core.writer.engine) { log.published() } else { through };
         core.dirs.names_are_durable(made_until);
+        let through = if is_mutant!(LateCover, core.writer.engine) { log.published() } else { through };
         finish(core, log, through)?;
         choice.synced(begin.elapsed());
         return Ok(Made::Synced);

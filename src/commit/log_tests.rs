@@ -247,60 +247,15 @@ fn a_present_content_that_cannot_be_synced_closes_the_store() {
     assert_eq!(log.records(), [["put a/k0"]]);
 }
 
-/// The kernel forgets the pages of a failed writeback: the next sync succeeds, and proves nothing.
+/// Recovery gives no version again that was given before: not even that of a change whose record was torn.
 #[test]
-fn a_checkpoint_whose_sync_fails_writes_the_files_again() {
-    let log = logged(fail(|call| *call == Call::SyncFilesystem, 0, 1, Errno::EIO));
-    log.rig.batch(Existing::Replace).into_iter().for_each(|result| _ = result.unwrap());
-    // What was not written back.
-    fs::write(log.rig.path("a/k0"), "").unwrap();
-    log.rig.committer.checkpoint().unwrap();
-    assert_eq!(log.rig.contents(), [NEW; 4]);
-    assert_eq!((log.rig.count(|call| *call == Call::SyncFile), log.records().len()), (4, 0));
-    let stats = log.rig.committer.stats().log.unwrap();
-    assert_eq!((stats.checkpoints, stats.rewritten, log.rig.is_poisoned()), (1, 1, false));
-}
-
-/// A name that is gone in memory only cannot be removed again.
-#[test]
-fn a_checkpoint_whose_sync_fails_on_a_delete_closes_the_store() {
-    let log = logged(fail(|call| *call == Call::SyncFilesystem, 0, 1, Errno::EIO));
-    log.make(small("a/k0")).unwrap();
-    log.make(Change::delete("a/k1", None)).unwrap();
-    assert!(log.rig.committer.checkpoint().unwrap_err().is_poisoned());
-    log.rig.committer.drain();
-    assert_eq!(log.records(), [["put a/k0"], ["delete a/k1"]]);
-}
-
-#[test]
-fn a_checkpoint_that_fails_twice_closes_the_store_and_leaves_the_log() {
-    for second in [Call::SyncFile, Call::SyncDir] {
-        let wanted = second.clone();
-        let (mut syncs, mut others) = (0, 0);
-        let log = logged(Box::new(move |_, call| {
-            syncs += usize::from(*call == Call::SyncFilesystem);
-            others += usize::from(*call == wanted);
-            (*call == Call::SyncFilesystem && syncs == 1 || *call == wanted && others == 2).then_some(Errno::EIO)
-        }));
-        log.rig.batch(Existing::Replace).into_iter().for_each(|result| _ = result.unwrap());
-        assert!(log.rig.committer.checkpoint().unwrap_err().is_poisoned(), "{second:?}");
-        assert!(log.make(small("a/k0")).unwrap_err().is_poisoned());
-        log.rig.committer.drain();
-        assert_eq!(log.records(), [KEYS.map(|key| format!("put {key}")).to_vec()]);
-    }
-}
-
-/// Whichever write of the superblocks fails, the start has moved or it has not, and the store is closed.
-#[test]
-fn a_checkpoint_whose_superblock_fails_closes_the_store() {
-    for (write, moved) in [(0, false), (1, true)] {
-        let log = logged(Box::new(|_, _| None));
-        log.make(small("a/k0")).unwrap();
-        log.disk.fail(log.disk.writes() + write, 0);
-        assert!(log.rig.committer.checkpoint().unwrap_err().is_poisoned());
-        log.rig.committer.drain();
-        assert_eq!(log.records().is_empty(), moved);
-    }
+fn a_record_bounds_the_versions_before_it() {
+    let log = logged(Box::new(|_, _| None));
+    let given: Vec<u64> = (0..3).map(|_| log.make(small("a/k0")).unwrap().version().unwrap().as_nanos()).collect();
+    let contents = scan(&log.disk).unwrap();
+    assert!(contents.superblock.version_floor < given[0]);
+    let floors = contents.records.iter().map(|record| record.header.version_floor).skip(1);
+    assert!(floors.zip(&given).all(|(floor, given)| floor >= *given), "{given:?} {:?}", contents.records);
 }
 
 /// A log that is much shorter than what goes through it: checkpoints make room while writers go on.
@@ -389,3 +344,6 @@ fn commits_slow_down_before_the_log_is_full() {
     log.rig.committer.checkpoint().unwrap();
     assert_eq!(stats().used, 0);
 }
+
+#[path = "checkpoint_tests.rs"]
+mod checkpoints;

@@ -6,8 +6,9 @@ use super::in_flight::InFlight;
 use super::intent::{IntentLog, Turn};
 use super::round::Round;
 use super::waves::{Member, waves};
-use crate::error::Error;
-use crate::protocol::Call;
+use crate::engine::is_mutant;
+use crate::error::{Error, ErrorKind, Step};
+use crate::protocol::{Call, Condition, Existing};
 
 impl Round<'_> {
     /// The sizes of the waves: each is admitted, logged and published before the next.
@@ -17,6 +18,9 @@ impl Round<'_> {
             let is_logged = change.job.run.will(&Call::LogChange);
             Some(Member { keys: change.keys(), group: item.position.group, bytes: change.record_len(log), is_logged })
         });
+        if is_mutant!(EarlyRefusal, self.core.writer.engine) {
+            return vec![self.items.len()];
+        }
         waves(members, log.record_max())
     }
 
@@ -29,8 +33,14 @@ impl Round<'_> {
     /// Decides the conditions of the changes, in order.
     pub(super) fn admit(&mut self, items: Range<usize>, log: &IntentLog) {
         let core = self.core;
-        for at in items {
+        for at in items.clone() {
             if let Some(mut change) = self.take_unless_refused(at) {
+                if is_mutant!(EarlyRefusal, core.writer.engine) && self.creates(&change, items.start..at) {
+                    let path = change.job.dir.path_of(&change.job.name);
+                    change.cancel(core);
+                    self.items[at].result = Some(Err(Error::new(ErrorKind::AlreadyExists, Step::Check, path)));
+                    continue;
+                }
                 match change.check_staged(core, log, self.failed_syncs) {
                     Ok(()) => {
                         change.admit(core, log);
@@ -43,6 +53,12 @@ impl Round<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the key of this change must be new, and one of the others has put it.
+    fn creates(&self, change: &InFlight, mut others: Range<usize>) -> bool {
+        let is_put = |at: usize| self.items[at].in_flight.as_ref().is_some_and(|other| other.key == change.key);
+        change.job.run.will(&Call::Admit(Condition::Put(Existing::Refuse))) && others.any(is_put)
     }
 
     /// Writes the record of the changes that were admitted.

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 
-use crate::protocol::{Call, Plan};
+use crate::protocol::{Call, Condition, Existing, Plan};
 
 /// A protocol that loses data in a power cut. Exists only under test and with `--cfg ringbolt_mutants`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,12 +23,30 @@ pub enum Mutant {
     UnloggedDelete,
     /// A change that goes beside the intent log leaves the older records of its key live.
     NoFileRules,
+    /// Such a change takes the write of its record for the sync of what is there.
+    UnsyncedPresent,
+    /// Names change before the record of the change is durable.
+    EarlyPublish,
+    /// A condition is decided by a change whose record is not durable yet.
+    EarlyRefusal,
     /// The start of the intent log moves before the files are synced.
     EarlyStart,
     /// A checkpoint covers what was published while its sync ran.
     LateCover,
     /// The failed sync of a checkpoint is made again, and believed.
     RepeatedSync,
+    /// A record of another session is live.
+    AnyEpoch,
+    /// A record with another sequence number is live.
+    AnySequence,
+    /// A record that was written for another place is live.
+    AnyOffset,
+    /// A recovery begins before the end of the live records is fixed.
+    OpenEnd,
+    /// A recovery fixes the end, and leaves the last record as the interrupted writer has left it.
+    OldTail,
+    /// A recovery takes the superblock that it finds for durable.
+    CachedSuperblock,
     /// A recovery leaves a file alone that has the version of the record, or a later one.
     TrustedStamp,
     /// Names change, and are synced, before the record of the change is written: as when a commit of the filesystem's journal comes
@@ -51,6 +69,11 @@ impl Mutant {
         let result = act();
         CHOSEN.set(before);
         result
+    }
+
+    /// Whether this one is chosen on this thread.
+    pub(crate) fn is_chosen(self) -> bool {
+        CHOSEN.get() == Some(self)
     }
 
     /// The mutant chosen on this thread.
@@ -84,6 +107,9 @@ impl Mutant {
                 (_, call) => calls.extend(self.call(&call)),
             }
         }
+        if self == Mutant::EarlyPublish {
+            calls = publish_early(calls);
+        }
         Plan { clears_names, ..Plan::one_by_one(calls.into_iter().chain(late)) }
     }
 
@@ -94,10 +120,21 @@ impl Mutant {
             (Mutant::NoFileSync, call) if call.hardens() => None,
             (Mutant::RangeForFileSync, Call::SyncFile) => Some(Call::SyncRange),
             (Mutant::RangeForFileSync, Call::SyncFilesystem) => None,
+            (Mutant::UnsyncedPresent, Call::SyncPresent) => None,
             (Mutant::NoFileRules, Call::SyncPresent | Call::LogFileRules) => None,
             (_, call) => Some(call.clone()),
         }
     }
+}
+
+/// Moves the change of a name before its record.
+fn publish_early(mut calls: Vec<Call>) -> Vec<Call> {
+    let Some(record) = calls.iter().position(|call| *call == Call::LogChange) else { return calls };
+    let last = calls.len() - 1;
+    calls[record..=last].rotate_left(1);
+    // What is admitted runs up to the last condition: this one is always met.
+    calls.insert(last, Call::Admit(Condition::Put(Existing::Replace)));
+    calls
 }
 
 impl fmt::Display for Mutant {
@@ -110,9 +147,18 @@ impl fmt::Display for Mutant {
             Mutant::UnsyncedLog => "log without flush",
             Mutant::UnloggedDelete => "delete not logged",
             Mutant::NoFileRules => "no record that the file rules",
+            Mutant::UnsyncedPresent => "record for the sync of a file",
+            Mutant::EarlyPublish => "names before the record",
+            Mutant::EarlyRefusal => "refusal before the record",
             Mutant::EarlyStart => "start before the sync",
             Mutant::LateCover => "checkpoint of what came after its sync",
             Mutant::RepeatedSync => "failed sync made again",
+            Mutant::AnyEpoch => "record of another session",
+            Mutant::AnySequence => "record of another lap",
+            Mutant::AnyOffset => "record of another place",
+            Mutant::OpenEnd => "recovery without an end",
+            Mutant::OldTail => "recovery from a cached record",
+            Mutant::CachedSuperblock => "recovery from a cached superblock",
             Mutant::TrustedStamp => "time stamps believed",
             Mutant::SyncedEarly => "names synced before the record",
             Mutant::LogAsFlush => "checkpoint flushed by the log",

@@ -72,6 +72,8 @@ impl Storage for Memory {
 
     fn read(&self, offset: u64, len: usize) -> nix::Result<AlignedBuffer> {
         let disk = lock(&self.0);
+        // Nothing else can be read from a device directly.
+        assert!((offset as usize).is_multiple_of(disk.block) && len.is_multiple_of(disk.block), "not whole blocks");
         let mut buffer = AlignedBuffer::zeroed(len, disk.block as u32);
         buffer.copy_from_slice(disk.bytes.get(offset as usize..offset as usize + len).ok_or(Errno::EIO)?);
         Ok(buffer)

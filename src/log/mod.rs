@@ -1,7 +1,7 @@
 //! The intent log: one file in which a commit becomes durable with a single device write.
 //!
 //! [`layout`], [`superblock`], [`record`] and [`scan`] are the format, without any I/O but reading; [`space`] says where the next
-//! record goes. [`mod@file`] is the file behind [`storage`]. [`superblocks`] and [`writer`] change the log. May use [`crate::engine`],
+//! record goes. [`mod@file`] is the file behind [`storage`]. [`superblocks`], [`writer`] and [`recovery`] change the log. May use [`crate::engine`],
 //! [`crate::fs`] and what is below them. [`crate::commit`] writes records, and [`crate::store`] recovers from them.
 
 mod bytes;
@@ -11,6 +11,7 @@ pub(crate) mod layout;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod record;
+pub(crate) mod recovery;
 pub(crate) mod scan;
 mod space;
 pub(crate) mod storage;
@@ -20,3 +21,5 @@ pub(crate) mod writer;
 
 #[cfg(test)]
 mod scan_tests;
+#[cfg(test)]
+mod writer_tests;

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use nix::errno::Errno;
 
 use super::layout::{AREA, BLOCKS, Layout, Position, SLOTS};
-use super::record::{self, Record};
+use super::record::{self, Header, Record};
 use super::storage::Storage;
 use super::superblock::{self, LogId, Slot, State, Superblock};
-use crate::engine::Payload;
+use crate::engine::{Payload, is_mutant};
 use crate::fs::buffer::AlignedBuffer;
 
 /// What a log holds.
@@ -23,6 +23,8 @@ pub(crate) struct Contents {
     pub(crate) superblock: Superblock,
     /// The slot that is to be written first when the superblock changes: the other one holds the superblock that counts.
     pub(crate) first_slot: usize,
+    /// Whether that slot is invalid.
+    pub(crate) is_lone: bool,
     /// The live records, in sequence.
     pub(crate) records: Vec<Record>,
     /// Behind the last live record.
@@ -76,7 +78,7 @@ pub(crate) fn scan(storage: &dyn Storage) -> Result<Contents, Fault> {
         State::Clean => (Vec::new(), start),
         State::Running | State::Recovering { .. } => reader.live()?,
     };
-    Ok(Contents { superblock, first_slot, records, head, copied_from })
+    Ok(Contents { superblock, first_slot, is_lone, records, head, copied_from })
 }
 
 /// The superblock that counts. Unlike the records, it can be read while a writer uses the log: it is in two places.
@@ -203,7 +205,7 @@ impl Reader<'_> {
         let mut next = start;
         while let Some(record) = self.continues(next)? {
             let Record { header, len, .. } = &record;
-            next = Position { offset: header.position.offset + len, sequence: header.position.sequence + 1 };
+            next = Position { offset: header.position.offset + len, sequence: next.sequence + 1 };
             records.push(record);
             if state == (State::Recovering { end: next }) {
                 return Ok((records, next));
@@ -222,10 +224,13 @@ impl Reader<'_> {
     /// The record with the sequence number of `next`: there, or at the beginning of the area if it did not fit there.
     fn continues(&mut self, next: Position) -> Result<Option<Record>, Fault> {
         let epoch = self.superblock.epoch;
+        let continues = |Record { header: Header { epoch: found, position, .. }, .. }: &Record| {
+            // Not back to the beginning, or it would go round for ever.
+            let any_sequence = is_mutant!(AnySequence) && position.offset == next.offset;
+            (*found == epoch || is_mutant!(AnyEpoch)) && (position.sequence == next.sequence || any_sequence)
+        };
         for offset in [next.offset, AREA] {
-            let record = self
-                .record(offset)?
-                .filter(|record| record.header.epoch == epoch && record.header.position.sequence == next.sequence);
+            let record = self.record(offset)?.filter(continues);
             if record.is_some() {
                 return Ok(record);
             }

@@ -9,7 +9,7 @@ use super::storage::Storage;
 use super::superblock::{State, Superblock};
 use super::superblocks::Superblocks;
 use super::writer::{Log, Refused};
-use crate::engine::Payload;
+use crate::engine::{Mutant, Payload};
 use crate::protocol::{Owner, Version};
 
 const LEN: usize = 1 << 20;
@@ -145,6 +145,23 @@ fn a_ghost_of_an_earlier_session_is_not_live() {
     let landed = ghost.read(next as u64, 2 * 4096).unwrap();
     disk.damage(|bytes| bytes[next..next + 2 * 4096].copy_from_slice(&landed));
     assert_eq!(scanned(&disk), [4]);
+    assert_eq!(Mutant::AnyEpoch.within(|| scanned(&disk)), [4, 5, 6]);
+}
+
+/// A value of an earlier lap may hold the bytes of a record, with the id, epoch and sequence number of the next one: it was made
+/// for another place.
+#[test]
+fn a_record_within_a_value_is_not_live() {
+    let (disk, other) = (fresh(), fresh());
+    let [log, longer] = [&disk, &other].map(|disk| begin(disk, 1).unwrap());
+    log.append(&put(2, 1), Version::from_nanos(1)).unwrap();
+    longer.append(&put(2, 2), Version::from_nanos(1)).unwrap();
+    longer.append(&put(3, 1), Version::from_nanos(1)).unwrap();
+    let next = AREA as usize + 2 * 4096;
+    let record = other.read(next as u64 + 4096, 4096).unwrap();
+    disk.damage(|bytes| bytes[next..next + 4096].copy_from_slice(&record));
+    assert_eq!(scanned(&disk), [2]);
+    assert_eq!(Mutant::AnyOffset.within(|| scanned(&disk)), [2, 3]);
 }
 
 #[test]
@@ -209,6 +226,57 @@ fn a_rotten_superblock_costs_nothing_and_two_are_an_error() {
     }
     disk.damage(|bytes| SLOTS.iter().for_each(|slot| bytes[*slot as usize + 40] ^= 1));
     assert_eq!(scan(&disk), Err(Fault::NoSuperblock));
+}
+
+/// A slot that was torn within its block is the old one, the new one, or none.
+#[test]
+fn a_torn_superblock_costs_nothing() {
+    let disk = fresh();
+    let log = begin(&disk, 1).unwrap();
+    for key in 2..5 {
+        log.append(&put(key, 1), Version::from_nanos(1)).unwrap();
+    }
+    let old = SLOTS.map(|slot| disk.read(slot, 4096).unwrap().to_vec());
+    log.advance(3).unwrap();
+    let new = SLOTS.map(|slot| disk.read(slot, 4096).unwrap().to_vec());
+    for (written, torn) in [(0, 0), (1, 1)] {
+        for len in 0..256 {
+            let disk = disk.copy();
+            disk.damage(|bytes| {
+                for slot in 0..2 {
+                    let at = SLOTS[slot] as usize;
+                    bytes[at..at + 4096].copy_from_slice(if slot < written { &new[slot] } else { &old[slot] });
+                }
+                let at = SLOTS[torn] as usize;
+                bytes[at..at + len].copy_from_slice(&new[torn][..len]);
+            });
+            let live = scanned(&disk);
+            assert!(live == [4] || (written == 0 && live == [2, 3, 4]), "slot {torn}, {len} bytes: {live:?}");
+        }
+    }
+}
+
+/// On a disk with large blocks everything fills whole blocks, and is found.
+#[test]
+fn a_log_with_large_blocks_is_read() {
+    for block in [8 << 10, 16 << 10, 64 << 10] {
+        let disk = Memory::new(block as usize, LEN);
+        Superblocks::create(&disk, Layout::new(block, LEN as u64).unwrap(), [3; 16]).unwrap();
+        let log = begin(&disk, 1).unwrap();
+        for key in 2..5 {
+            log.append(&put(key, 1), Version::from_nanos(1)).unwrap();
+        }
+        log.advance(2).unwrap();
+        for slot in SLOTS {
+            let disk = disk.copy();
+            // The last byte that counts, and then the block behind.
+            disk.damage(|bytes| bytes[slot as usize + 255] ^= 1);
+            let contents = scan(&disk).unwrap();
+            assert_eq!(keys(&contents), [3, 4]);
+            let offsets: Vec<u64> = contents.records.iter().map(|record| record.header.position.offset).collect();
+            assert_eq!(offsets, [2, 3].map(|at| AREA + at * u64::from(block)));
+        }
+    }
 }
 
 /// A restart finds a superblock that only the cache of the device has: it is written again before the other slot is touched.

@@ -13,6 +13,8 @@ pub(crate) struct Superblocks {
     current: Superblock,
     /// The slot to write first: the other one holds the current superblock for certain.
     first_slot: usize,
+    /// Whether that slot held no superblock when the log was read.
+    is_lone: bool,
     /// The protocol of the store, if it is a wrong one.
     #[cfg(any(test, ringbolt_mutants))]
     mutant: Option<Mutant>,
@@ -23,6 +25,7 @@ impl Superblocks {
         Superblocks {
             current: contents.superblock,
             first_slot: contents.first_slot,
+            is_lone: contents.is_lone,
             #[cfg(any(test, ringbolt_mutants))]
             mutant: Mutant::chosen(),
         }
@@ -37,6 +40,7 @@ impl Superblocks {
         let mut superblocks = Superblocks {
             current,
             first_slot: 0,
+            is_lone: false,
             #[cfg(any(test, ringbolt_mutants))]
             mutant: Mutant::chosen(),
         };
@@ -44,9 +48,11 @@ impl Superblocks {
     }
 
     /// Writes the current superblock into its slot again. Before a restart it may have reached only the cache of the device, and the
-    /// next change writes the other slot first: a power cut during that could then leave neither.
+    /// next change writes the other slot first: a power cut during that could then leave neither. If the other slot is invalid, the
+    /// current one was durable before that was written, and is not put at risk: the other one is written.
     pub(crate) fn confirm(&self, storage: &dyn Storage) -> nix::Result<()> {
-        storage.write(&self.current.encode(), SLOTS[1 - self.first_slot])
+        let slot = if self.is_lone { self.first_slot } else { 1 - self.first_slot };
+        storage.write(&self.current.encode(), SLOTS[slot])
     }
 
     pub(crate) fn current(&self) -> &Superblock {

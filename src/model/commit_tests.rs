@@ -10,22 +10,24 @@ use nix::sys::stat::stat;
 
 use super::disk::{Content, Disk, Filesystem, Place};
 use super::engine::{Fault, Model};
+use super::observed::place;
 use super::promise::{Effect, Standing};
 use crate::PutOptions;
 use crate::commit::barrier::BarrierKind;
 use crate::commit::{Action, Change, ChangeGroups, ChangeResult, Committer, Setup, WrittenFile};
 use crate::engine::{EngineKind, Interpreter, Mutant, Selected};
-use crate::error::{Error, Outcome};
+use crate::error::Outcome;
 use crate::fs::{Key, Maker};
 use crate::protocol::{Existing, Version};
 
 const KINDS: [BarrierKind; 3] = [BarrierKind::PerFile, BarrierKind::Filesystem, BarrierKind::Journal];
 
 /// A committer on the model; in the directories `a` and `b`, `k0` and `k1` are there, `k7` is not.
+#[derive(Clone)]
 pub(super) struct Rig {
     pub(super) model: Arc<Model>,
-    pub(super) committer: Committer,
-    _at: tempfile::TempDir,
+    pub(super) committer: Arc<Committer>,
+    _at: Arc<tempfile::TempDir>,
 }
 
 /// A directory in memory, where there is one: the model does the syncing.
@@ -48,12 +50,23 @@ pub(super) fn rig(filesystem: Filesystem, kind: BarrierKind, fault: Fault, mutan
             disk = disk.with(Place::key(id, key), id * 2 + key, Content { version, ..Content::of(&bytes) });
         }
     }
+    rig_on(at, disk, kind, fault, mutant)
+}
+
+/// The same on a disk, with its files in this directory.
+pub(super) fn rig_on(
+    at: tempfile::TempDir,
+    disk: Disk,
+    kind: BarrierKind,
+    fault: Fault,
+    mutant: Option<Mutant>,
+) -> Rig {
     let model = Arc::new(Model::new(at.path(), disk, fault));
     let engine: Arc<dyn Interpreter> = Arc::<Model>::clone(&model);
     let select = || Selected::for_test(Arc::clone(&engine), EngineKind::Portable);
     let selected = mutant.map_or_else(select, |mutant| mutant.within(select));
-    let committer = Committer::new(Setup::for_test(at.path(), selected, kind));
-    Rig { model, committer, _at: at }
+    let committer = Arc::new(Committer::new(Setup::for_test(at.path(), selected, kind)));
+    Rig { model, committer, _at: Arc::new(at) }
 }
 
 pub(super) fn sound() -> Fault {
@@ -67,11 +80,6 @@ pub(super) enum Do {
     Create(&'static str, u8),
     Delete(&'static str),
     Rename(&'static str, &'static str),
-}
-
-fn place(key: &str) -> Place {
-    let (dir, name) = key.split_once("/k").unwrap();
-    Place::key(u8::from(dir == "b"), name.parse().unwrap())
 }
 
 pub(super) fn bytes(id: u8) -> [u8; 2] {
@@ -101,10 +109,11 @@ impl Do {
 }
 
 fn standing(answer: &ChangeResult) -> Standing {
-    match answer.as_ref().err().map(Error::outcome) {
-        None => Standing::Durable,
-        Some(Outcome::Unchanged) => Standing::Unchanged,
-        Some(_) => Standing::Unknown,
+    let Err(error) = answer else { return Standing::Durable };
+    match error.outcome() {
+        Outcome::Unchanged if error.is_already_exists() || error.is_not_found() => Standing::Refused,
+        Outcome::Unchanged => Standing::Unchanged,
+        _ => Standing::Unknown,
     }
 }
 

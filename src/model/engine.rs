@@ -5,13 +5,14 @@ use std::ffi::CStr;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
 use super::disk::{BLOCKS, Content, DirId, Disk, FileId, Name, Operands, Place};
 use super::history::{History, Moment};
+use super::observed::Image;
 use super::promise::{Effect, Progress, Standing, Unit};
 use crate::engine::{Faulty, Interpreter, Job};
 use crate::fs::Dir;
@@ -21,11 +22,16 @@ use crate::protocol::{Call, Fate};
 /// Decides whether the n-th call (from 0) fails, and how.
 pub(super) type Fault = Box<dyn FnMut(usize, &Call) -> Option<Errno> + Send>;
 
+/// What happens in the middle of a checkpoint.
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
 pub(super) struct Model {
     /// Plain calls.
     inner: Faulty,
     root: PathBuf,
     state: Mutex<ModelState>,
+    /// What to do when so many steps of a checkpoint were made.
+    meanwhile: Mutex<Option<(usize, Meanwhile)>>,
 }
 
 struct ModelState {
@@ -35,10 +41,13 @@ struct ModelState {
     names: Vec<(String, Name)>,
     /// Files by their inode numbers.
     files: Vec<(u64, FileId)>,
+    /// The numbers for the first of each: behind those that the disk has.
+    first_temp: usize,
+    first_file: usize,
     /// Published contents, with the committer's versions.
     published: Vec<Content>,
-    /// What the intent log holds, in order.
-    logged: Vec<(Place, Option<Content>)>,
+    /// The intent log.
+    log: Option<Arc<Image>>,
     calls: Vec<Call>,
     units: Vec<Unit>,
     progress: Progress,
@@ -50,19 +59,28 @@ const OPERATIONS_MAX: usize = 64;
 
 impl Model {
     pub(super) fn new(root: &Path, disk: Disk, fault: Fault) -> Model {
+        let temps =
+            disk.names.keys().filter_map(|place| if let Name::Temp(temp) = place.name { Some(temp) } else { None });
         let state = ModelState {
             fault,
             names: Vec::new(),
             files: Vec::new(),
+            first_temp: temps.max().map_or(0, |last| usize::from(last) + 1),
+            first_file: disk.files.keys().max().map_or(0, |last| usize::from(*last) + 1),
             published: Vec::new(),
-            logged: Vec::new(),
+            log: None,
             calls: Vec::new(),
             units: Vec::new(),
             progress: Progress::new(OPERATIONS_MAX),
             moments: vec![Moment::new("the beginning".into(), &disk, &Progress::new(OPERATIONS_MAX))],
             disk,
         };
-        Model { inner: Faulty::new(|_, _| None), root: root.to_owned(), state: Mutex::new(state) }
+        Model {
+            inner: Faulty::new(|_, _| None),
+            root: root.to_owned(),
+            state: Mutex::new(state),
+            meanwhile: Mutex::default(),
+        }
     }
 
     /// Announces operations, one effect each with its group. Returns their numbers.
@@ -87,20 +105,34 @@ impl Model {
         state.note(format!("told {operations:?}: {standings:?}"));
     }
 
-    /// The intent log has these live changes now: of a key, its content or its removal.
-    pub(super) fn set_logged(&self, what: &str, changes: impl IntoIterator<Item = (String, Option<Content>)>) {
+    /// This is in the intent log now.
+    pub(super) fn set_log(&self, what: String, image: Image) {
         let mut state = lock(&self.state);
-        state.logged = changes
-            .into_iter()
-            .map(|(key, content)| {
-                let (dir, name) = key.split_once('/').expect("the keys of the tests");
-                let name = Name::Key(name[1..].parse().expect("the keys of the tests"));
-                (Place { dir: DirId::from(dir == "b"), name }, content)
-            })
-            .collect();
-        let contents: Vec<Content> = state.logged.iter().filter_map(|(_, content)| *content).collect();
-        state.published.extend(contents);
-        state.note(what.to_owned());
+        state.published.extend(image.contents());
+        state.log = Some(Arc::new(image));
+        state.note(what);
+    }
+
+    /// Lets `act` run in the middle of the next checkpoint, after so many of its steps.
+    pub(super) fn set_meanwhile(&self, steps: usize, act: impl FnOnce() + Send + 'static) {
+        *lock(&self.meanwhile) = Some((steps, Box::new(act)));
+    }
+
+    /// Whether a checkpoint has had so few steps that nothing happened in its middle.
+    pub(super) fn forget_meanwhile(&self) -> bool {
+        lock(&self.meanwhile).take().is_some()
+    }
+
+    /// A checkpoint is about to make a step, or has made the last one.
+    pub(super) fn step(&self) {
+        let mut meanwhile = lock(&self.meanwhile);
+        match meanwhile.take() {
+            Some((0, act)) => {
+                drop(meanwhile);
+                act();
+            }
+            later => *meanwhile = later.map(|(steps, act)| (steps - 1, act)),
+        }
     }
 
     /// Adds a file that was written through a guard.
@@ -193,7 +225,7 @@ impl Model {
 
 impl ModelState {
     fn note(&mut self, what: String) {
-        let moment = Moment::new(what, &self.disk, &self.progress).with_log(&self.logged);
+        let moment = Moment::new(what, &self.disk, &self.progress).with_log(self.log.clone());
         self.moments.push(moment);
     }
 
@@ -206,14 +238,14 @@ impl ModelState {
         if let Some((_, known)) = self.names.iter().find(|(known, _)| known == name) {
             return *known;
         }
-        let new = Name::Temp(u8::try_from(self.names.len()).expect("not so many"));
+        let new = Name::Temp(u8::try_from(self.names.len() + self.first_temp).expect("not so many"));
         self.names.push((name.to_owned(), new));
         new
     }
 
     fn add(&mut self, file: impl AsFd) -> FileId {
         let inode = inode(file);
-        let number = FileId::try_from(self.files.len() + 16).expect("not so many");
+        let number = FileId::try_from(self.files.len() + self.first_file).expect("not so many");
         self.files.push((inode, number));
         number
     }
@@ -237,7 +269,13 @@ fn is_sync(call: &Call) -> bool {
 
 impl Interpreter for Model {
     fn call(&self, call: &Call, job: &mut Job) -> Fate {
-        self.pass(call, job)
+        if *call != Call::SyncFilesystem {
+            return self.pass(call, job);
+        }
+        self.step();
+        let fate = self.pass(call, job);
+        self.step();
+        fate
     }
 }
 

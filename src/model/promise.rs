@@ -33,6 +33,8 @@ pub(super) enum Standing {
     Durable,
     /// Refused: old.
     Unchanged,
+    /// Refused because of what is there, or is not. That must be durable: it may not vanish behind the answer.
+    Refused,
     /// Old or new.
     Unknown,
 }
@@ -84,8 +86,8 @@ struct Order<'a> {
 
 impl Order<'_> {
     fn extend(&mut self, tree: &Tree) {
-        let is_durable = |unit: &Unit| self.progress.standings[unit.op] == Standing::Durable;
-        if self.units.iter().zip(&self.placed).all(|(unit, placed)| *placed || !is_durable(unit)) {
+        let standing = |unit: &Unit| self.progress.standings[unit.op];
+        if self.units.iter().zip(&self.placed).all(|(unit, placed)| *placed || !is_told(standing(unit))) {
             self.found.insert(tree.clone());
         }
         for i in 0..self.units.len() {
@@ -94,10 +96,12 @@ impl Order<'_> {
             }
             let unit = self.units[i];
             self.placed[i] = true;
-            if let Some(tree) = after(tree, unit.effect) {
-                self.extend(&tree);
+            match (standing(&unit), after(tree, unit.effect)) {
+                (Standing::Refused, None) => self.extend(tree),
+                (Standing::Refused, Some(_)) | (_, None) => {}
+                (_, Some(tree)) => self.extend(&tree),
             }
-            if let (Effect::Rename { from, to }, true, false) = (unit.effect, self.halves, is_durable(&unit)) {
+            if let (Effect::Rename { from, to }, true, false) = (unit.effect, self.halves, is_told(standing(&unit))) {
                 let mut both = tree.clone();
                 both.set(to, tree.at(from));
                 self.extend(&both);
@@ -112,15 +116,17 @@ impl Order<'_> {
             let due = !placed
                 && match other.batch == unit.batch {
                     true => other.group < unit.group,
-                    false => {
-                        self.progress.standings[other.op] == Standing::Durable
-                            && self.progress.precedes(other.op, unit.op)
-                    }
+                    false => is_told(self.progress.standings[other.op]) && self.progress.precedes(other.op, unit.op),
                 };
             let late = *placed && self.progress.precedes(unit.op, other.op);
             !due && !late
         })
     }
+}
+
+/// Whether the caller knows what became of it, for good.
+fn is_told(standing: Standing) -> bool {
+    matches!(standing, Standing::Durable | Standing::Refused)
 }
 
 /// The tree after an operation; `None` if it would be refused.

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result, Step};
 use crate::fs::Dir;
 use crate::log::file::{self, LogFile, Peek};
 use crate::log::record::Record;
+use crate::log::recovery;
 use crate::log::scan::{self, Contents, Fault};
 use crate::log::storage::Storage;
 use crate::log::superblock::State;
@@ -49,32 +50,15 @@ impl StoredLog {
 
     /// Applies what is live in the log to the files, durably. The log is clean afterwards.
     ///
-    /// Whatever interrupts this, the next open does the same again: which records are live is fixed, durably, before the first file
-    /// changes. What `replay` leaves out is lost when this returns, and not before.
+    /// Whatever interrupts this, the next open does the same again. What `replay` leaves out is lost when this returns, and not before.
     pub(super) fn recover(&mut self, own: &Dir, committer: &Committer, replay: &Replay) -> Result<()> {
         let StoredLog { file, contents } = self;
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
-        let mut superblocks = Superblocks::of(contents);
-        superblocks.confirm(&*file).map_err(fail)?;
-        if contents.copied_from.is_some() {
-            // Accepted for good: what interrupts the recovery finds a log that is no copy.
-            let inode = file.inode();
-            superblocks.change(&*file, |superblock| superblock.inode = inode).map_err(fail)?;
-        }
-        if contents.records.iter().any(|record| !record.entries.is_empty()) {
-            // The last record may be in the cache of the device only: what is to be applied must stay.
-            let last = contents.records.last().expect("one of them has changes");
-            let bytes = file.read(last.header.position.offset, last.len as usize).map_err(fail)?;
-            file.write(&bytes, last.header.position.offset).map_err(fail)?;
-            let end = contents.head;
-            superblocks.change(&*file, |superblock| superblock.state = State::Recovering { end }).map_err(fail)?;
+        recovery::recover(&*file, contents, fail, || {
             let records = replay.kept(&contents.records);
             let read = |record: &Record, value| scan::value(&*file, record, value);
-            committer.restore(&records, read, |done, all| replay.report(done, all))?;
-        }
-        if contents.superblock.state != State::Clean {
-            superblocks.clean(&*file, contents.head).map_err(fail)?;
-        }
+            committer.restore(&records, read, |done, all| replay.report(done, all))
+        })?;
         *contents = scan::scan(&*file).map_err(|fault| failed(own, &fault))?;
         Ok(())
     }
@@ -167,4 +151,24 @@ pub(super) fn failed(own: &Dir, fault: &Fault) -> Error {
 
 pub(super) fn unusable(own: &Dir, why: String) -> Error {
     Error::new(ErrorKind::DamagedLog, Step::ReadLog, own.path_of(file::NAME)).with_detail(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The superblock has the bound of the session's beginning, each record that of its own.
+    #[test]
+    fn the_greatest_bound_on_versions_counts() {
+        let at = tempfile::tempdir().unwrap();
+        let own = Dir::open(at.path()).unwrap();
+        let (file, superblocks) = LogFile::create(&own, 256 << 10).unwrap();
+        let log = Log::begin(Box::new(file), superblocks, 1, Version::from_nanos(5)).unwrap();
+        let floor = || StoredLog::open(&own, None, &Replay::default()).unwrap().unwrap().version_floor().as_nanos();
+        for bound in [8, 7] {
+            log.append(&[], Version::from_nanos(bound)).unwrap();
+        }
+        drop(log);
+        assert_eq!(floor(), 8);
+    }
 }

@@ -68,3 +68,42 @@ fn a_put_through_the_log_is_one_write_and_no_sync() {
         }
     });
 }
+
+/// Checkpoints of a put each: at least two sync the filesystem, however slow that is.
+pub(super) fn checkpoints(dir: &Path, engine: Engine) -> Store {
+    let store = open_logged(dir, engine);
+    for key in 0..12 {
+        store.put(format!("key {key}"), "1").unwrap();
+        store.checkpoint().unwrap();
+    }
+    store
+}
+
+/// The kernel reports an error of writeback once to each open file, and not to one that was opened later.
+#[test]
+fn checkpoints_sync_through_one_descriptor_that_was_opened_first() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("descriptors of checkpoints", "strace is not installed");
+    }
+    each_logged("descriptors of checkpoints", |engine, dir| {
+        let at = dir.join("store");
+        drop(open_logged(&at, engine));
+        let (log, child) = (dir.join("strace"), child("checkpoints", &at, engine));
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=syncfs,openat,openat2,renameat", "-o"]).arg(&log);
+        strace.arg(child.get_program()).args(child.get_args());
+        strace.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        assert_eq!(strace.output().unwrap().status.signal(), Some(9));
+        let text = std::fs::read_to_string(&log).unwrap();
+        let calls: Vec<&str> = text.lines().collect();
+        let place = |wanted: &dyn Fn(&str) -> bool| calls.iter().position(|call| wanted(call)).unwrap();
+        let synced: Vec<&str> =
+            calls.iter().filter_map(|call| call.split("syncfs(").nth(1)?.split([')', ' ']).next()).collect();
+        assert!(synced.len() > 1 && synced.iter().all(|other| *other == synced[0]), "{text}");
+        let opened =
+            calls.iter().rposition(|call| call.contains("openat") && call.ends_with(&format!(" = {}", synced[0])));
+        let published = place(&|call| call.contains("renameat(") && call.contains("\"key 0\""));
+        let first_sync = place(&|call| call.contains("syncfs("));
+        assert!(opened.unwrap() < published && published < first_sync, "{text}");
+    });
+}

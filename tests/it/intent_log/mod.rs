@@ -25,7 +25,9 @@ mod frozen;
 mod full;
 mod limited;
 mod lost;
+mod lost_names;
 mod readers;
+mod rights;
 mod scripts;
 
 /// The length of the logs of these tests, in bytes.

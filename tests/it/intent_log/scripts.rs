@@ -10,7 +10,7 @@ use super::*;
 /// Leaves the store open.
 type Script = fn(&Path, Engine) -> Store;
 
-pub(super) const ALL: [(&str, Script); 12] = [
+pub(super) const ALL: [(&str, Script); 17] = [
     ("every change", every_change),
     ("records", records),
     ("no change", no_change),
@@ -23,6 +23,11 @@ pub(super) const ALL: [(&str, Script); 12] = [
     ("short log", super::limited::changes_beyond_the_limit),
     ("forked", super::forks::fork_and_end),
     ("puts", super::calls::puts),
+    ("checkpoints", super::calls::checkpoints),
+    ("rename as other", super::rights::rename_as_other),
+    ("shut", super::rights::change_what_is_shut),
+    ("closed", super::rights::replace_what_cannot_be_opened),
+    ("swap", super::lost_names::swap),
 ];
 
 /// Longer than what goes into the log.
@@ -133,13 +138,7 @@ fn recover(dir: &Path, engine: Engine) -> Store {
 
 /// A file of another user, which that user has put.
 fn owned(dir: &Path, engine: Engine) -> Store {
-    // Opened before: its path may lead through directories that are closed to others.
-    let at = std::fs::File::open(dir).unwrap();
-    nix::unistd::setgroups(&[]).unwrap();
-    nix::unistd::setgid(nix::unistd::Gid::from_raw(OWNER)).unwrap();
-    nix::unistd::setuid(nix::unistd::Uid::from_raw(OWNER)).unwrap();
-    let builder = Store::builder_at(&at).unwrap().engine(engine);
-    let store = builder.barrier(Barrier::IntentLog).log_bytes(LOG_BYTES).open().unwrap();
+    let (_, store) = super::rights::open_as_other(dir, engine);
     store.put_with("mine", "owned", PutOptions::new().mode(0o600)).unwrap();
     store
 }
