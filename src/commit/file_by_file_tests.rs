@@ -7,7 +7,7 @@ use crate::commit::file_by_file::Choice;
 /// A store whose next checkpoint goes file by file, as after a slow sync of the filesystem.
 fn busy(fault: Fault) -> LoggedRig {
     let log = logged(fault);
-    log.rig.committer.core().log().unwrap().go_file_by_file();
+    log.rig.committer.go_file_by_file();
     log
 }
 

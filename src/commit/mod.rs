@@ -120,6 +120,12 @@ impl Committer {
         restored
     }
 
+    /// Lets the next checkpoint of the log go file by file, as after a slow sync of the filesystem.
+    #[cfg(test)]
+    pub(crate) fn go_file_by_file(&self) {
+        self.core.log().expect("a log").go_file_by_file();
+    }
+
     /// Makes what was acknowledged durable in the files. Does nothing where there is no log.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let core = &self.core;
