@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::core::{Core, PoisonOnPanic};
-use super::file_by_file::{self, Choice};
 use super::in_flight::Start;
 use super::intent::IntentLog;
 use super::{ChangeGroups, restore, trace};
@@ -28,12 +27,9 @@ pub(super) fn work(core: &Arc<Core>) {
         let (asked, closed) = next(log);
         let through = log.published();
         let begin = Instant::now();
-        let mut choice = {
-            let mut work = lock(&log.work);
-            work.began = Some(begin);
-            work.choice
-        };
-        let made = match if log.is_covered() { Ok(None) } else { make(core, log, through, &mut choice).map(Some) } {
+        lock(&log.work).began = Some(begin);
+        let is_durable = log.is_covered() && !core.dirs.has_new();
+        let made = match if is_durable { Ok(None) } else { make(core, log, through).map(Some) } {
             Ok(made) => made,
             Err(error) => {
                 // The records stay, and the next open replays them. Until then nobody knows what is durable.
@@ -43,7 +39,6 @@ pub(super) fn work(core: &Arc<Core>) {
         };
         let mut work = lock(&log.work);
         work.began = None;
-        work.choice = choice;
         if let Some(made) = made {
             work.last = begin.elapsed();
             work.done.note(made);
@@ -84,29 +79,14 @@ fn next(log: &IntentLog) -> (u64, bool) {
 pub(super) enum Made {
     /// By a sync of the filesystem.
     Synced,
-    /// By writing and syncing each file again, since others write much.
-    FileByFile,
-    /// By the same, since the sync has failed.
+    /// By writing and syncing each file again, since that has failed.
     Rewritten,
 }
 
 /// Makes the changes up to the record `through` durable in their files.
-fn make(core: &Arc<Core>, log: &IntentLog, through: u64, choice: &mut Choice) -> Result<Made> {
+fn make(core: &Arc<Core>, log: &IntentLog, through: u64) -> Result<Made> {
     // A change whose name could not be changed has closed the store before it counted as published. Its record stays.
     core.check()?;
-    if choice.is_file_by_file() {
-        let begin = Instant::now();
-        let made = file_by_file::make(core, log, through);
-        core.check()?;
-        if made.is_ok() {
-            finish(core, log, through)?;
-            choice.went_file_by_file(begin.elapsed());
-            return Ok(Made::FileByFile);
-        }
-        // Perhaps there is no room for another file.
-        choice.went_file_by_file(Duration::MAX);
-    }
-    let begin = Instant::now();
     let made_until = core.dirs.made_until();
     let sync = || core.sync_filesystem(&log.filesystem).is_ok();
     if is_mutant!(EarlyStart, core.writer.engine) {
@@ -125,7 +105,6 @@ fn make(core: &Arc<Core>, log: &IntentLog, through: u64, choice: &mut Choice) ->
         core.dirs.names_are_durable(made_until);
         let through = if is_mutant!(LateCover, core.writer.engine) { log.published() } else { through };
         finish(core, log, through)?;
-        choice.synced(begin.elapsed());
         return Ok(Made::Synced);
     }
     // The kernel has forgotten the pages that it could not write: another sync would succeed and prove nothing. The log has them.

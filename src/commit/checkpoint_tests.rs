@@ -72,3 +72,46 @@ fn a_checkpoint_that_panics_closes_the_store_and_leaves_the_log() {
     assert_eq!((log.records(), log.rig.is_poisoned()), (vec![vec!["put a/k0".to_owned()]], true));
     assert_eq!(scan(&log.disk).unwrap().superblock.state, State::Running);
 }
+
+/// A checkpoint that fails while a file is written and has no record yet: the kernel may have dropped its pages, too.
+#[test]
+fn a_file_that_was_written_before_a_failed_sync_is_refused() {
+    let put = |key| Change::put(key, "7 bytes", PutOptions::new());
+    let alone = |log: &LoggedRig| vec![log.make(put("a/k0"))];
+    let in_company = |log: &LoggedRig| log.rig.committer.commit(ChangeGroups::of(vec![vec![put("a/k0"), put("b/k0")]]));
+    for (case, make) in
+        [&alone as &(dyn Fn(&LoggedRig) -> Vec<ChangeResult> + Sync), &in_company].into_iter().enumerate()
+    {
+        let log = logged(fail(|call| *call == Call::SyncFilesystem, 0, 1, Errno::EIO));
+        log.make(small("a/k1")).unwrap();
+        let write = log.rig.engine.hold(Call::Write { range: 0..7, sync: false });
+        let results = thread::scope(|scope| {
+            let results = scope.spawn(|| make(&log));
+            while log.rig.temporaries() == 0 {
+                thread::yield_now();
+            }
+            log.rig.committer.checkpoint().unwrap();
+            drop(write);
+            results.join().unwrap()
+        });
+        for result in results {
+            let error = result.unwrap_err();
+            assert_eq!((error.step(), error.outcome()), (Step::SyncFilesystem, Outcome::Unchanged), "{case}: {error}");
+        }
+        assert_eq!((log.records().len(), log.rig.temporaries(), log.rig.is_poisoned()), (0, 0, false));
+        assert_eq!(log.rig.contents(), [b"old", b"new", b"old", b"old"]);
+        log.make(put("a/k0")).unwrap();
+    }
+}
+
+/// The next session takes every directory that it finds after a clean end for durable.
+#[test]
+fn a_clean_end_leaves_no_new_directory_unsynced() {
+    let log = logged(fail(|call| matches!(call, Call::CreateTemp { .. }), 0, 1, Errno::ENOSPC));
+    log.make(small("n/k")).unwrap_err();
+    assert!(log.rig.path("n").is_dir());
+    assert_eq!(log.rig.count(|call| *call == Call::SyncFilesystem), 0);
+    log.rig.committer.drain();
+    assert_eq!(log.rig.count(|call| *call == Call::SyncFilesystem), 1);
+    assert!(log.rig.committer.core().leaves_no_log());
+}

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::auto::Auto;
 use super::barrier::{Allowed, Barrier, BarrierKind};
 use super::change::ChangeGroups;
-use super::dirs::{Dirs, Naming};
+use super::dirs::{Dirs, SyncName};
 use super::in_flight::has_no_version;
 use super::intent::IntentLog;
 use super::queue::{Handle, Load, Queue};
@@ -123,16 +123,16 @@ impl Core {
     }
 
     /// The directory of a key, created if it is missing. In a store with a log its name is durable only after
-    /// [`settle`](Core::settle).
+    /// [`sync_new_dirs`](Core::sync_new_dirs).
     pub(crate) fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
-        let naming = if self.log().is_some() { Naming::Later } else { Naming::Now };
-        self.dirs.ensure(self.engine(), key, naming, |error| self.writer.latch(error), || self.check_poison())
+        let sync_name = if self.log().is_some() { SyncName::Later } else { SyncName::AtOnce };
+        self.dirs.ensure(self.engine(), key, sync_name, |error| self.writer.latch(error), || self.check_poison())
     }
 
-    /// Makes the names of a key's directories durable, for a change that no record of the log holds.
-    pub(super) fn settle(&self, key: &Key<'_>) -> Result<()> {
+    /// Syncs the names of a key's new directories, for a change that no record of the log holds.
+    pub(super) fn sync_new_dirs(&self, key: &Key<'_>) -> Result<()> {
         match self.log() {
-            Some(_) => self.dirs.settle(self.engine(), key, |error| self.writer.latch(error)),
+            Some(_) => self.dirs.sync_new(self.engine(), key, |error| self.writer.latch(error)),
             None => Ok(()),
         }
     }

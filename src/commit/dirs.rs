@@ -29,12 +29,12 @@ struct Held {
     new: NewDirs,
 }
 
-/// When the name of a new directory becomes durable.
+/// When the name of a new directory is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Naming {
+pub(crate) enum SyncName {
     /// Before anybody puts into it.
-    Now,
-    /// By [`Dirs::settle`], or a sync of the whole filesystem.
+    AtOnce,
+    /// By [`Dirs::sync_new`], or a sync of the whole filesystem.
     Later,
 }
 
@@ -75,7 +75,7 @@ impl Dirs {
         &self,
         engine: &dyn Interpreter,
         key: &Key<'_>,
-        naming: Naming,
+        sync_name: SyncName,
         latch: impl Fn(&Error),
         check: impl Fn() -> Result<()>,
     ) -> Result<Arc<Dir>> {
@@ -101,7 +101,7 @@ impl Dirs {
                     let name = path.rsplit('/').next().unwrap_or(path);
                     engine.make_dir(&parent, Path::new(name)).inspect_err(&latch)?;
                     // A sync of the root's filesystem says nothing of another one that is mounted beneath it.
-                    let waits = naming == Naming::Later && parent.device() == self.root.device();
+                    let waits = sync_name == SyncName::Later && parent.device() == self.root.device();
                     if !(waits && held.new.add(path)) {
                         engine.sync_dir(&parent).inspect_err(&latch)?;
                     }
@@ -129,13 +129,14 @@ impl Dirs {
         })
     }
 
-    /// Makes the names of the directories that hold `key` durable, where they are not yet. A failed sync is passed to `latch`.
-    pub(crate) fn settle(&self, engine: &dyn Interpreter, key: &Key<'_>, latch: impl Fn(&Error)) -> Result<()> {
+    /// Syncs the names of the directories that hold `key`, where they are new. A failed sync is passed to `latch`.
+    pub(crate) fn sync_new(&self, engine: &dyn Interpreter, key: &Key<'_>, latch: impl Fn(&Error)) -> Result<()> {
         let mut held = lock(&self.held);
         for path in held.new.along(key.parent()) {
-            let parent = match path.rsplit_once('/') {
-                None => Ok(Arc::clone(&self.root)),
-                Some((parent, _)) => self.open(engine, &mut held, parent),
+            let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+            let parent = match above {
+                "" => Ok(Arc::clone(&self.root)),
+                above => self.open(engine, &mut held, above),
             };
             match parent {
                 Ok(parent) => engine.sync_dir(&parent).inspect_err(&latch)?,
@@ -143,7 +144,7 @@ impl Dirs {
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
                 Err(errno) => return Err(self.cannot_open(errno, &path)),
             }
-            held.new.remove(&path);
+            held.new.forget_in(above);
         }
         Ok(())
     }

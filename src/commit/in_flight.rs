@@ -82,15 +82,11 @@ impl Start {
 
     /// Makes a change on this thread that the log holds already.
     pub(super) fn strictly(core: &Arc<Core>, change: Change) -> ChangeResult {
-        match Start::strict(core, change).run(Phase::SyncDirs)? {
+        let strict = Start { core: Arc::clone(core), way: Way::Strict, version: None, change };
+        match strict.run(Phase::SyncDirs)? {
             Progress::Over(applied) => Ok(applied),
             Progress::InFlight(change) => unreachable!("every phase was allowed: {:?}", change.job.run),
         }
-    }
-
-    /// A change that the log holds already, to be made by syncs of its own.
-    pub(super) fn strict(core: &Arc<Core>, change: Change) -> Start {
-        Start { core: Arc::clone(core), way: Way::Strict, version: None, change }
     }
 
     /// A change for a batch. Takes the version of a put at once: of two puts of a key, the later has the greater version.
@@ -177,8 +173,8 @@ impl Start {
                         look(&source, &key)?;
                     }
                     let dir = core.ensure(&to)?;
-                    core.settle(&key)?;
-                    let names = medium(core, way, &to, &dir, None)?.names;
+                    // A record may hold it. Its new directories are synced if none does.
+                    let names = medium_in(core, way, &dir, None).names;
                     let plan = Plan::rename(!Arc::ptr_eq(&source, &dir), names);
                     let job = Job { name: to.name(), source: Some((source, name.clone())), ..writer.job(plan, &dir) };
                     InFlight {
@@ -193,14 +189,22 @@ impl Start {
     }
 }
 
-/// How a change of a key in a directory becomes durable. No shortcut holds where another filesystem is mounted within the store.
-/// `logged` is the length of the value, for a change that an intent log may hold. For another change the key's directories are made
-/// durable here.
+/// How a change of a key in a directory becomes durable. If that is not by a record of the log, the key's new directories are synced
+/// here.
 fn medium(core: &Core, way: Way, key: &Key<'_>, dir: &Dir, logged: Option<usize>) -> Result<Medium> {
+    match medium_in(core, way, dir, logged) {
+        Medium::LOGGED => Ok(Medium::LOGGED),
+        medium => core.sync_new_dirs(key).map(|()| medium),
+    }
+}
+
+/// How a change in a directory becomes durable. No shortcut holds where another filesystem is mounted within the store. `logged`
+/// is the length of the value, for a change that an intent log may hold.
+fn medium_in(core: &Core, way: Way, dir: &Dir, logged: Option<usize>) -> Medium {
     let within = dir.device() == core.dirs.root().device();
-    let medium = match (way, core.log()) {
+    match (way, core.log()) {
         (Way::Strict, _) => Medium::FSYNC,
-        (_, Some(log)) if within && logged.is_some_and(|len| log.takes(len)) => return Ok(Medium::LOGGED),
+        (_, Some(log)) if within && logged.is_some_and(|len| log.takes(len)) => Medium::LOGGED,
         (_, Some(_)) => Medium::BESIDE_LOG,
         (Way::Solo, None) if within && core.is_journal => Medium::JOURNAL,
         (Way::Solo, None) => Medium::FSYNC,
@@ -210,8 +214,7 @@ fn medium(core: &Core, way: Way, key: &Key<'_>, dir: &Dir, logged: Option<usize>
             BarrierKind::PerFile | BarrierKind::Filesystem => Medium::PER_FILE_BATCH,
             BarrierKind::Journal | BarrierKind::IntentLog => Medium::PER_FILE_BATCH,
         },
-    };
-    core.settle(key).map(|()| medium)
+    }
 }
 
 impl InFlight {

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::Made;
 use super::core::Core;
-use super::file_by_file::Choice;
 use super::in_flight::InFlight;
 use super::pace;
 use super::stats::LogStats;
@@ -67,8 +66,6 @@ pub(super) struct Work {
     pub(super) began: Option<Instant>,
     /// How long the last one took.
     pub(super) last: Duration,
-    /// How the next one is made.
-    pub(super) choice: Choice,
     pub(super) done: Checkpoints,
     /// How long commits have waited for room, in all.
     waited: Duration,
@@ -78,14 +75,12 @@ pub(super) struct Work {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Checkpoints {
     count: u64,
-    file_by_file: u64,
     rewritten: u64,
 }
 
 impl Checkpoints {
     pub(super) fn note(&mut self, made: Made) {
         self.count += 1;
-        self.file_by_file += u64::from(made == Made::FileByFile);
         self.rewritten += u64::from(made == Made::Rewritten);
     }
 }
@@ -207,15 +202,10 @@ impl IntentLog {
         lock(&self.live).contains_key(&self.hasher.hash_one(key))
     }
 
-    /// The sequence number of the last record with this key that no checkpoint has covered, or of another key with the same hash;
-    /// 0 if there is none.
-    pub(super) fn last(&self, key: &str) -> u64 {
-        lock(&self.live).get(&self.hasher.hash_one(key)).copied().unwrap_or(0)
-    }
-
-    /// Ends the session in the log if a checkpoint covers every change.
+    /// Ends the session in the log if a checkpoint covers every change, and every new directory: the next session takes those that it
+    /// finds for durable.
     pub(super) fn end(&self, core: &Core) {
-        if core.writer.is_poisoned() || !self.is_covered() {
+        if core.writer.is_poisoned() || !self.is_covered() || core.dirs.has_new() {
             return;
         }
         match self.log.end() {
@@ -247,17 +237,10 @@ impl IntentLog {
             capacity,
             records: self.log.last() - self.first,
             checkpoints: done.count,
-            file_by_file: done.file_by_file,
             rewritten: done.rewritten,
             waited,
             recovered,
         }
-    }
-
-    /// As after a slow sync of the filesystem.
-    #[cfg(test)]
-    pub(super) fn go_file_by_file(&self) {
-        lock(&self.work).choice.synced(Duration::from_secs(3600));
     }
 
     /// Lets the checkpointing thread make a last checkpoint and end.

@@ -14,7 +14,7 @@ use super::intent::IntentLog;
 use super::{ChangeResult, Core};
 use crate::engine::Payload;
 use crate::error::{Error, Outcome, Result, Step};
-use crate::fs::{regular, sys};
+use crate::fs::{Key, regular, sys};
 use crate::log::record::{self, Change, Entry, Put};
 use crate::protocol::{Call, Fate, Names, Owner, Phase, Plan, Version};
 
@@ -28,11 +28,10 @@ impl InFlight {
                 return Err(error);
             }
         };
-        if let Err(error) = self.check_staged(core, log, failed_syncs) {
+        if let Err(error) = self.admit(core, log, failed_syncs) {
             self.cancel(core);
             return Err(error);
         }
-        self.admit(core, log);
         turn.log(core, &mut [&mut self]);
         if self.is_logged() {
             self.run_plainly(core, Phase::SyncDirs);
@@ -44,29 +43,38 @@ impl InFlight {
         result
     }
 
+    /// Decides whether the change can be made. So many syncs of checkpoints had failed before its file was written. An error ends it
+    /// before the first call of this phase.
+    pub(super) fn admit(&mut self, core: &Core, log: &IntentLog, failed_syncs: u64) -> Result<()> {
+        self.check_staged(core, log, failed_syncs)?;
+        self.run_plainly(core, Phase::Barrier);
+        if self.job.run.front() == Some(&Call::SyncPresent) {
+            if let Some(moved) = self.moved(core, log) {
+                self.log_rename(core, moved);
+            } else {
+                let keys: Vec<&str> = self.keys().into_iter().flatten().collect();
+                if keys.len() > 1 {
+                    keys.iter().try_for_each(|key| core.sync_new_dirs(&Key::parse(key)?))?;
+                }
+                if !keys.iter().any(|key| log.holds(key)) {
+                    // The log holds nothing of the keys that recovery could bring back.
+                    self.job.run.share(Fate::Done(0));
+                    self.job.run.share(Fate::Done(0));
+                }
+            }
+        }
+        self.run_plainly(core, Phase::Admit);
+        Ok(())
+    }
+
     /// Fails if the sync of a checkpoint has failed since the file was written: it may be lost, and no record has its content yet.
-    pub(super) fn check_staged(&self, core: &Core, log: &IntentLog, failed_syncs: u64) -> Result<()> {
+    fn check_staged(&self, core: &Core, log: &IntentLog, failed_syncs: u64) -> Result<()> {
         let relies_on_file = matches!(self.origin, Origin::Put(_)) && self.job.run.will(&Call::LogChange);
         if relies_on_file && log.failed_syncs() != failed_syncs {
             let path = core.dirs.root().path().join(&self.key);
             return Err(Error::from_errno(Errno::EIO, Step::SyncFilesystem, path).with_outcome(Outcome::Unchanged));
         }
         Ok(())
-    }
-
-    /// Decides whether the change can be made.
-    pub(super) fn admit(&mut self, core: &Core, log: &IntentLog) {
-        self.run_plainly(core, Phase::Barrier);
-        if self.job.run.front() == Some(&Call::SyncPresent) {
-            if let Some(moved) = self.moved(core, log) {
-                self.log_rename(core, moved);
-            } else if !self.keys().into_iter().flatten().any(|key| log.holds(key)) {
-                // The log holds nothing of the key that recovery could bring back.
-                self.job.run.share(Fate::Done(0));
-                self.job.run.share(Fate::Done(0));
-            }
-        }
-        self.run_plainly(core, Phase::Admit);
     }
 
     /// For a rename, the file that it moves, if a record can hold that: then the rename needs no sync.

@@ -11,7 +11,6 @@ mod change;
 mod checkpoint;
 mod core;
 pub(crate) mod dirs;
-mod file_by_file;
 mod in_flight;
 mod intent;
 mod logged;
@@ -118,12 +117,6 @@ impl Committer {
             trace::recovered(core.dirs.root().path(), changes, begin.elapsed());
         }
         restored
-    }
-
-    /// Lets the next checkpoint of the log go file by file, as after a slow sync of the filesystem.
-    #[cfg(test)]
-    pub(crate) fn go_file_by_file(&self) {
-        self.core.log().expect("a log").go_file_by_file();
     }
 
     /// Makes what was acknowledged durable in the files. Does nothing where there is no log.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// More of them are not worth their memory: then directories are synced as they are made.
 const MAX: usize = 4096;
 
-/// Paths of directories, each with the time of its making: a count.
+/// Paths of directories, each with a logical time stamp.
 #[derive(Debug, Default)]
 pub(super) struct NewDirs {
     by_path: BTreeMap<String, u64>,
@@ -26,8 +26,9 @@ impl NewDirs {
         has_room
     }
 
-    pub(super) fn remove(&mut self, path: &str) {
-        self.by_path.remove(path);
+    /// Forgets what is directly in this directory, which was synced.
+    pub(super) fn forget_in(&mut self, parent: &str) {
+        self.by_path.retain(|path, _| path.rsplit_once('/').map_or("", |(above, _)| above) != parent);
     }
 
     /// The time of the last making.
@@ -65,8 +66,9 @@ mod tests {
         assert_eq!(new.along("a/b/c"), ["a", "a/b"]);
         new.forget(then);
         assert_eq!((new.along("a/b/c"), new.along("ab")), (vec!["a/b".to_owned()], vec![]));
-        new.remove("a/b");
-        assert!(new.is_empty());
+        assert!(new.add("a/c") && new.add("a/c/d"));
+        new.forget_in("a");
+        assert_eq!((new.along("a/b"), new.along("a/c/d")), (vec![], vec!["a/c/d".to_owned()]));
     }
 
     #[test]

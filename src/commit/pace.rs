@@ -9,7 +9,7 @@ use crate::log::writer::Fill;
 
 /// Up to this part of the log nobody waits. A checkpoint begins at one half.
 const FREELY: f64 = 0.75;
-/// How much longer a checkpoint may take than the one before, as a part of the time that it has taken so far.
+/// Once a checkpoint has taken longer than the one before, the rest is estimated as this part of its time so far.
 const OVERTIME: f64 = 0.25;
 
 /// How long the commit of a record of `len` bytes should wait. The checkpoint has taken the time `elapsed` so far, the one before

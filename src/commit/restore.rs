@@ -14,12 +14,13 @@ use crate::protocol::{Existing, PutOptions, Version};
 /// The most bytes of changes that are in memory at the same time, except for a single longer one.
 const BYTES_MAX: u64 = 8 << 20;
 
-/// Applies these changes, of which no two are of the same key. What is so already, a directory or a deleted name, may be so in memory only:
-/// the caller makes it durable. `read` returns bytes of a record, `commit` makes changes of unrelated keys
-/// durable together, and `progress` learns how many keys of how many are done.
+/// Applies these changes, no two of which are of the same key. `read` returns bytes of a record, `commit` makes changes of unrelated
+/// keys durable together, and `progress` learns how many keys are done, of how many.
+///
+/// A directory that exists already, or a name that is gone already, may be so in memory only. The caller makes that durable.
 pub(super) fn all(
     core: &Core,
-    changes: &[Logged<'_>],
+    changes: &[LastChange<'_>],
     read: impl Fn(&Record, Range<usize>) -> nix::Result<Payload>,
     commit: impl Fn(ChangeGroups) -> Vec<ChangeResult>,
     progress: impl Fn(usize, usize),
@@ -37,7 +38,9 @@ pub(super) fn all(
         let made: Vec<Change> = made.into_iter().flatten().collect();
         if !made.is_empty() {
             let deletes: Vec<bool> = made.iter().map(|change| matches!(change.action, Action::Delete { .. })).collect();
-            for (result, is_delete) in commit(ChangeGroups::of(vec![made])).into_iter().zip(deletes) {
+            let results = commit(ChangeGroups::of(vec![made]));
+            assert_eq!(results.len(), deletes.len(), "a result for each change, in order");
+            for (result, is_delete) in results.into_iter().zip(deletes) {
                 match result {
                     // The file is gone, or its name is a directory, which holds later keys.
                     Err(error) if is_delete && (error.is_not_found() || error.is_a_directory()) => {}
@@ -78,7 +81,7 @@ fn change(
 }
 
 /// A change, and the record that it is in.
-pub(crate) type Logged<'a> = (&'a Record, &'a Entry<Range<usize>>);
+pub(crate) type LastChange<'a> = (&'a Record, &'a Entry<Range<usize>>);
 
 /// The version that the file of this key has now.
 fn stamp(core: &Core, key: &str) -> Option<u64> {
@@ -87,7 +90,7 @@ fn stamp(core: &Core, key: &str) -> Option<u64> {
 }
 
 /// The last change of each key, in the order of the log.
-pub(crate) fn last_changes(records: &[Record]) -> Vec<Logged<'_>> {
+pub(crate) fn last_changes(records: &[Record]) -> Vec<LastChange<'_>> {
     let changes = || records.iter().flat_map(|record| record.entries.iter().map(move |entry| (record, entry)));
     let last: HashMap<&str, usize> = changes().enumerate().map(|(at, (_, entry))| (&*entry.key, at)).collect();
     changes().enumerate().filter(|(at, (_, entry))| last[&*entry.key] == *at).map(|(_, change)| change).collect()

@@ -41,11 +41,8 @@ impl Round<'_> {
                     self.items[at].result = Some(Err(Error::new(ErrorKind::AlreadyExists, Step::Check, path)));
                     continue;
                 }
-                match change.check_staged(core, log, self.failed_syncs) {
-                    Ok(()) => {
-                        change.admit(core, log);
-                        self.advance(at, change);
-                    }
+                match change.admit(core, log, self.failed_syncs) {
+                    Ok(()) => self.advance(at, change),
                     Err(error) => {
                         change.cancel(core);
                         self.note(at, Err(error));

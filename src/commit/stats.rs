@@ -106,8 +106,6 @@ pub struct LogStats {
     pub records: u64,
     /// Checkpoints made since the store was opened.
     pub checkpoints: u64,
-    /// Checkpoints among them that wrote each file again, since a sync of the filesystem took long: other programs write much there.
-    pub file_by_file: u64,
     /// Checkpoints among them whose sync failed, after which the files were written again from the log.
     pub rewritten: u64,
     /// How long commits have waited for a checkpoint to make room, in all. They slow down when three quarters of the capacity are in

@@ -366,6 +366,3 @@ mod edges;
 
 #[path = "log_tests.rs"]
 mod log;
-
-#[path = "file_by_file_tests.rs"]
-mod file_by_file;

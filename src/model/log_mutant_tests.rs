@@ -44,20 +44,6 @@ fn mutants_with_a_log_are_caught() {
     }
 }
 
-/// What a checkpoint file by file must not leave out.
-#[test]
-fn mutants_of_a_checkpoint_file_by_file_are_caught() {
-    for mutant in [Mutant::NoFileSync, Mutant::NoDirSync] {
-        caught(mutant, |filesystem, mutant| {
-            let rig = logged(filesystem, sound(), mutant, None);
-            rig.committer.go_file_by_file();
-            rig.make(Do::Put("a/k0", 0));
-            rig.committer.checkpoint().unwrap();
-            rig
-        });
-    }
-}
-
 /// Records of an earlier lap lie behind the last one.
 #[test]
 fn a_record_of_an_earlier_lap_that_is_accepted_is_caught() {

@@ -161,20 +161,9 @@ const PARTS: [fn(&Rig); 3] = [
 /// Each call fails in turn, and each write of the log: the results are true, and stay true after every cut and its recovery.
 #[test]
 fn every_failure_with_a_log_is_told_truly() {
-    fail_everything("a log with failures", |_| ());
-}
-
-/// The same with checkpoints that write each file again.
-#[test]
-fn every_failure_of_a_checkpoint_file_by_file_is_told_truly() {
-    fail_everything("checkpoints file by file with failures", |rig| rig.committer.go_file_by_file());
-}
-
-fn fail_everything(what: &str, prepare: fn(&Rig)) {
     let (mut count, begin) = (0, Instant::now());
     for (part, filesystem) in (0..PARTS.len()).flat_map(|part| Filesystem::ALL.map(|filesystem| (part, filesystem))) {
         let mut check = |rig: Rig, what: &dyn Fn() -> String| {
-            prepare(&rig);
             PARTS[part](&rig);
             rig.committer.drain();
             let checked = rig.model.history().check();
@@ -194,7 +183,7 @@ fn fail_everything(what: &str, prepare: fn(&Rig)) {
             check(rig, &|| format!("write {write} of the log fails after {blocks} blocks"));
         }
     }
-    tell(what, count, begin);
+    tell("a log with failures", count, begin);
 }
 
 /// A failed checkpoint writes the files again.

@@ -8,7 +8,7 @@ use crate::commit::Committer;
 use crate::engine::Engine;
 use crate::engine::durable::durable_writer;
 use crate::error::{Error, ErrorKind, Result, Step};
-use crate::fs::Dir;
+use crate::fs::{Dir, sys};
 use crate::log::file::{self, LogFile, Peek};
 use crate::log::record::Record;
 use crate::log::recovery;
@@ -24,6 +24,8 @@ use crate::protocol::Version;
 pub(super) struct StoredLog {
     file: LogFile,
     contents: Contents,
+    /// Whether this file is the one in which the log was made.
+    is_original: bool,
 }
 
 impl StoredLog {
@@ -36,10 +38,15 @@ impl StoredLog {
             };
         };
         let contents = scan::scan(&file).map_err(|fault| failed(own, &fault))?;
-        if !replay.accepts_copy {
-            refuse_copy(own, &contents)?;
+        match contents.copied_from {
+            None => {}
+            // Nobody knows how much of the copy has reached the disk, the log included.
+            Some(_) if replay.accepts_copy => sys::sync_filesystem(own.fd())
+                .map_err(|errno| Error::from_errno(errno, Step::SyncFilesystem, own.path()))?,
+            Some(_) => refuse_copy(own, &contents)?,
         }
-        Ok(Some(StoredLog { file, contents }))
+        let is_original = contents.superblock.inode == file.inode();
+        Ok(Some(StoredLog { file, contents, is_original }))
     }
 
     /// No version above this one is in the log.
@@ -52,7 +59,7 @@ impl StoredLog {
     ///
     /// Whatever interrupts this, the next open does the same again. What `replay` leaves out is lost when this returns, and not before.
     pub(super) fn recover(&mut self, own: &Dir, committer: &Committer, replay: &Replay) -> Result<()> {
-        let StoredLog { file, contents } = self;
+        let StoredLog { file, contents, .. } = self;
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
         recovery::recover(&*file, contents, fail, || {
             let records = replay.kept(&contents.records);
@@ -78,10 +85,13 @@ impl StoredLog {
             let why = "the store's own directory is on another filesystem than the store, so no intent log holds";
             return Err(Error::new(ErrorKind::UnsupportedBarrier, Step::Check, root.path()).with_detail(why));
         }
-        // A log of another length is made anew: it is clean.
-        let reused = stored.filter(|stored| stored.file.len().abs_diff(len) < 64 << 10 && stored.file.is_allocated());
+        // A log of another length is made anew: it is clean. So is a copy, which may share its blocks with the original.
+        let is_fit = |stored: &StoredLog| {
+            stored.is_original && stored.file.len().abs_diff(len) < 64 << 10 && stored.file.is_allocated()
+        };
+        let reused = stored.filter(is_fit);
         let (file, superblocks) = match reused {
-            Some(StoredLog { file, contents }) => (file, Superblocks::of(&contents)),
+            Some(StoredLog { file, contents, .. }) => (file, Superblocks::of(&contents)),
             None => LogFile::create(own, len)?,
         };
         let file = file.written_by(durable_writer(engine)?);
