@@ -9,7 +9,7 @@ use ringbolt::{Barrier, Store};
 
 const WRITERS: usize = 8;
 const KEYS: usize = 8;
-/// With few rounds, the worst of a round is not by chance.
+/// Long enough for some checkpoints.
 const TURN: Duration = Duration::from_secs(2);
 
 struct Series {

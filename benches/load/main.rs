@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use chart::Point;
 use machine::Device;
+use ringbolt::Barrier;
 use series::{Kind, Series, Worker};
 use table::Table;
 
@@ -109,7 +110,10 @@ fn main() {
         drop(noise);
     }
     if wants("memory") {
-        memory::show(&dir.path().join("memory"));
+        std::fs::create_dir(dir.path().join("memory")).expect("a directory");
+        for barrier in [Barrier::Auto, Barrier::IntentLog] {
+            memory::show(&dir.path().join("memory"), barrier);
+        }
     }
     run.publish();
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ringbolt::Store;
+use ringbolt::{Barrier, Store};
 
 use crate::machine;
 
@@ -12,8 +12,12 @@ const LIMIT: usize = 32 << 20;
 
 /// Queues 10,000 puts of 16 KiB (160 MB) from as many tasks, which share one content. Prints the peak memory above the
 /// initial one: what the store itself adds.
-pub(crate) fn show(dir: &Path) {
-    let store = Store::builder(dir).create_if_missing(true).queue_bytes(LIMIT).open().expect("open");
+pub(crate) fn show(dir: &Path, barrier: Barrier) {
+    let builder = Store::builder(dir.join(barrier.to_string())).create_if_missing(true).barrier(barrier);
+    let store = match builder.queue_bytes(LIMIT).open() {
+        Ok(store) => store,
+        Err(why) => return println!("\nmemory, {barrier}: n/a: {why}"),
+    };
     store.put("warm", "up").expect("put");
     machine::forget_peak();
     let Some((before, _)) = machine::memory() else { return println!("\nmemory: n/a") };
@@ -29,7 +33,7 @@ pub(crate) fn show(dir: &Path) {
     let (_, most) = machine::memory().expect("just seen");
     let stats = store.stats();
     println!(
-        "\n### {FILES} puts of {SIZE} bytes queued at once, queue limit {} MiB\n\n\
+        "\n### {FILES} puts of {SIZE} bytes queued at once, queue limit {} MiB, {barrier}\n\n\
          {:.1} MiB of memory more at most, beside the content; {} batches, the largest of {} files",
         LIMIT >> 20,
         most.saturating_sub(before) as f64 / (1 << 20) as f64,

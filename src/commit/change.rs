@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::queue::Load;
+use super::load::Load;
 use crate::engine::Payload;
 use crate::error::Result;
 use crate::fs::{Dir, Key};

@@ -1,6 +1,6 @@
 //! The state that callers and the committing thread share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 
@@ -12,7 +12,8 @@ use super::change::ChangeGroups;
 use super::dirs::{Dirs, SyncName};
 use super::in_flight::has_no_version;
 use super::intent::IntentLog;
-use super::queue::{Handle, Load, Queue};
+use super::load::Load;
+use super::queue::{Handle, Queue};
 use super::scout::Scout;
 use super::stats::Recorder;
 use super::versions::Versions;
@@ -23,7 +24,7 @@ use crate::error::{Error, ErrorKind, Outcome, Result, Step};
 use crate::file::Writer;
 use crate::fs::{Dir, Key, sys};
 use crate::lock;
-use crate::protocol::{Call, Existing, Fate, Phase, Plan, PutOptions, Version};
+use crate::protocol::{Call, Existing, Phase, Plan, PutOptions, Verdict, Version};
 
 /// The state that callers and the committing thread share.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Core {
     /// Whether a `syncfs` has consumed earlier errors: see [`Core::prime`].
     pub(super) primed: AtomicBool,
     pub(super) recorder: Recorder,
+    /// How many callers the last round has answered.
+    pub(super) last_callers: AtomicUsize,
     /// How many changes a recovery has brought from the log into the files.
     pub(super) recovered: AtomicU64,
 }
@@ -90,6 +93,7 @@ impl Core {
             scout,
             primed: AtomicBool::new(false),
             recorder: Recorder::default(),
+            last_callers: AtomicUsize::new(0),
             recovered: AtomicU64::new(0),
         }
     }
@@ -205,10 +209,11 @@ impl Core {
     /// Makes everything on the filesystem of this directory durable.
     pub(super) fn sync_filesystem(&self, dir: &Arc<Dir>) -> Result<()> {
         let sync = self.writer.job(Plan::of([Call::SyncFilesystem]), dir);
-        match self.writer.run(sync, Phase::SyncDirs).run.report().fate_of(&Call::SyncFilesystem) {
-            Fate::Done(_) => Ok(()),
-            Fate::Failed(errno) => Err(Error::from_errno(errno, Step::SyncFilesystem, dir.path())),
-            Fate::Lost | Fate::Skipped => Err(Error::new(ErrorKind::EngineLost, Step::SyncFilesystem, dir.path())),
+        match self.writer.run(sync, Phase::SyncDirs).run.report().verdict() {
+            Verdict::Durable => Ok(()),
+            Verdict::Unchanged { step, errno, .. } | Verdict::Unknown { step, errno } => {
+                Err(Error::from_errno(errno, step, dir.path()))
+            }
         }
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct IntentLog {
     /// open file once, and only if it was open before.
     pub(super) filesystem: Arc<Dir>,
     failed_syncs: AtomicU64,
+    /// How long the last record took.
+    record_nanos: AtomicU64,
     value_max: usize,
 }
 
@@ -108,7 +110,13 @@ impl IntentLog {
             changed: Condvar::new(),
             filesystem,
             failed_syncs: AtomicU64::new(0),
+            record_nanos: AtomicU64::new(0),
         }
+    }
+
+    /// How long the last record took.
+    pub(super) fn record_time(&self) -> Duration {
+        Duration::from_nanos(self.record_nanos.load(Ordering::Relaxed))
     }
 
     /// How many syncs of checkpoints have failed. A file that was written before one of them, and has no record yet, may be lost: the
@@ -291,7 +299,10 @@ impl Turn<'_> {
 
     fn append(&self, entries: &[Entry<Payload>], floor: Version) -> Fate {
         let log = self.log;
-        match log.log.append(entries, floor) {
+        let begin = Instant::now();
+        let appended = log.log.append(entries, floor);
+        log.record_nanos.store(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        match appended {
             Ok(sequence) => {
                 let mut live = lock(&log.live);
                 let was_empty = live.is_empty();

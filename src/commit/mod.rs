@@ -13,6 +13,7 @@ mod core;
 pub(crate) mod dirs;
 mod in_flight;
 mod intent;
+pub(crate) mod load;
 mod logged;
 mod new_dirs;
 mod pace;

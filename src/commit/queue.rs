@@ -9,39 +9,15 @@ use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
+use super::load::Load;
 use crate::fs::process::Process;
 
 #[cfg(ringbolt_model)]
 use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 #[cfg(not(ringbolt_model))]
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-
-/// An amount of work, in files and bytes: of one piece of work, of a batch, or the limit of a queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Load {
-    pub(crate) files: usize,
-    pub(crate) bytes: usize,
-}
-
-impl Load {
-    pub(crate) fn saturating_add(self, other: Load) -> Load {
-        Load { files: self.files.saturating_add(other.files), bytes: self.bytes.saturating_add(other.bytes) }
-    }
-
-    pub(crate) fn saturating_sub(self, other: Load) -> Load {
-        Load { files: self.files.saturating_sub(other.files), bytes: self.bytes.saturating_sub(other.bytes) }
-    }
-
-    /// The difference; `other` must not be larger.
-    fn sub(self, other: Load) -> Load {
-        Load { files: self.files - other.files, bytes: self.bytes - other.bytes }
-    }
-
-    fn is_within(self, limit: Load) -> bool {
-        self.files <= limit.files && self.bytes <= limit.bytes
-    }
-}
 
 /// Work of many callers, in the order in which it came.
 #[derive(Debug)]
@@ -64,8 +40,8 @@ struct QueueState<T, R> {
     next_ticket: u64,
     /// The worker has a batch.
     busy: bool,
-    /// The worker waits for work.
-    asleep: bool,
+    /// The worker waits until so much work is admitted; 0 if it does not wait.
+    wanted: usize,
     /// A caller is on the solo path.
     solo: bool,
     /// The number of changes in the last batch.
@@ -121,7 +97,7 @@ impl<T, R> Queue<T, R> {
             line: BTreeMap::new(),
             next_ticket: 0,
             busy: false,
-            asleep: false,
+            wanted: 0,
             solo: false,
             last_batch: 0,
             status: Status::Open,
@@ -179,7 +155,8 @@ impl<T, R> Queue<T, R> {
             let queued = first.remove();
             state.load = state.load.saturating_add(queued.load);
             state.admitted.push_back(queued);
-            if mem::replace(&mut state.asleep, false) {
+            if state.wanted > 0 && state.admitted.len() >= state.wanted {
+                state.wanted = 0;
                 self.wake_worker.notify_one();
             }
         }
@@ -220,9 +197,9 @@ impl<T, R> Queue<T, R> {
             if state.status != Status::Open {
                 return None;
             }
-            state.asleep = true;
+            state.wanted = 1;
             state = self.wake_worker.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-            state.asleep = false;
+            state.wanted = 0;
         };
         state.busy = true;
         let mut taken = vec![first];
@@ -233,6 +210,22 @@ impl<T, R> Queue<T, R> {
     /// Takes what was admitted since, up to `budget`, for the same batch.
     pub(crate) fn take_more(&self, budget: Load) -> Vec<QueuedWork<T, R>> {
         take(&mut self.lock(), budget)
+    }
+
+    /// The same, after waiting until so many pieces of work are there, but no longer than `patience`.
+    pub(crate) fn gather(&self, wanted: usize, budget: Load, patience: Duration) -> Vec<QueuedWork<T, R>> {
+        let begin = Instant::now();
+        let mut state = self.lock();
+        while state.admitted.len() < wanted && state.status == Status::Open {
+            let rest = patience.saturating_sub(begin.elapsed());
+            if rest.is_zero() {
+                break;
+            }
+            state.wanted = wanted;
+            state = self.wake_worker.wait_timeout(state, rest).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            state.wanted = 0;
+        }
+        take(&mut state, budget)
     }
 
     /// Blocks until the solo caller finishes. No other can start until the batch ends.

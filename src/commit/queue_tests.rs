@@ -254,6 +254,34 @@ mod threads {
         assert_eq!(queue.depth(), (Load::default(), 0));
     }
 
+    #[test]
+    fn gathering_ends_with_enough_work_or_in_time_or_with_the_queue() {
+        let queue = Queue::new(MUCH);
+        let submit = |n| {
+            let mut submission = Submission::new(&queue, n, ONE);
+            assert!(poll(&mut submission).is_none());
+            submission
+        };
+        let gathered =
+            |wanted, patience| queue.gather(wanted, MUCH, patience).iter().map(|queued| queued.work).collect();
+        let (ever, never) = (Duration::from_secs(3600), Duration::ZERO);
+        let one = submit(1);
+        let none: Vec<usize> = Vec::new();
+        assert_eq!((gathered(2, never), gathered(1, never)), (vec![1], none.clone()));
+        let some = thread::scope(|scope| {
+            let waiting = scope.spawn(|| gathered(2, ever));
+            let some = [submit(2), submit(3)];
+            assert_eq!(waiting.join().unwrap(), [2, 3]);
+            some
+        });
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| gathered(1, ever));
+            queue.close();
+            assert_eq!(waiting.join().unwrap(), none);
+        });
+        drop((one, some));
+    }
+
     /// The solo path is open if the queue is idle and the last batch was not larger than one.
     #[test]
     fn when_the_solo_path_is_open() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::replay::Replay;
 use super::{Store, open};
 use crate::commit::barrier::Barrier;
-use crate::commit::queue::Load;
+use crate::commit::load::Load;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::fs::Dir;
