@@ -87,19 +87,10 @@ pub(super) enum Made {
 fn make(core: &Arc<Core>, log: &IntentLog, through: u64) -> Result<Made> {
     // A change whose name could not be changed has closed the store before it counted as published. Its record stays.
     core.check()?;
-    let made_until = core.dirs.made_until();
+    let (made_until, had_new) = (core.dirs.made_until(), core.dirs.has_new());
     let sync = || core.sync_filesystem(&log.filesystem).is_ok();
     if is_mutant!(EarlyStart, core.writer.engine) {
         finish(core, log, through)?;
-    }
-    #[cfg(any(test, ringbolt_mutants))]
-    if is_mutant!(LogAsFlush, core.writer.engine) {
-        let synced = sync();
-        let written = log.log.confirm();
-        written.map_err(|errno| Error::from_errno(errno, Step::WriteLog, core.dirs.root().path()))?;
-        if synced {
-            return finish(core, log, through).map(|()| Made::Synced);
-        }
     }
     if sync() || is_mutant!(RepeatedSync, core.writer.engine) && sync() {
         core.dirs.names_are_durable(made_until);
@@ -112,12 +103,17 @@ fn make(core: &Arc<Core>, log: &IntentLog, through: u64) -> Result<Made> {
     log.note_failed_sync();
     core.check()?;
     let through = log.published();
-    rewrite(core, log)?;
+    rewrite(core, log, had_new || core.dirs.has_new())?;
     finish(core, log, through).map(|()| Made::Rewritten)
 }
 
 fn finish(core: &Core, log: &IntentLog, through: u64) -> Result<()> {
-    log.log.advance(through).map_err(|errno| Error::from_errno(errno, Step::WriteLog, core.dirs.root().path()))?;
+    let fail = |errno| Error::from_errno(errno, Step::WriteLog, core.dirs.root().path());
+    #[cfg(any(test, ringbolt_mutants))]
+    if is_mutant!(LogAsFlush, core.writer.engine) {
+        log.log.confirm().map_err(fail)?;
+    }
+    log.log.advance(through).map_err(fail)?;
     log.forget(through);
     Ok(())
 }
@@ -125,11 +121,11 @@ fn finish(core: &Core, log: &IntentLog, through: u64) -> Result<()> {
 /// Writes the last change of every live key again, from the log into a new file. A delete cannot be made again: if the kernel has
 /// lost it, the name is gone in memory only, and no later sync says so. Nor can a directory that has files. Then this fails, and
 /// the next open decides.
-fn rewrite(core: &Arc<Core>, log: &IntentLog) -> Result<()> {
+fn rewrite(core: &Arc<Core>, log: &IntentLog, has_new_dirs: bool) -> Result<()> {
     let fail = |errno| Error::from_errno(errno, Step::ReadLog, core.dirs.root().path());
     let records: Vec<Record> = log.log.records().map_err(fail)?;
     let changes = restore::last_changes(&records);
-    if core.dirs.has_new() || changes.iter().any(|(_, entry)| entry.change == record::Change::Delete) {
+    if has_new_dirs || changes.iter().any(|(_, entry)| entry.change == record::Change::Delete) {
         return Err(Error::from_errno(Errno::EIO, Step::SyncFilesystem, core.dirs.root().path()));
     }
     let read = |record: &Record, value: Range<usize>| log.log.value(record, value);

@@ -127,7 +127,7 @@ impl Core {
     }
 
     /// The directory of a key, created if it is missing. In a store with a log its name is durable only after
-    /// [`sync_new_dirs`](Core::sync_new_dirs).
+    /// [`sync_new_dirs`](Core::sync_new_dirs), or a checkpoint.
     pub(crate) fn ensure(&self, key: &Key<'_>) -> Result<Arc<Dir>> {
         let sync_name = if self.log().is_some() { SyncName::Later } else { SyncName::AtOnce };
         self.dirs.ensure(self.engine(), key, sync_name, |error| self.writer.latch(error), || self.check_poison())
@@ -211,8 +211,8 @@ impl Core {
         let sync = self.writer.job(Plan::of([Call::SyncFilesystem]), dir);
         match self.writer.run(sync, Phase::SyncDirs).run.report().verdict() {
             Verdict::Durable => Ok(()),
-            Verdict::Unchanged { step, errno, .. } | Verdict::Unknown { step, errno } => {
-                Err(Error::from_errno(errno, step, dir.path()))
+            Verdict::Unchanged { errno, .. } | Verdict::Unknown { errno, .. } => {
+                Err(Error::from_errno(errno, Step::SyncFilesystem, dir.path()))
             }
         }
     }

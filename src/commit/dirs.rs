@@ -67,9 +67,9 @@ impl Dirs {
         &self.root
     }
 
-    /// The directory that holds `key`, created and made durable if it is missing.
+    /// The directory that holds `key`, created if it is missing.
     ///
-    /// The lock is held throughout: nobody else may put into a directory whose own name must become durable now. A failed sync is
+    /// The lock is held throughout: nobody else may put into a directory whose own name must be synced first. A failed sync is
     /// passed to `latch` before the lock is released, and `check` then stops every caller that finds the directory.
     pub(crate) fn ensure(
         &self,

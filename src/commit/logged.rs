@@ -19,7 +19,8 @@ use crate::log::record::{self, Change, Entry, Put};
 use crate::protocol::{Call, Fate, Names, Owner, Phase, Plan, Version};
 
 impl InFlight {
-    /// Makes a change that has been staged durable through the log, on this thread. So many syncs of checkpoints had failed before.
+    /// Makes a change that has been staged durable through the log, on this thread. `failed_syncs` is [`IntentLog::failed_syncs`] from
+    /// before its file was written.
     pub(super) fn finish_by_log(mut self, core: &Core, log: &IntentLog, failed_syncs: u64) -> ChangeResult {
         let turn = match log.turn(core, self.record_len(log)) {
             Ok(turn) => turn,
@@ -43,8 +44,8 @@ impl InFlight {
         result
     }
 
-    /// Decides whether the change can be made. So many syncs of checkpoints had failed before its file was written. An error ends it
-    /// before the first call of this phase.
+    /// Decides whether the change can be made. `failed_syncs` is [`IntentLog::failed_syncs`] from before its file was written. After an
+    /// error, no name of the change has been touched.
     pub(super) fn admit(&mut self, core: &Core, log: &IntentLog, failed_syncs: u64) -> Result<()> {
         self.check_staged(core, log, failed_syncs)?;
         self.run_plainly(core, Phase::Barrier);
@@ -54,7 +55,8 @@ impl InFlight {
             } else {
                 let keys: Vec<&str> = self.keys().into_iter().flatten().collect();
                 if keys.len() > 1 {
-                    keys.iter().try_for_each(|key| core.sync_new_dirs(&Key::parse(key)?))?;
+                    let sync = |key: &&str| core.again_if_moved(&[], || core.sync_new_dirs(&Key::parse(key)?));
+                    keys.iter().try_for_each(sync)?;
                 }
                 if !keys.iter().any(|key| log.holds(key)) {
                     // The log holds nothing of the keys that recovery could bring back.

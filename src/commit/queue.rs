@@ -216,7 +216,8 @@ impl<T, R> Queue<T, R> {
     pub(crate) fn gather(&self, wanted: usize, budget: Load, patience: Duration) -> Vec<QueuedWork<T, R>> {
         let begin = Instant::now();
         let mut state = self.lock();
-        while state.admitted.len() < wanted && state.status == Status::Open {
+        // Those in line wait for room, which the batch frees at its end.
+        while state.admitted.len() < wanted && state.line.is_empty() && state.status == Status::Open {
             let rest = patience.saturating_sub(begin.elapsed());
             if rest.is_zero() {
                 break;

@@ -29,6 +29,9 @@ pub(super) const ROUND_MAX: Load = Load { files: 1024, bytes: 64 << 20 };
 /// From this many changes on, or this many bytes, more than one thread writes the files.
 const PARALLEL_FROM: Load = Load { files: 8, bytes: 256 << 10 };
 
+/// A single slow record, as on a frozen filesystem, must not make the next one wait long.
+const PATIENCE_MAX: Duration = Duration::from_millis(5);
+
 /// Commits what has queued up, and what arrives while it is being written.
 pub(super) fn run(core: &Arc<Core>, first: Vec<QueuedWork<ChangeGroups, Vec<ChangeResult>>>) {
     let last = core.queue.last_batch();
@@ -169,7 +172,7 @@ impl<'a> Round<'a> {
         let missing = self.core.last_callers.load(Ordering::Relaxed).saturating_sub(self.callers.len());
         match self.core.log() {
             Some(log) if missing > 0 && !mem::replace(&mut self.has_gathered, true) => {
-                self.core.queue.gather(missing, budget, log.record_time() / 10)
+                self.core.queue.gather(missing, budget, (log.record_time() / 10).min(PATIENCE_MAX))
             }
             _ => Vec::new(),
         }

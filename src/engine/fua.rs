@@ -1,8 +1,8 @@
 //! Forced unit access, for tests of power cuts.
 //!
 //! On a device that has it, Linux makes one request of a direct write with `RWF_DSYNC` to blocks that are allocated and were written
-//! before, and flushes nothing (`fs/iomap/direct-io.c`). On a device without it, such as a loop device, the same write becomes a write and a
-//! flush, which makes everything else durable as well and hides that somebody relied on that.
+//! before, and flushes nothing (`fs/iomap/direct-io.c`). On a device without it, such as a loop device, the same write becomes a
+//! write and a flush, which makes everything else durable as well and hides that somebody relied on that.
 
 use std::cell::Cell;
 

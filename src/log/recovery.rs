@@ -34,6 +34,10 @@ pub(crate) fn recover<E>(
     if contents.superblock.state != State::Clean {
         superblocks.clean(storage, contents.head).map_err(&fail)?;
     }
+    if contents.copied_from.is_some() {
+        // Of no file: the next session makes a log of its own, since the copy may share its blocks with the original.
+        superblocks.change(storage, |superblock| superblock.inode = 0).map_err(&fail)?;
+    }
     Ok(())
 }
 

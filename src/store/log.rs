@@ -24,8 +24,6 @@ use crate::protocol::Version;
 pub(super) struct StoredLog {
     file: LogFile,
     contents: Contents,
-    /// Whether this file is the one in which the log was made.
-    is_original: bool,
 }
 
 impl StoredLog {
@@ -45,8 +43,7 @@ impl StoredLog {
                 .map_err(|errno| Error::from_errno(errno, Step::SyncFilesystem, own.path()))?,
             Some(_) => refuse_copy(own, &contents)?,
         }
-        let is_original = contents.superblock.inode == file.inode();
-        Ok(Some(StoredLog { file, contents, is_original }))
+        Ok(Some(StoredLog { file, contents }))
     }
 
     /// No version above this one is in the log.
@@ -59,7 +56,7 @@ impl StoredLog {
     ///
     /// Whatever interrupts this, the next open does the same again. What `replay` leaves out is lost when this returns, and not before.
     pub(super) fn recover(&mut self, own: &Dir, committer: &Committer, replay: &Replay) -> Result<()> {
-        let StoredLog { file, contents, .. } = self;
+        let StoredLog { file, contents } = self;
         let fail = |errno| Error::from_errno(errno, Step::WriteLog, own.path_of(file::NAME));
         recovery::recover(&*file, contents, fail, || {
             let records = replay.kept(&contents.records);
@@ -87,11 +84,12 @@ impl StoredLog {
         }
         // A log of another length is made anew: it is clean. So is a copy, which may share its blocks with the original.
         let is_fit = |stored: &StoredLog| {
-            stored.is_original && stored.file.len().abs_diff(len) < 64 << 10 && stored.file.is_allocated()
+            let is_original = stored.contents.superblock.inode == stored.file.inode();
+            is_original && stored.file.len().abs_diff(len) < 64 << 10 && stored.file.is_allocated()
         };
         let reused = stored.filter(is_fit);
         let (file, superblocks) = match reused {
-            Some(StoredLog { file, contents, .. }) => (file, Superblocks::of(&contents)),
+            Some(StoredLog { file, contents }) => (file, Superblocks::of(&contents)),
             None => LogFile::create(own, len)?,
         };
         let file = file.written_by(durable_writer(engine)?);

@@ -74,7 +74,7 @@ fn opening_and_failures_emit_events() {
     });
 }
 
-/// An event is emitted when its caller holds no lock: a listener that commits would wait for itself.
+/// A caller's thread emits events when it holds no lock: a listener that commits would wait for itself.
 #[test]
 fn a_listener_may_use_the_store() {
     each_engine(|engine, dir| {
