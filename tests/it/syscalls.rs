@@ -79,8 +79,13 @@ fn a_put_makes_no_call_that_the_protocol_does_not_need() {
         let raised = calls["utimensat"] - 1000;
         assert!((0..=100).contains(&raised), "{engine:?}: {calls:?}");
         let of_a_raise = |name: &str| name != "pwrite64" && name != "renameat";
-        let calls: BTreeMap<_, _> =
-            calls.into_iter().map(|(name, n)| (name, if of_a_raise(name) { n - raised } else { n })).collect();
+        // Whether the ring's thread is in a wait when a child ends is a matter of time: a few waits more or less.
+        let is_about = |n: i64| if (1995..=2005).contains(&n) { 2000 } else { n };
+        let calls: BTreeMap<_, _> = calls
+            .into_iter()
+            .map(|(name, n)| (name, if of_a_raise(name) { n - raised } else { n }))
+            .map(|(name, n)| (name, if name == "io_uring_enter" { is_about(n) } else { n }))
+            .collect();
         assert_eq!(calls, expected, "{engine:?}");
         assert!(memory.values().sum::<i64>() < 20, "{engine:?}: {memory:?}");
     });
