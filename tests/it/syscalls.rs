@@ -47,13 +47,6 @@ fn a_put_makes_no_call_that_the_protocol_does_not_need() {
     }
     each_engine(|engine, dir| {
         Store::builder(dir.join("store")).create_if_missing(true).open().unwrap().put("a/k", "before").unwrap();
-        let (few, many) = (trace(engine, dir, 100), trace(engine, dir, 1100));
-        // The calls added by a thousand more puts, without those for waiting between threads.
-        let added: BTreeMap<&str, i64> = many
-            .iter()
-            .map(|(name, calls)| (name.as_str(), calls - few.get(name).unwrap_or(&0)))
-            .filter(|(name, calls)| *calls != 0 && *name != "futex" && *name != "sched_yield")
-            .collect();
         let expected = match engine {
             // The syncs, with the calls chained to them.
             Engine::Uring => {
@@ -68,27 +61,39 @@ fn a_put_makes_no_call_that_the_protocol_does_not_need() {
                 ("renameat", 1000),
             ]),
         };
-        // Allocation is up to the allocator, but a thousand puts must not need many calls for it.
-        let (memory, calls): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            added.into_iter().partition(|(name, _)| ["brk", "mmap", "munmap", "madvise", "mprotect"].contains(name));
-        // The check for a forked child.
-        let (process, calls): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            calls.into_iter().partition(|(name, _)| *name == "getpid");
-        assert!(process.values().sum::<i64>() <= 1000, "{engine:?}: {process:?}");
-        // The version ceiling is raised occasionally: open, stamp, sync and close of one file.
-        let raised = calls["utimensat"] - 1000;
-        assert!((0..=100).contains(&raised), "{engine:?}: {calls:?}");
-        let of_a_raise = |name: &str| name != "pwrite64" && name != "renameat";
-        // Whether the ring's thread is in a wait when a child ends is a matter of time: a few waits more or less.
-        let is_about = |n: i64| if (1995..=2005).contains(&n) { 2000 } else { n };
-        let calls: BTreeMap<_, _> = calls
-            .into_iter()
-            .map(|(name, n)| (name, if of_a_raise(name) { n - raised } else { n }))
-            .map(|(name, n)| (name, if name == "io_uring_enter" { is_about(n) } else { n }))
-            .collect();
-        assert_eq!(calls, expected, "{engine:?}");
-        assert!(memory.values().sum::<i64>() < 20, "{engine:?}: {memory:?}");
+        // The completions of a chain may come in two pieces, which costs a wait more, in either trace. Not in each of three tries.
+        let mut found = BTreeMap::new();
+        for _ in 0..3 {
+            found = added(engine, dir);
+            if found.iter().map(|(name, calls)| (name.as_str(), *calls)).eq(expected.iter().map(|(n, c)| (*n, *c))) {
+                return;
+            }
+        }
+        panic!("{engine:?}: {found:?}, and not {expected:?}");
     });
+}
+
+/// The calls added by a thousand more puts, without those for waiting between threads.
+fn added(engine: Engine, dir: &Path) -> BTreeMap<String, i64> {
+    let (few, many) = (trace(engine, dir, 100), trace(engine, dir, 1100));
+    let added: BTreeMap<String, i64> = many
+        .into_iter()
+        .map(|(name, calls)| (name.clone(), calls - few.get(&name).unwrap_or(&0)))
+        .filter(|(name, calls)| *calls != 0 && *name != "futex" && *name != "sched_yield")
+        .collect();
+    // Allocation is up to the allocator, but a thousand puts must not need many calls for it.
+    let (memory, calls): (BTreeMap<_, _>, BTreeMap<_, _>) = added
+        .into_iter()
+        .partition(|(name, _)| ["brk", "mmap", "munmap", "madvise", "mprotect"].contains(&name.as_str()));
+    assert!(memory.values().sum::<i64>() < 20, "{engine:?}: {memory:?}");
+    // The check for a forked child.
+    let (process, calls): (BTreeMap<_, _>, BTreeMap<_, _>) = calls.into_iter().partition(|(name, _)| name == "getpid");
+    assert!(process.values().sum::<i64>() <= 1000, "{engine:?}: {process:?}");
+    // The version ceiling is raised occasionally: open, stamp, sync and close of one file.
+    let raised = calls["utimensat"] - 1000;
+    assert!((0..=100).contains(&raised), "{engine:?}: {calls:?}");
+    let of_a_raise = |name: &str| name != "pwrite64" && name != "renameat";
+    calls.into_iter().map(|(name, n)| if of_a_raise(&name) { (name, n - raised) } else { (name, n) }).collect()
 }
 
 /// The child: puts three chunks, through the store and through the object_store trait.
