@@ -130,43 +130,29 @@ impl Series {
         (files, begin.elapsed())
     }
 
-    /// The store's reason for its choice of barrier.
+    /// The store's reason for its choice of barrier, or where the time of its commits goes.
     pub(crate) fn explain(&self) -> Option<String> {
-        match (&self.what, self.kind) {
-            (Implementation::Ringbolt(store), Kind::AUTO) => {
-                let stats = store.stats();
-                let barrier = &stats.barrier;
-                (stats.batches > 0).then(|| {
-                    format!(
-                        "{} batches of {:.0} files, {} by filesystem, {} by per-file, of which {} to try; {}",
-                        stats.batches,
-                        stats.batched as f64 / stats.batches as f64,
-                        barrier.filesystem,
-                        barrier.per_file,
-                        barrier.experiments,
-                        barrier.reason
-                    )
-                })
-            }
-            (Implementation::Ringbolt(store), Kind::LOG | Kind::LOG_RING) => {
-                let stats = store.stats();
-                let log = stats.log.as_ref()?;
-                let ms = |latency: ringbolt::Latency| latency.p50.as_secs_f64() * 1e3;
-                let of = &stats.latency;
-                (stats.batches > 0).then(|| {
-                    format!(
-                        "{} commits of {:.1} files; at the median {:.2} ms to write the files, {:.2} ms the record, {:.2} ms for the names; {} checkpoints",
-                        stats.batches,
-                        stats.batched as f64 / stats.batches as f64,
-                        ms(of.stage),
-                        ms(of.barrier),
-                        ms(of.publish),
-                        log.checkpoints,
-                    )
-                })
-            }
-            _ => None,
+        let Implementation::Ringbolt(store) = &self.what else { return None };
+        let stats = store.stats();
+        if stats.batches == 0 {
+            return None;
         }
+        let (batches, files) = (stats.batches, stats.batched as f64 / stats.batches as f64);
+        if self.kind == Kind::AUTO {
+            let barrier = &stats.barrier;
+            return Some(format!(
+                "{batches} batches of {files:.0} files, {} by filesystem, {} by per-file, of which {} to try; {}",
+                barrier.filesystem, barrier.per_file, barrier.experiments, barrier.reason
+            ));
+        }
+        let log = stats.log?;
+        let ms = |latency: ringbolt::Latency| latency.p50.as_secs_f64() * 1e3;
+        let (stage, record, names) = (ms(stats.latency.stage), ms(stats.latency.barrier), ms(stats.latency.publish));
+        Some(format!(
+            "{batches} commits of {files:.1} files; at the median {stage:.2} ms to write the files, {record:.2} ms the record, \
+             {names:.2} ms for the names; {} checkpoints",
+            log.checkpoints
+        ))
     }
 
     fn put(&self, name: &str) {
